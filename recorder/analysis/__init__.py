@@ -1,0 +1,1 @@
+"""Reading the lake with polars."""

@@ -1,0 +1,1 @@
+"""Sockets in, journal out: the hot side."""

@@ -1,0 +1,158 @@
+"""
+The only module that calls fsync and rename.
+
+Publishing is: write under a temporary name, sync the file, rename, sync the directory. A name that is there is whole.
+"""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from recorder.errors import RootBusy
+
+
+def sync_directory(path: Path) -> None:
+    """
+    Make creations, renames and removals in `path` survive a power cut.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directories(path: Path) -> None:
+    """
+    `mkdir -p`, each new directory synced into its parent.
+    """
+    if path.is_dir():
+        return
+    make_directories(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    sync_directory(path.parent)
+
+
+def create_append(path: Path) -> int:
+    """
+    Create a file to append to; it must not exist. Returns the descriptor; the directory entry is durable.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        sync_directory(path.parent)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """
+    Write the whole of `data`. A disk that fills writes short before it says ENOSPC: go on until it says so.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.write(fd, view)
+        if written == 0:
+            raise OSError(errno.EIO, "write returned 0")
+        view = view[written:]
+
+
+def sync(fd: int) -> None:
+    """
+    fdatasync. Where there is none (macOS) fsync.
+    """
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def rename(source: Path, target: Path) -> None:
+    """
+    Atomic rename within a file system, durable on return.
+    """
+    source.rename(target)
+    sync_directory(target.parent)
+    if source.parent != target.parent:
+        sync_directory(source.parent)
+
+
+def remove(path: Path) -> None:
+    """
+    Unlink, durable on return; a file that is gone already is fine.
+    """
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_directory(path.parent)
+
+
+def publish_bytes(path: Path, data: bytes) -> None:
+    """
+    Put `data` under `path`, whole or not at all, replacing what was there.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        write_all(fd, data)
+        sync(fd)
+    finally:
+        os.close(fd)
+    rename(temporary, path)
+
+
+def publish_file(temporary: Path, path: Path) -> None:
+    """
+    Put a finished temporary file of the same directory under its name.
+    """
+    fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    rename(temporary, path)
+
+
+class Lock:
+    """
+    An exclusive `flock`, held until `release` or the end of the process.
+    """
+
+    def __init__(self, path: Path, *, holder: str) -> None:
+        """
+        Raises:
+            RootBusy: somebody else holds it; `holder` says what that means.
+        """
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise RootBusy(path.parent, f"{path.name} is locked", holder) from None
+
+    def release(self) -> None:
+        """
+        Give it up.
+        """
+        os.close(self._fd)
+
+
+def is_locked(path: Path) -> bool:
+    """
+    Whether a living process holds the lock file; False if there is no such file.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)

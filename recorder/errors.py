@@ -1,0 +1,96 @@
+"""
+The error tree: one class for each thing a caller does differently.
+
+    RecorderError                 anything this program says in one line, with an exit code
+    ├── ConfigError               a setting: names file, key, value and what is allowed          exit 2
+    ├── RootError                 a data root that cannot be used (foreign, not writable, …)     exit 3
+    │   └── RootBusy              somebody else holds its lock                                   exit 4
+    ├── ForeignFile               a file that is not what it was given as                        exit 5
+    ├── DamagedFile               a file of ours with bytes that are not what was written        exit 6
+    ├── SealFailed                an hour could not be published                                 exit 7
+    └── Unreachable               the venue could not be reached (`check --connect`)             exit 8
+"""
+
+from pathlib import Path
+
+
+class RecorderError(Exception):
+    """
+    Something the user has to know, said in one line that ends with what to do.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(RecorderError):
+    """
+    A setting is wrong.
+
+    Args of the message: the file, the dotted key, the value as written, and what is allowed.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *, file: str, key: str, problem: str, allowed: str) -> None:
+        super().__init__(f"{file}: {key}: {problem}; {allowed}")
+        self.file, self.key, self.problem, self.allowed = file, key, problem, allowed
+
+
+class RootError(RecorderError):
+    """
+    A data root cannot be used as asked.
+    """
+
+    exit_code = 3
+
+    def __init__(self, root: Path, problem: str, hint: str) -> None:
+        super().__init__(f"{root}: {problem}; {hint}")
+        self.root, self.problem, self.hint = root, problem, hint
+
+
+class RootBusy(RootError):
+    """
+    Another process holds the lock that was wanted.
+    """
+
+    exit_code = 4
+
+
+class ForeignFile(RecorderError):
+    """
+    A file is not of the kind it was given as: not a journal segment, not Parquet, not ours.
+    """
+
+    exit_code = 5
+
+    def __init__(self, path: Path, problem: str, hint: str = "give a path below a recorder's data root") -> None:
+        super().__init__(f"{path}: {problem}; {hint}")
+        self.path, self.problem = path, problem
+
+
+class DamagedFile(RecorderError):
+    """
+    A file of ours holds bytes that are not what was written.
+    """
+
+    exit_code = 6
+
+    def __init__(self, path: Path, problem: str, hint: str = "run `drift-recorder verify` on its root") -> None:
+        super().__init__(f"{path}: {problem}; {hint}")
+        self.path, self.problem = path, problem
+
+
+class SealFailed(RecorderError):
+    """
+    An hour could not be published; the journal still holds it.
+    """
+
+    exit_code = 7
+
+
+class Unreachable(RecorderError):
+    """
+    The venue could not be reached or did not behave like one.
+    """
+
+    exit_code = 8

@@ -1,0 +1,1 @@
+"""Entries in, segments out, and back: the files that are the truth."""

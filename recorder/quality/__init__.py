@@ -1,0 +1,1 @@
+"""Judgements about what is missing: pure folds over journal entries."""

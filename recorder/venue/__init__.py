@@ -1,0 +1,1 @@
+"""What the venue says and what it means: pure functions over bytes."""
