@@ -1,11 +1,11 @@
 """
-The values that travel between the stages: journal entries, facts about ourselves, streams, events.
+The values that travel between the stages: journal entries, facts about ourselves, streams, events, quality bits.
 
 All are frozen structs. `*_ts` are integer nanoseconds since the Unix epoch, UTC, on the recorder's clock (`clock.py`).
 New fields go last, with a default: journals of older versions decode.
 """
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Literal
 
 import msgspec
@@ -314,6 +314,62 @@ def decode_fact(payload: bytes) -> AnyFact:
         msgspec.DecodeError: not a fact of this or an older version.
     """
     return _fact_decoder.decode(payload)
+
+
+class Flag(IntFlag):
+    """
+    Bits of `flags`. Numbers are in files: never reuse one.
+    """
+
+    CROSSED = 1 << 0
+    """Best bid above best ask."""
+    LOCKED = 1 << 1
+    """Best bid equal to best ask."""
+    ONE_SIDED = 1 << 2
+    """At least one side is empty."""
+    UNSORTED = 1 << 3
+    """Levels did not come best first; they are stored sorted."""
+    INEXACT = 1 << 4
+    """A number of 2^53 or more was sent as a JSON number: its last digits were lost at the venue."""
+    SATURATED = 1 << 5
+    """A value outside int64 was clamped, or a level had a null (stored as null)."""
+    OTHER_SOURCE = 1 << 6
+    """A level names a source this version does not know (bit 256); see `extra`."""
+    MAYBE_INITIAL = 1 << 7
+    """First book of its stream on a connection: may be a stored copy, older than live."""
+    FIRST_AFTER_GAP = 1 << 8
+    """The first row of its stream after a hole."""
+    BACKLOG = 1 << 9
+    """Arrived late in a burst: `recv_ts` lies, compare with `ts`."""
+    REPEAT = 1 << 10
+    """The same payload (books) or fill id (trades) came before on this connection."""
+    ROUNDED = 1 << 11
+    """A number had more digits than the column's scale holds."""
+    SPREAD_UNIT = 1 << 12
+    """`spread_pct` is 100 times smaller than documented: a fraction ×10^6, from the newer publisher."""
+    ASSUMED_SCALE = 1 << 13
+    """`size_exponent` is unknown; amounts of trades are ×10^9."""
+
+
+class Source(IntFlag):
+    """
+    Bits of `bid_source` and `ask_source`: where a level's size comes from.
+    """
+
+    DLOB = 1
+    """Resting orders."""
+    VAMM = 2
+    """The protocol's pool."""
+    INDICATIVE = 4
+    """Quotes that are not firm; only in indicative books."""
+    PHOENIX = 8
+    OPENBOOK = 16
+    SERUM = 32
+    CLOB = 64
+    """On-chain book of the relaunch."""
+    PROPAMM = 128
+    OTHER = 256
+    """Any other name; its parts are summed here and named in `extra`."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -9,14 +9,14 @@ Rules that hold for all tables
 * `recv_ts` is the recorder's clock, `ts` the venue's. Rows are sorted by (`recv_ts`, `run`, `seq`).
 * No column is named like a partition key (`market`, `date`, `hour`): two readers refuse repeated keys, each in its own
   way. Files identify themselves by `symbol` and by the metadata of the file.
-* `flags` bits mean the same in every table and are numbered once, in `Flag`.
+* `flags` bits mean the same in every table and are numbered once, in `records.Flag`, those of the source columns in
+  `records.Source`.
 
 Encodings were measured: a level is an unchanged 8-byte word in the next snapshot, so lists are PLAIN, without a
 dictionary, and zstd finds the match; packed integers destroy that. Scalars are DELTA_BINARY_PACKED.
 """
 
 from collections.abc import Mapping
-from enum import IntFlag
 
 import msgspec
 import pyarrow as pa
@@ -30,62 +30,6 @@ ROW_GROUP_BYTES = 2 << 20
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 6
-
-
-class Flag(IntFlag):
-    """
-    Bits of `flags`. Numbers are in files: never reuse one.
-    """
-
-    CROSSED = 1 << 0
-    """Best bid above best ask."""
-    LOCKED = 1 << 1
-    """Best bid equal to best ask."""
-    ONE_SIDED = 1 << 2
-    """At least one side is empty."""
-    UNSORTED = 1 << 3
-    """Levels did not come best first; they are stored sorted."""
-    INEXACT = 1 << 4
-    """A number of 2^53 or more was sent as a JSON number: its last digits were lost at the venue."""
-    SATURATED = 1 << 5
-    """A value outside int64 was clamped, or a level had a null (stored as null)."""
-    OTHER_SOURCE = 1 << 6
-    """A level names a source this version does not know (bit 256); see `extra`."""
-    MAYBE_INITIAL = 1 << 7
-    """First book of its stream on a connection: may be a stored copy, older than live."""
-    FIRST_AFTER_GAP = 1 << 8
-    """The first row of its stream after a hole."""
-    BACKLOG = 1 << 9
-    """Arrived late in a burst: `recv_ts` lies, compare with `ts`."""
-    REPEAT = 1 << 10
-    """The same payload (books) or fill id (trades) came before on this connection."""
-    ROUNDED = 1 << 11
-    """A number had more digits than the column's scale holds."""
-    SPREAD_UNIT = 1 << 12
-    """`spread_pct` is 100 times smaller than documented: a fraction ×10^6, from the newer publisher."""
-    ASSUMED_SCALE = 1 << 13
-    """`size_exponent` is unknown; amounts of trades are ×10^9."""
-
-
-class Source(IntFlag):
-    """
-    Bits of `bid_source` and `ask_source`: where a level's size comes from.
-    """
-
-    DLOB = 1
-    """Resting orders."""
-    VAMM = 2
-    """The protocol's pool."""
-    INDICATIVE = 4
-    """Quotes that are not firm; only in indicative books."""
-    PHOENIX = 8
-    OPENBOOK = 16
-    SERUM = 32
-    CLOB = 64
-    """On-chain book of the relaunch."""
-    PROPAMM = 128
-    OTHER = 256
-    """Any other name; its parts are summed here and named in `extra`."""
 
 
 class Column(msgspec.Struct, frozen=True):
