@@ -1,0 +1,383 @@
+"""
+The configuration: every setting, its default, unit and range, once.
+
+A file is TOML and read strictly: an unknown table or key, a wrong type or a value out of range is a `ConfigError` that
+names file, key, value and what is allowed. Nothing is corrected silently, because a setting that was meant otherwise is
+found only when the recording is needed. Ranges stand beside the defaults, in the structs; what needs more than a range
+is in `config_values.py`. `config/velocity-mainnet.toml` shows every key, and a test holds it to these defaults.
+
+Of the package this module imports only the venue's constants and market lists; nothing there imports it.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from recorder import config_values as values
+from recorder.config_values import PLAINTEXT_WORDS, Wrong
+from recorder.errors import ConfigError
+from recorder.records import MarketType, Stream
+from recorder.venue.markets import NETWORKS, market_list
+from recorder.venue.protocol import BOOK_CHANNELS, Channel
+
+MAX_FILE_BYTES = 1 << 20
+
+_EXAMPLES = "see the examples in config/"
+
+
+class Venue(msgspec.Struct, frozen=True):
+    """
+    `[venue]`: whom to listen to.
+    """
+
+    name: str
+    """Label in every file, and what a data root is bound to."""
+    url: str
+    """`wss://host/ws`; the server answers any path but `/ws` with 400. A query string is allowed."""
+    network: str
+    """Which shipped market list names the indices of trade frames and scales sizes."""
+    allow_plaintext: str = ""
+    """`ws://` to another machine can be altered on its way; it takes `PLAINTEXT_WORDS` here to use it."""
+
+
+class Markets(msgspec.Struct, frozen=True):
+    """
+    `[markets]`: what to listen to: every market × channel × grouping.
+    """
+
+    perp: tuple[str, ...] = ()
+    """Symbols, or `"*"` for all perps the list has as listed. Resolved, in the list's spelling."""
+    spot: tuple[str, ...] = ()
+    """The same for spot markets; tokens without a book are not in `"*"`."""
+    channels: tuple[Channel, ...] = ("orderbook", "trades")
+    grouping: tuple[int, ...] = (1,)
+    """Ticks a level of the books covers: one number or several. 1 is the finest there is."""
+
+
+class Storage(msgspec.Struct, frozen=True):
+    """
+    `[storage]`: where to put it.
+    """
+
+    root: Path
+    """The data root; a relative path starts at the working directory."""
+
+
+class Capture(msgspec.Struct, frozen=True):
+    """
+    `[capture]`: connections and their timers.
+    """
+
+    open_timeout_s: Annotated[float, Meta(ge=1, le=10)] = 10.0
+    """For TCP, TLS and handshake together; a server that drips its answer must not hold us longer."""
+    heartbeat_timeout_s: Annotated[float, Meta(ge=6, le=120)] = 11.0
+    """Without a heartbeat for this long a connection is dead. One comes each 5 s; the vendor's client waits 11 s."""
+    idle_timeout_s: Annotated[float, Meta(ge=6, le=600)] = 10.5
+    """Without any whole message for this long: also catches a giant frame that never ends."""
+    silent_after_s: Annotated[float, Meta(ge=2, le=600)] = 5.0
+    """A subscribed market without a book for this long is resubscribed; books come each 0.4 to 1 s."""
+    ack_timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10.0
+    """For the acknowledgement of a subscribe."""
+    subscribe_interval_ms: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    """Between two requests, so that a hundred subscriptions are not a burst."""
+    retry_rejected_s: Annotated[float, Meta(ge=10, le=86_400)] = 300.0
+    """Until a rejected or unacknowledged market is asked for again; it may be listed later."""
+    reconnect_first_s: Annotated[float, Meta(ge=0, le=60)] = 1.0
+    """Longest wait before the first reconnect; each further failure doubles it, with full jitter."""
+    reconnect_max_s: Annotated[float, Meta(ge=1, le=600)] = 30.0
+    """Where the doubling ends. Reconnecting never does."""
+    healthy_after_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    """A connection that lived this long sets the wait back to the first."""
+    all_silent_retry_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
+    """With every book silent, reconnect after this long; doubles to 600 s while it does not help."""
+    max_frame_bytes: Annotated[int, Meta(ge=65_536, le=16_777_216)] = 4_194_304
+    """Largest message taken; the largest known, an old ungrouped book, is about 24 kB."""
+    max_queue: Annotated[int, Meta(ge=16, le=65_536)] = 1024
+    """Messages the websocket library may hold before it stops reading the socket."""
+    ping_interval_s: Annotated[float, Meta(ge=1, le=600)] = 20.0
+    """Between our pings: the server sends none, and a half-open connection shows no other way."""
+    ping_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 20.0
+    """For the pong."""
+    markets_per_connection: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """Split the markets over connections of at most this many; 0: all on one."""
+    compression: bool = True
+    """Offer permessage-deflate, which makes the traffic several times smaller."""
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """
+    `[journal]`: how often what was heard is made durable, and how long it is kept.
+    """
+
+    commit_interval_ms: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    """Between two syncs: what a crash can cost."""
+    commit_bytes: Annotated[int, Meta(ge=4096, le=67_108_864)] = 262_144
+    """Sync earlier when this much is waiting."""
+    segment_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    """A journal file ends after this long; the seal reads closed ones."""
+    segment_bytes: Annotated[int, Meta(ge=1_048_576, le=1_073_741_824)] = 67_108_864
+    """Or at this size."""
+    frame_s: Annotated[float, Meta(ge=0.1, le=60)] = 2.0
+    """A new zstd frame at least this often: damage inside a file costs at most one."""
+    level: Annotated[int, Meta(ge=1, le=19)] = 1
+    """zstd level; higher ones cost the writer more CPU for each frame."""
+    queue_bytes: Annotated[int, Meta(ge=1_048_576, le=4_294_967_296)] = 67_108_864
+    """Held in memory while the disk is slow; what is beyond is dropped by name."""
+    keep_days: Annotated[float, Meta(ge=0.1, le=36_500)] = 7.0
+    """Days a file stays after its hours are sealed and read back."""
+    keep_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
+    """Sealed files beyond this total go earlier, oldest first; 0: no limit."""
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """
+    `[quality]`: when something counts as a hole.
+    """
+
+    heartbeat_gap_s: Annotated[float, Meta(ge=6, le=600)] = 10.0
+    """An interval between heartbeats longer than this is an event; twice the regular 5 s."""
+    trade_wait_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    """How long a missing fill id may still arrive: fills of one slot come newest first."""
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """
+    `[seal]`: turning closed hours into Parquet.
+    """
+
+    enabled: bool = True
+    """Seal while recording. Off: run `drift-recorder seal` yourself; the journal is kept until then."""
+    undecodable_rows: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
+    """Rows of `undecodable` an hour may have; the rest is counted and stays in the journal."""
+    pass_bytes: Annotated[int, Meta(ge=8_388_608, le=8_589_934_592)] = 100_663_296
+    """Memory for column buffers; an hour that needs more is read in several passes."""
+
+
+class Log(msgspec.Struct, frozen=True):
+    """
+    `[log]`: what goes to standard error.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True):
+    """
+    A whole configuration, checked.
+    """
+
+    venue: Venue
+    markets: Markets
+    storage: Storage
+    capture: Capture = Capture()
+    journal: Journal = Journal()
+    quality: Quality = Quality()
+    seal: Seal = Seal()
+    log: Log = Log()
+
+
+TABLES: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
+"""The tables of a file, in order."""
+
+
+def load_config(path: Path) -> Config:
+    """
+    Read and check a file.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, or holds a mistake; the first one is named.
+    """
+    file = values.one_line(str(path))
+    try:
+        with path.open("rb") as source:
+            raw = source.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+        raise ConfigError(file=file, key="file", problem=problem, allowed=f"give a TOML file, {_EXAMPLES}") from None
+    if len(raw) > MAX_FILE_BYTES:
+        problem = f"is larger than {MAX_FILE_BYTES} bytes"
+        raise ConfigError(file=file, key="file", problem=problem, allowed=f"give a TOML file, {_EXAMPLES}")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8"
+        raise ConfigError(file=file, key="file", problem=problem, allowed="TOML is always UTF-8: save it so") from None
+    return parse_config(text, file=file)
+
+
+def parse_config(text: str, *, file: str) -> Config:
+    """
+    Check the text of a file; `file` is its name for messages.
+
+    Raises:
+        ConfigError: it is no TOML or holds a mistake; the first one is named.
+    """
+    try:
+        # A file saved on Windows: tomllib takes CRLF, but not a byte order mark.
+        document = tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError:
+        raise ConfigError(file=file, key="TOML", problem="nested too deeply", allowed=_EXAMPLES) from None
+    except ValueError as error:
+        raise ConfigError(file=file, key="TOML", problem=values.one_line(str(error)), allowed=_EXAMPLES) from None
+    try:
+        return _config(document)
+    except Wrong as wrong:
+        raise ConfigError(file=file, key=wrong.key, problem=wrong.problem, allowed=wrong.allowed) from None
+
+
+def streams(config: Config) -> list[Stream]:
+    """
+    Every market × channel × grouping, sorted, each once.
+    """
+    of_market = [
+        (channel, grouping)
+        for channel in config.markets.channels
+        for grouping in (config.markets.grouping if channel in BOOK_CHANNELS else (None,))
+    ]
+    return sorted(
+        {
+            Stream(market_type=market_type, symbol=symbol, channel=channel, grouping=grouping)
+            for market_type, symbol in _markets(config)
+            for channel, grouping in of_market
+        }
+    )
+
+
+def connections(config: Config) -> list[list[Stream]]:
+    """
+    The streams of each connection, by its index. Those of a market stay together; connections are about equally full.
+    """
+    markets = sorted(_markets(config))
+    limit = config.capture.markets_per_connection or len(markets)
+    count = -(-len(markets) // limit)
+    place = {market: index % count for index, market in enumerate(markets)}
+    carried: list[list[Stream]] = [[] for _ in range(count)]
+    for stream in streams(config):
+        carried[place[stream.market_type, stream.symbol]].append(stream)
+    return carried
+
+
+def unlisted(config: Config) -> list[tuple[MarketType, str, list[str]]]:
+    """
+    Configured markets the shipped list does not know, with near names of it. They are recorded all the same.
+    """
+    shipped = market_list(config.venue.network)
+    return [
+        (market_type, symbol, values.near(symbol, [m.symbol for m in shipped.of_type(market_type)]))
+        for market_type, symbol in _markets(config)
+        if shipped.by_symbol(market_type, symbol) is None
+    ]
+
+
+def _markets(config: Config) -> list[tuple[MarketType, str]]:
+    perps: list[tuple[MarketType, str]] = [("perp", symbol) for symbol in config.markets.perp]
+    return [*perps, *(("spot", symbol) for symbol in config.markets.spot)]
+
+
+def _config(document: dict[str, Any]) -> Config:
+    for name, value in document.items():
+        if name not in TABLES:
+            home = _home(name)
+            if home:
+                raise Wrong(name, "stands outside its table", f"put it under [{home}]")
+            hint = values.did_you_mean(name, TABLES)
+            what = "table" if isinstance(value, dict) else "key"
+            raise Wrong(
+                values.one_line(name), f"unknown {what}{hint}", values.allowed_words(f"[{known}]" for known in TABLES)
+            )
+        if not isinstance(value, dict):
+            raise Wrong(name, f"{values.show(value)} is not a table", f"begin it with a line [{name}]")
+    tables = {name: _table(name, struct, document.get(name, {})) for name, struct in TABLES.items()}
+    venue = _venue(tables["venue"])
+    config = Config(
+        venue=venue,
+        markets=_checked_markets(tables["markets"], venue.network),
+        storage=Storage(root=values.root_folder(tables["storage"]["root"])),
+        capture=Capture(**tables["capture"]),
+        journal=Journal(**tables["journal"]),
+        quality=Quality(**tables["quality"]),
+        seal=Seal(**tables["seal"]),
+        log=Log(**tables["log"]),
+    )
+    _fit_together(config)
+    return config
+
+
+def _table(name: str, struct: type[msgspec.Struct], given: dict[str, Any]) -> dict[str, Any]:
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for key in given:
+        if key not in fields:
+            home = _home(key)
+            hint = f", it belongs under [{home}]" if home else values.did_you_mean(key, fields)
+            raise Wrong(f"{name}.{values.one_line(key)}", f"unknown key{hint}", values.allowed_words(fields))
+    for key, field in fields.items():
+        if field.required and key not in given:
+            raise Wrong(f"{name}.{key}", "missing", f"add under [{name}] a line {key} = {_REQUIRED[key]}")
+    if struct is Markets:  # its members have forms of their own
+        return given
+    return {key: values.convert(f"{name}.{key}", value, fields[key].type) for key, value in given.items()}
+
+
+def _venue(given: dict[str, Any]) -> Venue:
+    venue = Venue(**given)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", venue.name):
+        allowed = "allowed: 1 to 64 letters, digits, - and _"
+        raise Wrong("venue.name", f"{values.show(venue.name)} cannot be a label", allowed)
+    if venue.network not in NETWORKS:
+        hint = values.did_you_mean(venue.network, NETWORKS)
+        problem = f"{values.show(venue.network)} has no market list{hint}"
+        raise Wrong("venue.network", problem, values.allowed_words(NETWORKS))
+    if venue.allow_plaintext not in {"", PLAINTEXT_WORDS}:
+        allowed = f'allowed: "" or exactly "{PLAINTEXT_WORDS}"'
+        raise Wrong("venue.allow_plaintext", f"{values.show(venue.allow_plaintext)} are not the words", allowed)
+    values.check_url(venue.url, plaintext_allowed=venue.allow_plaintext == PLAINTEXT_WORDS)
+    return venue
+
+
+def _checked_markets(given: dict[str, Any], network: str) -> Markets:
+    defaults = Markets()
+    markets = Markets(
+        perp=values.symbols("perp", given.get("perp", []), network),
+        spot=values.symbols("spot", given.get("spot", []), network),
+        channels=values.channels(given["channels"]) if "channels" in given else defaults.channels,
+        grouping=values.groupings(given["grouping"]) if "grouping" in given else defaults.grouping,
+    )
+    if not markets.perp and not markets.spot:
+        raise Wrong("markets", "names no market", 'give perp or spot a list of symbols, or "*" for all listed')
+    return markets
+
+
+def _fit_together(config: Config) -> None:
+    capture, journal = config.capture, config.journal
+    for key, value, limit, limit_value in (
+        ("capture.reconnect_first_s", capture.reconnect_first_s, "capture.reconnect_max_s", capture.reconnect_max_s),
+        ("capture.max_frame_bytes", capture.max_frame_bytes, "journal.queue_bytes", journal.queue_bytes),
+        ("journal.commit_bytes", journal.commit_bytes, "journal.queue_bytes", journal.queue_bytes),
+        ("journal.commit_bytes", journal.commit_bytes, "journal.segment_bytes", journal.segment_bytes),
+        ("journal.frame_s", journal.frame_s, "journal.segment_s", journal.segment_s),
+    ):
+        if value > limit_value:
+            raise Wrong(
+                key, f"{value:.15g} is more than {limit}", f"allowed: up to {limit_value:.15g}, or raise {limit}"
+            )
+
+
+_REQUIRED = {
+    "name": '"velocity-mainnet"',
+    "url": '"wss://dlob.velocity.exchange/ws"',
+    "network": '"velocity-mainnet-beta"',
+    "root": '"data"',
+}
+"""What a line of each key without a default may look like."""
+
+
+def _home(key: str) -> str | None:
+    """
+    The one table that has this key.
+    """
+    homes = [name for name, struct in TABLES.items() if key in struct.__struct_fields__]
+    return homes[0] if len(homes) == 1 else None
