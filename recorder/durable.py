@@ -7,6 +7,7 @@ Publishing is: write under a temporary name, sync the file, rename, sync the dir
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from recorder.errors import RootBusy
@@ -69,6 +70,13 @@ def sync(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)
 
 
+def close(fd: int) -> None:
+    """
+    Close a descriptor of `create_append`.
+    """
+    os.close(fd)
+
+
 def rename(source: Path, target: Path) -> None:
     """
     Atomic rename within a file system, durable on return.
@@ -127,11 +135,17 @@ class Lock:
             RootBusy: somebody else holds it; `holder` says what that means.
         """
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise RootBusy(path.parent, f"{path.name} is locked", holder) from None
+        # `is_locked` of another process holds it for a moment: that is not a holder.
+        for pause_s in (0.01, 0.02, 0.05, 0.1, None):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if pause_s is None:
+                    os.close(self._fd)
+                    raise RootBusy(path.parent, f"{path.name} is locked", holder) from None
+                time.sleep(pause_s)
+            else:
+                return
 
     def release(self) -> None:
         """

@@ -78,6 +78,19 @@ class Stream(msgspec.Struct, frozen=True, order=True):
         return f"{self.symbol} {self.channel}{suffix}"
 
 
+class QualitySettings(msgspec.Struct, frozen=True):
+    """
+    Thresholds of the monitor. Journaled, so that the seal judges as the recorder did.
+    """
+
+    heartbeat_gap_s: float = 10.0
+    """An interval between heartbeats above this is an event: twice what the venue keeps to."""
+    silent_after_s: float = 5.0
+    """A book stream without a frame for this long is silent: books come each tick, changed or not."""
+    trade_wait_s: float = 10.0
+    """How long a missing fill id may still arrive: the venue reorders within a few seconds."""
+
+
 class SegmentHeader(msgspec.Struct, frozen=True):
     """
     Makes a segment readable alone: whose it is, and what was subscribed when it was opened.
@@ -90,6 +103,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     venue: str
     network: str
     streams: list[Stream]
+    quality: QualitySettings = QualitySettings()
 
 
 class Fact(msgspec.Struct, frozen=True, tag_field="fact"):
@@ -114,6 +128,7 @@ class RunStarted(Fact, frozen=True, tag="run_started"):
     beside: list[str] = []
     continues: str | None = None
     """The run of the same process that this one follows after a backward clock step."""
+    quality: QualitySettings = QualitySettings()
 
 
 class RunStopped(Fact, frozen=True, tag="run_stopped"):

@@ -1,5 +1,5 @@
 """
-Where everything lies below a root. The only home of a path; pure.
+Where everything lies below a root; pure. Names inside `journal/` are in `journal/names.py`.
 
     root.json                                                      binds the root to a venue and network
     journal/<run>/<first recv_ts>.zst[.open]                       raw entries; `lock` beside them while the run lives
@@ -8,6 +8,7 @@ Where everything lies below a root. The only home of a path; pure.
     quarantine/                                                    what was damaged or left over; never deleted here
 """
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +21,8 @@ JOURNAL = "journal"
 LAKE = "lake"
 MANIFEST = "manifest"
 QUARANTINE = "quarantine"
-RUN_LOCK = "lock"
-START_LOCK = "start.lock"
 SEAL_LOCK = "seal.lock"
-SEGMENT_SUFFIX = ".zst"
-OPEN_SUFFIX = ".zst.open"
 
-_RUN = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}")
-_SEGMENT = re.compile(r"(\d{8}T\d{6}\.\d{9}Z)(?:-(\d+))?\.zst(?:\.open)?")
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 MAX_NAME = 120
 """Bytes a market's encoded name may have in a path; a longer one is cut and ends in a digest."""
@@ -59,42 +54,6 @@ def parse_hour(label: str) -> int:
     return int(datetime.strptime(label, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()) * SECOND_NS
 
 
-def run_name(started: int, nonce: str) -> str:
-    """
-    Name of a run: sortable by start, unique by its six hex digits of nonce.
-    """
-    moment = datetime.fromtimestamp(started // SECOND_NS, UTC)
-    return f"{moment:%Y%m%dT%H%M%S}.{started % SECOND_NS // 1000:06d}Z-{nonce}"
-
-
-def is_run_name(name: str) -> bool:
-    """
-    Whether a folder below `journal/` is a run's.
-    """
-    return _RUN.fullmatch(name) is not None
-
-
-def segment_name(first_recv_ts: int, again: int = 0) -> str:
-    """
-    Name of a segment by its first entry; `again` counts rewrites that begin with the same entry.
-    """
-    moment = datetime.fromtimestamp(first_recv_ts // SECOND_NS, UTC)
-    suffix = f"-{again}" if again else ""
-    return f"{moment:%Y%m%dT%H%M%S}.{first_recv_ts % SECOND_NS:09d}Z{suffix}{SEGMENT_SUFFIX}"
-
-
-def segment_start(name: str) -> int | None:
-    """
-    `recv_ts` of a segment's first entry, from its name; None if it is not a segment's name.
-    """
-    match = _SEGMENT.fullmatch(name)
-    if match is None:
-        return None
-    whole, fraction = match.group(1)[:-1].split(".")
-    seconds = int(datetime.strptime(whole, "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp())
-    return seconds * SECOND_NS + int(fraction)
-
-
 def encode_name(name: str) -> str:
     """
     A market's name as a folder: outside `[A-Za-z0-9_-]` percent-encoded, so that no name leaves its folder.
@@ -104,8 +63,6 @@ def encode_name(name: str) -> str:
     )
     if len(encoded) <= MAX_NAME:
         return encoded or "%"
-    import hashlib  # noqa: PLC0415  # only hostile names come here
-
     return f"{encoded[:MAX_NAME]}%~{hashlib.sha256(encoded.encode()).hexdigest()[:16]}"
 
 

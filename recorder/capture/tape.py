@@ -1,0 +1,219 @@
+"""
+Where everything that is heard goes: stamped, numbered, journaled, and folded by the live monitor, in that order.
+
+Used from the event loop's thread only. The journal's writer has a thread of its own; nothing here waits for it.
+"""
+
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from recorder import __version__, durable
+from recorder.clock import SystemClock
+from recorder.journal.entry import FORMAT_VERSION
+from recorder.journal.names import RUN_LOCK, run_name
+from recorder.journal.writer import Journal, JournalSettings
+from recorder.quality.monitor import Monitor
+from recorder.quality.state import MonitorState
+from recorder.records import (
+    NO_CONNECTION,
+    Entry,
+    EntryKind,
+    Event,
+    Fact,
+    QualitySettings,
+    RunStarted,
+    RunStopped,
+    SegmentHeader,
+    Stream,
+    encode_fact,
+)
+from recorder.venue.markets import MarketList
+from recorder.venue.protocol import Peek, peek
+
+
+class TapeSettings(msgspec.Struct, frozen=True):
+    """
+    What a run says of itself, and how its journal is written.
+    """
+
+    journal_folder: Path
+    venue: str
+    network: str
+    urls: list[str]
+    streams: list[Stream]
+    quality: QualitySettings
+    journal: JournalSettings
+
+
+class Counters(msgspec.Struct):
+    """
+    Of the frames heard, since they were last taken.
+    """
+
+    frames: int = 0
+    bytes: int = 0
+    latency_ms: dict[int, list[float]] = {}
+    """Per connection: `recv_ts − ts` of books."""
+
+
+class Tape:
+    """
+    One run's journal and live monitor.
+    """
+
+    def __init__(
+        self,
+        settings: TapeSettings,
+        *,
+        listed: MarketList,
+        pid: int,
+        beside: list[str],
+        on_event: Callable[[Event], None],
+        on_opening: Callable[[str], None],
+        continues: str | None = None,
+    ) -> None:
+        """
+        Makes the run's folder, takes its lock, starts the journal, and writes the run's first entry.
+
+        Args:
+            settings: see `TapeSettings`.
+            listed: market list of the network.
+            pid: of this process.
+            beside: runs that are recording into the same root now.
+            on_event: told of each event of the live monitor as it ends.
+            on_opening: told in words of what has just gone wrong.
+            continues: the run of this process that this one follows.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self.clock = SystemClock()
+        self._settings = settings
+        self._on_event = on_event
+        self._on_opening = on_opening
+        self.streams = list(settings.streams)
+        now = self.clock.now()
+        self.run = run_name(now, secrets.token_hex(3))
+        self.host = socket.gethostname()
+        folder = settings.journal_folder / self.run
+        durable.make_directories(folder)
+        self._lock = durable.Lock(folder / RUN_LOCK, holder="another recorder writes this run")
+        self.journal = Journal(folder, header=self._header, settings=settings.journal)
+        self.journal.start()
+        self._monitor = Monitor(listed, MonitorState(now=now))
+        self._last_ts = now
+        self.counters = Counters()
+        self.fact(
+            RunStarted(
+                run=self.run,
+                host=self.host,
+                pid=pid,
+                recorder_version=__version__,
+                venue=settings.venue,
+                network=settings.network,
+                urls=settings.urls,
+                streams=self.streams,
+                beside=beside,
+                continues=continues,
+                quality=settings.quality,
+            )
+        )
+
+    def _header(self) -> SegmentHeader:
+        return SegmentHeader(
+            format=FORMAT_VERSION,
+            run=self.run,
+            host=self.host,
+            recorder_version=__version__,
+            venue=self._settings.venue,
+            network=self._settings.network,
+            streams=self.streams,
+            quality=self._settings.quality,
+        )
+
+    def frame(self, connection: int, attempt: int, payload: bytes) -> tuple[int, Peek, Stream | None]:
+        """
+        Take one websocket message. Returns its receive time, what it is, and the stream it belongs to.
+        """
+        now = self.clock.now()
+        seq = self.journal.append(
+            EntryKind.FRAME, connection=connection, attempt=attempt, recv_ts=now, payload=payload
+        )
+        counters = self.counters
+        counters.frames += 1
+        counters.bytes += len(payload)
+        seen = peek(payload)
+        if seen.ts is not None and seen.market_name is not None:
+            latencies = counters.latency_ms.get(connection)
+            if latencies is None:
+                latencies = counters.latency_ms[connection] = []
+            latencies.append(now / 1e6 - seen.ts)
+        if not seq:
+            # Not kept, so not received: the monitor must not take it for a fill or a book that is there.
+            return now, seen, None
+        if self.journal.named is not None:
+            self._fold_overflow(seq, now)
+        entry = Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run)
+        verdict = self._monitor.step(entry, seen)
+        if self._monitor.events or self._monitor.openings:
+            self._tell()
+        return now, seen, verdict.resolution.stream if verdict is not None else None
+
+    def fact(self, fact: Fact, *, connection: int = NO_CONNECTION, attempt: int = 0) -> int:
+        """
+        Record something about ourselves. Returns its time.
+        """
+        return self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
+
+    def alive(self) -> int:
+        """
+        The entry of each second: bounds what a crash can hide, and clocks the monitor. Returns its time.
+        """
+        return self._append(EntryKind.ALIVE, NO_CONNECTION, 0, b"")
+
+    def _append(self, kind: EntryKind, connection: int, attempt: int, payload: bytes) -> int:
+        now = self.clock.now()
+        seq = self.journal.append(kind, connection=connection, attempt=attempt, recv_ts=now, payload=payload)
+        if seq:
+            if self.journal.named is not None:
+                self._fold_overflow(seq, now)
+            self._monitor.step(Entry(kind, connection, attempt, seq, now, payload, self.run))
+            self._tell()
+        return now
+
+    def _fold_overflow(self, seq: int, now: int) -> None:
+        overflow, self.journal.named = self.journal.named, None
+        if overflow is not None:
+            payload = encode_fact(overflow)
+            self._monitor.step(Entry(EntryKind.FACT, NO_CONNECTION, 0, seq - 1, now, payload, self.run))
+
+    def _tell(self) -> None:
+        for opening in self._monitor.openings:
+            self._on_opening(opening)
+        self._monitor.openings.clear()
+        for event in self._monitor.events:
+            self._on_event(event)
+        self._monitor.events.clear()
+
+    def take_counters(self) -> Counters:
+        """
+        Counts since the last call.
+        """
+        counters, self.counters = self.counters, Counters()
+        return counters
+
+    def stop(self, reason: str, *, timeout_s: float) -> bool:
+        """
+        Write the run's last entry and commit everything; False if the disk did not let us in time.
+        """
+        self.fact(RunStopped(reason))
+        done = self.journal.close(timeout_s)
+        if done:
+            self._lock.release()
+        return done
+
+

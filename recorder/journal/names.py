@@ -1,0 +1,57 @@
+"""
+Names of runs and segments. Both sort by time; a listing of the journal is its index.
+"""
+
+import re
+from datetime import UTC, datetime
+
+from recorder.records import SECOND_NS
+
+RUN_LOCK = "lock"
+"""In a run's folder: held (`flock`) as long as the run lives."""
+START_LOCK = "start.lock"
+"""Beside the run folders: held while a recorder makes sure that it may start."""
+SEGMENT_SUFFIX = ".zst"
+OPEN_SUFFIX = ".zst.open"
+
+_RUN = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}")
+_SEGMENT = re.compile(r"(\d{8}T\d{6})\.(\d{9})Z(?:-(\d{1,9}))?\.zst(?:\.open)?")
+
+
+def run_name(started: int, nonce: str) -> str:
+    """
+    Name of a run: sortable by its start (ns), unique by six hex digits of nonce.
+    """
+    moment = datetime.fromtimestamp(started // SECOND_NS, UTC)
+    return f"{moment:%Y%m%dT%H%M%S}.{started % SECOND_NS // 1000:06d}Z-{nonce}"
+
+
+def is_run_name(name: str) -> bool:
+    """
+    Whether a folder below `journal/` is a run's.
+    """
+    return _RUN.fullmatch(name) is not None
+
+
+def segment_name(first_recv_ts: int, again: int = 0) -> str:
+    """
+    Name of a finished segment by its first entry; `again` counts rewrites that begin with the same entry.
+    """
+    moment = datetime.fromtimestamp(first_recv_ts // SECOND_NS, UTC)
+    suffix = f"-{again}" if again else ""
+    return f"{moment:%Y%m%dT%H%M%S}.{first_recv_ts % SECOND_NS:09d}Z{suffix}{SEGMENT_SUFFIX}"
+
+
+def parse_segment_name(name: str) -> tuple[int, int] | None:
+    """
+    `recv_ts` of a segment's first entry (ns) and its count of rewrites; None if it is not a segment's name.
+    """
+    match = _SEGMENT.fullmatch(name)
+    if match is None:
+        return None
+    whole, fraction, again = match.groups()
+    try:
+        seconds = int(datetime.strptime(whole, "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return None
+    return seconds * SECOND_NS + int(fraction), int(again or 0)

@@ -1,0 +1,367 @@
+"""
+Appends entries to segments, on a thread of its own, so that a slow disk never delays the reader of a socket.
+
+Invariants:
+
+* An entry is *committed* when the write and the fdatasync that hold it have returned; until then it stays in memory.
+* A write or sync that fails ends its segment. What was not committed is written again, to a new segment, until that
+  succeeds; a sync is never retried on the same file, since the kernel may have dropped the pages it failed on.
+* The queue is bounded in bytes. A frame that it cannot take is dropped *by name*: its number is used up, and an
+  `Overflowed` fact tells the range, so that the hole is on record.
+"""
+
+import errno
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from recorder import durable
+from recorder.journal.entry import FRAME_CONTENT_BYTES, HEAD_SIZE, WINDOW_LOG, encode_entry, encode_header
+from recorder.journal.names import OPEN_SUFFIX, SEGMENT_SUFFIX, segment_name
+from recorder.records import HOUR_NS, NO_CONNECTION, EntryKind, Overflowed, SegmentHeader, WriteFailed, encode_fact
+
+_FACT_RESERVE_BYTES = 8 << 20
+"""Facts are taken beyond the queue's limit by this much: they name what frames could not be taken."""
+
+_Row = tuple[int, int, int, int, int, bytes]  # kind, connection, attempt, seq, recv_ts, payload
+
+
+class JournalSettings(msgspec.Struct, frozen=True):
+    """
+    How the journal commits and rotates.
+    """
+
+    commit_interval_s: float = 0.1
+    commit_bytes: int = 256 << 10
+    segment_s: float = 60.0
+    segment_bytes: int = 64 << 20
+    frame_s: float = 2.0
+    level: int = 1
+    queue_bytes: int = 64 << 20
+
+
+class JournalStats(msgspec.Struct):
+    """
+    Since the last `take_stats`.
+    """
+
+    commit_s: list[float]
+    """Duration of each write and sync."""
+    written_bytes: int
+    queue_max_bytes: int
+
+
+class Journal:
+    """
+    One run's journal: `append` from one thread, everything else on the writer's own.
+    """
+
+    def __init__(self, folder: Path, *, header: Callable[[], SegmentHeader], settings: JournalSettings) -> None:
+        """
+        Args:
+            folder: the run's folder; it must exist.
+            header: called on the writer thread for each new segment; the subscriptions change over time.
+            settings: see `JournalSettings`.
+        """
+        self._folder = folder
+        self._header = header
+        self._settings = settings
+        self._queue: deque[_Row] = deque()
+        self._next_seq = 1
+        # Counted up by one thread each, so that neither needs a lock.
+        self._taken_bytes = 0
+        self._released_bytes = 0
+        self._unsignalled_bytes = 0
+        self._overflow: Overflowed | None = None
+        self.named: Overflowed | None = None
+        """The fact that the last `append` placed before its entry, if it did."""
+        self._queue_max = 0
+        self._wake = threading.Event()
+        self._closing = False
+        self._failures: deque[WriteFailed] = deque(maxlen=256)
+        self._commit_s: deque[float] = deque(maxlen=100_000)
+        self._written = 0
+        self._committed_seq = 0
+        self._committed_ts = 0
+        self._segment = _Segment(settings)
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    def start(self) -> None:
+        """
+        Start the writer thread.
+        """
+        self._thread.start()
+
+    @property
+    def queued_bytes(self) -> int:
+        """
+        Bytes in memory that are not committed.
+        """
+        return self._taken_bytes - self._released_bytes
+
+    @property
+    def committed(self) -> tuple[int, int]:
+        """
+        (seq, recv_ts) up to which all is committed; (0, 0) before the first commit.
+        """
+        return self._committed_seq, self._committed_ts
+
+    def append(self, kind: int, *, connection: int, attempt: int, recv_ts: int, payload: bytes) -> int:
+        """
+        Queue one entry; its number, or 0 if it had to be dropped.
+
+        A dropped entry uses up its number; the first entry that fits again is an `Overflowed` fact naming what was
+        dropped, placed before the one given (`named` tells the caller of it).
+        """
+        size = len(payload) + HEAD_SIZE
+        queued = self._taken_bytes - self._released_bytes
+        limit = self._settings.queue_bytes + (_FACT_RESERVE_BYTES if kind != EntryKind.FRAME else 0)
+        if queued + size > limit:
+            self._drop(size, recv_ts)
+            return 0
+        self.named = self._name_overflow(recv_ts) if self._overflow is not None else None
+        self._put(kind, connection, attempt, recv_ts, payload, size)
+        if queued > self._queue_max:
+            self._queue_max = queued
+        return self._next_seq - 1
+
+    def take_failures(self) -> list[WriteFailed]:
+        """
+        Failures since the last call, for the caller to append as facts.
+        """
+        failures: list[WriteFailed] = []
+        while self._failures:
+            failures.append(self._failures.popleft())
+        return failures
+
+    def take_stats(self) -> JournalStats:
+        """
+        What the writer did since the last call.
+        """
+        commits = [self._commit_s.popleft() for _ in range(len(self._commit_s))]
+        stats = JournalStats(commits, self._written, self._queue_max)
+        self._written = 0
+        self._queue_max = self.queued_bytes
+        return stats
+
+    def close(self, timeout_s: float) -> bool:
+        """
+        Commit everything and finish the segment; False if the disk did not let us within `timeout_s`.
+        """
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive() and not self._queue
+
+    def _put(self, kind: int, connection: int, attempt: int, recv_ts: int, payload: bytes, size: int) -> None:
+        self._queue.append((kind, connection, attempt, self._next_seq, recv_ts, payload))
+        self._next_seq += 1
+        self._taken_bytes += size
+        self._unsignalled_bytes += size
+        if self._unsignalled_bytes >= self._settings.commit_bytes:
+            self._unsignalled_bytes = 0
+            self._wake.set()
+
+    def _drop(self, size: int, recv_ts: int) -> None:
+        before = self._overflow
+        self._overflow = Overflowed(
+            count=1 + (before.count if before else 0),
+            bytes=size + (before.bytes if before else 0),
+            first_seq=before.first_seq if before else self._next_seq,
+            last_seq=self._next_seq,
+            first_ts=before.first_ts if before else recv_ts,
+            last_ts=recv_ts,
+        )
+        self._next_seq += 1
+
+    def _name_overflow(self, recv_ts: int) -> Overflowed | None:
+        overflow, self._overflow = self._overflow, None
+        if overflow is not None:
+            fact = encode_fact(overflow)
+            self._put(EntryKind.FACT, NO_CONNECTION, 0, recv_ts, fact, len(fact) + HEAD_SIZE)
+        return overflow
+
+    # ---- writer thread
+
+    def _run(self) -> None:
+        interval = self._settings.commit_interval_s
+        while True:
+            self._wake.wait(interval)
+            self._wake.clear()
+            closing = self._closing
+            rows = [self._queue.popleft() for _ in range(len(self._queue))]
+            if rows:
+                self._commit_until_done(rows)
+            if closing and not self._queue:
+                with suppress(OSError):
+                    self._segment.finish()
+                return
+
+    def _commit_until_done(self, rows: list[_Row]) -> None:
+        pause_s = 0.05
+        while True:
+            started = time.monotonic()
+            try:
+                self._commit(rows)
+            except OSError as error:
+                self._fail(error)
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, 1.0)
+                continue
+            self._commit_s.append(time.monotonic() - started)
+            self._committed_ts = rows[-1][4]
+            self._committed_seq = rows[-1][3]
+            self._released_bytes += sum(len(row[5]) + HEAD_SIZE for row in rows)
+            return
+
+    def _commit(self, rows: list[_Row]) -> None:
+        segment = self._segment
+        encoded: list[bytes] = []
+        for kind, connection, attempt, seq, recv_ts, payload in rows:
+            if segment.due(recv_ts):
+                self._written += segment.write(encoded)
+                encoded = []
+                segment.finish()
+            if not segment.opened:
+                segment.open(self._folder, self._header(), seq=seq, recv_ts=recv_ts)
+            if segment.frame_due(recv_ts):
+                self._written += segment.write(encoded)
+                encoded = []
+                segment.end_frame(recv_ts)
+            entry = encode_entry(kind, connection, attempt, seq, recv_ts, payload)
+            segment.count(len(entry))
+            encoded.append(entry)
+        self._written += segment.write(encoded)
+        segment.sync()
+
+    def _fail(self, error: OSError) -> None:
+        operation = error.strerror or type(error).__name__
+        self._failures.append(
+            WriteFailed(
+                segment=self._segment.name,
+                operation=self._segment.operation,
+                errno=error.errno,
+                error=f"{errno.errorcode.get(error.errno or 0, '?')}: {operation}",
+            )
+        )
+        self._segment.abandon()
+
+
+class _Segment:
+    """
+    The open segment file and its zstd stream; no judgement about failures.
+    """
+
+    def __init__(self, settings: JournalSettings) -> None:
+        self._settings = settings
+        self._compressor = zstandard.ZstdCompressor(
+            compression_params=zstandard.ZstdCompressionParameters.from_level(settings.level, window_log=WINDOW_LOG)
+        )
+        self._fd = -1
+        self._path = Path()
+        self.operation = ""
+        """What was being done, for the report of a failure."""
+
+    @property
+    def opened(self) -> bool:
+        return self._fd >= 0
+
+    @property
+    def name(self) -> str:
+        return self._path.name
+
+    def due(self, recv_ts: int) -> bool:
+        """
+        Whether an entry of that time belongs in a new segment.
+        """
+        return self.opened and (
+            recv_ts - self._first_ts >= self._settings.segment_s * 1_000_000_000
+            or recv_ts // HOUR_NS != self._first_ts // HOUR_NS
+            or self._size >= self._settings.segment_bytes
+        )
+
+    def frame_due(self, recv_ts: int) -> bool:
+        """
+        Whether an entry of that time belongs in a new zstd frame of this segment.
+        """
+        return (
+            recv_ts - self._frame_ts >= self._settings.frame_s * 1_000_000_000
+            or self._frame_content >= FRAME_CONTENT_BYTES
+        )
+
+    def open(self, folder: Path, header: SegmentHeader, *, seq: int, recv_ts: int) -> None:
+        self.operation = "open"
+        again = 0
+        while True:
+            name = segment_name(recv_ts, again)
+            if not (folder / name).exists():
+                self._path = folder / (name.removesuffix(SEGMENT_SUFFIX) + OPEN_SUFFIX)
+                try:
+                    self._fd = durable.create_append(self._path)
+                    break
+                except FileExistsError:
+                    pass
+            again += 1
+        self._first_ts = recv_ts
+        self._size = 0
+        self._begin_frame(recv_ts)
+        self.write([encode_header(header, seq=seq, recv_ts=recv_ts)])
+
+    def _begin_frame(self, recv_ts: int) -> None:
+        self._stream = self._compressor.compressobj()
+        self._frame_ts = recv_ts
+        self._frame_content = 0
+
+    def count(self, size: int) -> None:
+        self._frame_content += size
+
+    def write(self, encoded: list[bytes]) -> int:
+        """
+        Append whole entries and flush a block, so that they can be read now. Returns the bytes written.
+        """
+        if not encoded:
+            return 0
+        self.operation = "write"
+        data = self._stream.compress(b"".join(encoded)) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        durable.write_all(self._fd, data)
+        self._size += len(data)
+        return len(data)
+
+    def end_frame(self, recv_ts: int) -> None:
+        self.operation = "write"
+        durable.write_all(self._fd, self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self._begin_frame(recv_ts)
+
+    def sync(self) -> None:
+        self.operation = "sync"
+        durable.sync(self._fd)
+
+    def finish(self) -> None:
+        """
+        End the zstd frame, sync, close, and give the segment its final name.
+        """
+        if not self.opened:
+            return
+        self.operation = "write"
+        durable.write_all(self._fd, self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self.sync()
+        self.operation = "close"
+        fd, self._fd = self._fd, -1
+        durable.close(fd)
+        self.operation = "rename"
+        durable.rename(self._path, self._path.with_name(self._path.name.removesuffix(".open")))
+
+    def abandon(self) -> None:
+        """
+        Let go of a segment that failed; what it holds stays readable up to its last whole block.
+        """
+        if self.opened:
+            fd, self._fd = self._fd, -1
+            with suppress(OSError):
+                durable.close(fd)

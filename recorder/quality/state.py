@@ -1,0 +1,143 @@
+"""
+What the monitor remembers between entries: plain structs, so that an hour's end state is the next hour's carry.
+"""
+
+import msgspec
+
+from recorder.quality.events import Tally
+from recorder.records import Cause, QualitySettings, Stream
+
+
+class RunState(msgspec.Struct):
+    """
+    One run of the recorder.
+    """
+
+    run: str
+    streams: list[Stream]
+    settings: QualitySettings
+    started: int
+    last_ts: int
+    last_seq: int
+    stopped: bool = False
+
+
+class ConnectionState(msgspec.Struct):
+    """
+    One configured connection of a run.
+    """
+
+    run: str
+    connection: int
+    attempt: int = 0
+    up: bool = False
+    last_frame: int = 0
+    """Anything heard; the instant of the connect before that."""
+    last_heartbeat: int = 0
+    """Likewise."""
+    gap_open: bool = False
+    """A heartbeat is overdue and was reported, live."""
+    outage_start: int | None = None
+    outage_cause: Cause = "unknown"
+    outage_why: str = ""
+    attempts_failed: int = 0
+    counted_to: int = 0
+    """Up to when `HourBeats.up_ns` counts."""
+
+
+class HourBeats(msgspec.Struct):
+    """
+    A connection's heartbeats within the hour; outlives its run.
+    """
+
+    run: str
+    connection: int
+    heartbeats: int = 0
+    up_ns: int = 0
+    longest_ns: int | None = None
+
+
+class FlowState(msgspec.Struct):
+    """
+    One stream as a run hears it.
+    """
+
+    run: str
+    stream: Stream
+    connection: int
+    since: int
+    """When it was asked for, the last time."""
+    last: int | None = None
+    last_slot: int | None = None
+    silent: bool = False
+    fresh: int = 0
+    """Flags for its next row."""
+
+
+class MissingFills(msgspec.Struct):
+    """
+    Fill ids that were jumped over and may still arrive.
+    """
+
+    first: int
+    last: int
+    left_ts: int
+    right_ts: int
+    left_slot: int | None
+    right_slot: int | None
+    run: str
+    connection: int
+
+
+class FillState(msgspec.Struct):
+    """
+    The fill counter of one market. Across connections and runs: ids are the venue's.
+    """
+
+    symbol: str
+    lowest: int
+    highest: int
+    highest_ts: int
+    highest_slot: int | None
+    pending: list[MissingFills] = []
+    judged: list[tuple[int, int]] = []
+    """Ranges already reported as missing, newest last: one that arrives after all is no repeat."""
+    hour_first: int | None = None
+    hour_last: int | None = None
+    hour_missing: int = 0
+    hour_repeated: int = 0
+
+
+class Outage(msgspec.Struct):
+    """
+    A hole that explains others: missing fills whose bounds touch it have its cause.
+    """
+
+    start: int
+    end: int
+    cause: Cause
+    why: str
+
+
+class MonitorState(msgspec.Struct):
+    """
+    Everything; the fold's value at one instant.
+    """
+
+    now: int
+    runs: list[RunState] = []
+    connections: list[ConnectionState] = []
+    flows: list[FlowState] = []
+    fills: dict[str, FillState] = {}
+    """By `perp:0`."""
+    identity: dict[str, str] = {}
+    """Names the books gave, by `perp:0`."""
+    conflicts: list[str] = []
+    """Identities already reported as conflicting."""
+    outages: list[Outage] = []
+    tallies: list[Tally] = []
+    beats: list[HourBeats] = []
+    down_since: int | None = None
+    """Since when no run records; None while one does, and before the first."""
+    stopped_by: str | None = None
+    """Why the last run stopped, if it said so."""
