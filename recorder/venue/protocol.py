@@ -100,11 +100,19 @@ _CHANNEL_NAME = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
+_LONGEST_CHANNEL_NAME = 80
+
+
 def parse_channel(name: str) -> ChannelName | None:
     """
     Take a data frame's channel name apart; None for a name of no known pattern.
     """
+    # Checked before the cache, which would otherwise keep thousands of names of any length.
+    return _parse_channel(name) if len(name) <= _LONGEST_CHANNEL_NAME else None
+
+
+@lru_cache(maxsize=4096)
+def _parse_channel(name: str) -> ChannelName | None:
     match = _CHANNEL_NAME.fullmatch(name)
     if match is None or not name.isascii():
         return None
@@ -227,14 +235,15 @@ def open_envelope(payload: bytes) -> Envelope:
     Never raises: what is not an object in UTF-8 JSON is UNDECODABLE, an object of no known shape UNKNOWN.
     """
     try:
+        payload.decode()  # the decoder looks at UTF-8 only where it makes text
         members = _object_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Envelope(FrameKind.UNDECODABLE, text=f"not a JSON object: {error}")
     name = _text(members.get("channel")) or ""
     if "error" in members:
-        return Envelope(FrameKind.ERROR, name=name, text=_text(members["error"]) or str(members["error"]))
+        return Envelope(FrameKind.ERROR, name=name, text=_wording(members["error"]))
     if "message" in members:
-        return Envelope(FrameKind.ACK, name=name, text=_text(members["message"]) or str(members["message"]))
+        return Envelope(FrameKind.ACK, name=name, text=_wording(members["message"]))
     if "data" not in members:
         if name == "heartbeat":
             return Envelope(FrameKind.HEARTBEAT, name=name)
@@ -247,7 +256,10 @@ def open_envelope(payload: bytes) -> Envelope:
     raw = members["data"]
     data = bytes(raw)
     if data.startswith(b'"'):
-        data = (_text(raw) or "").encode("utf-8", "surrogatepass")
+        text = _text(raw)
+        if text is None:
+            return Envelope(FrameKind.UNDECODABLE, name=name, text="data is not text in UTF-8")
+        data = text.encode()
     extra = tuple(sorted(members.keys() - {"channel", "data"}))
     return Envelope(FrameKind.DATA, name=name, channel=channel, data=data, extra=extra)
 
@@ -257,8 +269,13 @@ def _text(raw: msgspec.Raw | None) -> str | None:
         return None
     try:
         return _string_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError):  # no text, or half a surrogate pair
         return None
+
+
+def _wording(raw: msgspec.Raw) -> str:
+    text = _text(raw)
+    return bytes(raw).decode() if text is None else text
 
 
 def peek(payload: bytes) -> Peek:

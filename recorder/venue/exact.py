@@ -1,0 +1,293 @@
+"""
+The exact way through a data frame: every number is read from its digits, whatever form they have.
+
+`normalize.decode` comes here with what its fast way refuses, and with all trades and fees. What even this refuses is an
+`Undecodable` value: nothing here raises, whatever the bytes.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+
+from recorder.records import Flag, Source
+from recorder.venue.payloads import (
+    INT64_MAX,
+    SOURCE_BITS,
+    Book,
+    Decoded,
+    Fees,
+    Oracle,
+    Side,
+    Trade,
+    Undecodable,
+    book_flags,
+)
+from recorder.venue.protocol import PERP_SIZE_EXPONENT, PRICE_EXPONENT, ChannelName, FrameKind, open_envelope
+from recorder.venue.reading import Reading, is_absent
+
+POSITION_TRANSFER = "transferPerpPosition"
+"""A user moving a position between own accounts, at the oracle's price: not a market trade."""
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+"""What reading JSON may raise; the last for exponents that even Decimal cannot hold."""
+
+_OTHER = Source.OTHER.value
+_AGGRESSORS: dict[str | None, Literal["buy", "sell"]] = {"long": "buy", "short": "sell"}
+_OPPOSITES: dict[str | None, Literal["buy", "sell"]] = {"long": "sell", "short": "buy"}
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+class _Refused(Exception):  # noqa: N818  # never leaves this module
+    """
+    The frame is not what its channel should carry.
+    """
+
+
+def decode_exactly(payload: bytes, *, size_exponent: int | None) -> Decoded:
+    """
+    `normalize.decode` without its fast way.
+    """
+    envelope = open_envelope(payload)
+    if envelope.channel is None:
+        known = envelope.kind not in {FrameKind.UNDECODABLE, FrameKind.UNKNOWN}
+        return Undecodable("not a data frame" if known else envelope.text)
+    around: dict[str, Any] = {}
+    if envelope.extra:
+        try:
+            members = _decoder.decode(payload)
+        except _UNREADABLE as error:
+            return Undecodable(f"envelope cannot be read: {_why(error)}", envelope.channel)
+        around = {name: members[name] for name in envelope.extra}
+    return read_payload(envelope.data, envelope.channel, size_exponent=size_exponent, around=around)
+
+
+def read_payload(
+    data: str | bytes,
+    channel: ChannelName,
+    *,
+    size_exponent: int | None,
+    around: Mapping[str, object] = MappingProxyType({}),
+) -> Decoded:
+    """
+    Read the payload of a data frame.
+
+    Args:
+        data: JSON text.
+        channel: Where it came from; tells what it should be.
+        size_exponent: As in `normalize.decode`.
+        around: Members of the envelope that are not in the protocol, to be kept in `extra`.
+    """
+    try:
+        members = _decoder.decode(data)
+        if not isinstance(members, dict):
+            return Undecodable("data is not an object", channel)
+        reading = Reading(members)
+        for name, value in around.items():
+            reading.note(f"envelope.{name}", value)
+        if channel.family == "orderbook":
+            return _read_book(reading, channel)
+        if channel.family == "trades":
+            return _read_trade(reading, channel, size_exponent)
+        return _read_fees(reading, channel)
+    except _Refused as refused:
+        return Undecodable(str(refused), channel)
+    except _UNREADABLE as error:
+        return Undecodable(f"data cannot be read: {_why(error)}", channel)
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+
+
+def _read_book(reading: Reading, channel: ChannelName) -> Book:
+    bid = _read_side(reading, "bids", descending=True)
+    ask = _read_side(reading, "asks", descending=False)
+    reading.identity(channel)
+    venue_bid, venue_ask = reading.number("bestBidPrice"), reading.number("bestAskPrice")
+    spread_pct = reading.number("spreadPct")
+    book = Book(
+        channel=channel,
+        market_name=reading.text("marketName"),
+        ts=reading.number("ts"),
+        slot=reading.number("slot"),
+        market_slot=reading.number("marketSlot"),
+        mark_price=reading.number("markPrice"),
+        venue_best_bid_price=venue_bid,
+        venue_best_ask_price=venue_ask,
+        spread_pct=spread_pct,
+        spread_quote=reading.number("spreadQuote"),
+        oracle_price=reading.number("oracle"),
+        oracle_data=_read_oracle(reading, "oracleData"),
+        mm_oracle=_read_oracle(reading, "mmOracleData"),
+        bid=bid,
+        ask=ask,
+    )
+    extra, drift = reading.rest()
+    flags = book_flags(channel, bid, ask, venue_bid=venue_bid, venue_ask=venue_ask, spread_pct=spread_pct)
+    return msgspec.structs.replace(book, flags=flags | reading.flags, extra=extra, drift=drift)
+
+
+def _read_oracle(reading: Reading, member: str) -> Oracle | None:
+    sent = reading.members.pop(member, None)
+    if is_absent(sent):
+        return None
+    if not isinstance(sent, dict):
+        reading.note(member, sent)
+        return None
+    members: dict[str, Any] = sent
+
+    def number(name: str) -> int | None:
+        return reading.number_of(members, name, f"{member}.{name}")
+
+    oracle = Oracle(
+        price=number("price"),
+        slot=number("slot"),
+        confidence=number("confidence"),
+        sufficient=reading.truth_of(members, "hasSufficientNumberOfDataPoints", member),
+        twap=number("twap"),
+        twap_confidence=number("twapConfidence"),
+        max_price=number("maxPrice"),
+    )
+    for name, value in members.items():
+        reading.note(f"{member}.{name}", value)
+    return oracle
+
+
+def _read_side(reading: Reading, name: str, *, descending: bool) -> Side:
+    levels = reading.members.pop(name, None)
+    if not isinstance(levels, list):
+        raise _Refused(f"a book without {name}")
+    prices = []
+    for at, level in enumerate(levels):
+        if not isinstance(level, dict):
+            raise _Refused(f"{name}[{at}] is not an object")
+        prices.append(_read_value(reading, level.pop("price", None), name, at, "price"))
+    order = sorted(range(len(levels)), key=lambda at: _rank(prices[at], descending=descending))
+    if order != list(range(len(levels))):
+        reading.flags |= Flag.UNSORTED.value
+    side = Side([prices[at] for at in order], [], [], [])
+    for at, sent_at in enumerate(order):
+        level = levels[sent_at]
+        size = _read_value(reading, level.pop("size", None), name, sent_at, "size")
+        sources = level.pop("sources", None)
+        parts: dict[int, int | None] = {}
+        if isinstance(sources, dict):
+            parts = _read_parts(reading, sources, name, at)
+        elif sources is not None:
+            reading.note(f"{name}[{at}].sources", sources, "level.sources")
+        for member, value in level.items():
+            reading.note(f"{name}[{at}].{member}", value, f"level.{member}")
+        side.size.append(size)
+        side.source.append(sum(parts))
+        if len(parts) > 1 or (parts and next(iter(parts.values())) != size):
+            side.part.extend(parts[bit] for bit in sorted(parts))
+    return side
+
+
+def _rank(price: int | None, *, descending: bool) -> tuple[bool, int]:
+    return (price is None, 0 if price is None else -price if descending else price)
+
+
+def _read_value(reading: Reading, value: object, side: str, at: int, member: str) -> int | None:
+    if value is None:
+        reading.flags |= Flag.SATURATED.value
+        return None
+    number = reading.integer(value)
+    if number is None:
+        raise _Refused(f"{side}[{at}].{member} is not a number")
+    return number
+
+
+def _read_parts(reading: Reading, sources: dict[str, Any], side: str, at: int) -> dict[int, int | None]:
+    """
+    Parts by bit; those of unknown sources are summed under `Source.OTHER`.
+    """
+    parts: dict[int, int | None] = {}
+    for name, value in sources.items():
+        bit = SOURCE_BITS.get(name)
+        if bit is not None:
+            parts[bit] = _read_value(reading, value, side, at, f"sources.{name}")
+            continue
+        reading.flags |= Flag.OTHER_SOURCE.value
+        reading.note(f"{side}[{at}].sources.{name}", value, f"sources.{name}")
+        number = reading.integer(value)
+        if number is not None:
+            number = reading.clamped(number + (parts.get(_OTHER) or 0))
+        parts[_OTHER] = parts.get(_OTHER) if number is None else number
+    return parts
+
+
+def _read_trade(reading: Reading, channel: ChannelName, size_exponent: int | None) -> Trade:
+    number, text = reading.number, reading.text
+    reading.identity(channel)
+    unread = len(reading.members)
+    size = PERP_SIZE_EXPONENT if size_exponent is None else size_exponent
+    base, quote = number("baseAssetAmountFilled", size), number("quoteAssetAmountFilled", PRICE_EXPONENT)
+    price = None
+    if base and quote is not None and abs(base) < INT64_MAX and abs(quote) < INT64_MAX:
+        # One division of two integers: the double nearest to the quotient.
+        price = (quote * 10**size) / (base * 10**PRICE_EXPONENT)
+    taker_direction, maker_direction = text("takerOrderDirection"), text("makerOrderDirection")
+    aggressor = _OPPOSITES.get(maker_direction) if taker_direction is None else _AGGRESSORS.get(taker_direction)
+    explanation = text("actionExplanation")
+    trade = Trade(
+        channel=channel,
+        ts=number("ts", 3),
+        slot=number("slot"),
+        fill_record_id=number("fillRecordId"),
+        base_amount=base,
+        quote_amount=quote,
+        price=price,
+        aggressor=aggressor,
+        is_market_trade=explanation != POSITION_TRANSFER,
+        action=text("action"),
+        action_explanation=explanation,
+        oracle_price=number("oraclePrice", PRICE_EXPONENT),
+        taker=text("taker"),
+        maker=text("maker"),
+        filler=text("filler"),
+        taker_order_id=number("takerOrderId"),
+        maker_order_id=number("makerOrderId"),
+        taker_direction=taker_direction,
+        maker_direction=maker_direction,
+        taker_fee=number("takerFee", PRICE_EXPONENT),
+        maker_fee=number("makerFee", PRICE_EXPONENT),
+        quote_surplus=number("quoteAssetAmountSurplus", PRICE_EXPONENT),
+        referrer_reward=number("referrerReward", PRICE_EXPONENT),
+        taker_order_base_amount=number("takerOrderBaseAssetAmount", size),
+        taker_order_base_filled=number("takerOrderCumulativeBaseAssetAmountFilled", size),
+        taker_order_quote_filled=number("takerOrderCumulativeQuoteAssetAmountFilled", PRICE_EXPONENT),
+        maker_order_base_amount=number("makerOrderBaseAssetAmount", size),
+        maker_order_base_filled=number("makerOrderCumulativeBaseAssetAmountFilled", size),
+        maker_order_quote_filled=number("makerOrderCumulativeQuoteAssetAmountFilled", PRICE_EXPONENT),
+        tx_sig=text("txSig"),
+        bit_flags=number("bitFlags"),
+        maker_indicative_key=text("makerIndicativeKey"),
+    )
+    if len(reading.members) == unread:
+        raise _Refused("data has none of the members of a trade")
+    extra, drift = reading.rest()
+    flags = reading.flags | (Flag.ASSUMED_SCALE.value if size_exponent is None else 0)
+    return msgspec.structs.replace(trade, flags=flags, extra=extra, drift=drift)
+
+
+def _read_fees(reading: Reading, channel: ChannelName) -> Fees:
+    reading.identity(channel)
+    unread = len(reading.members)
+    fees = Fees(
+        channel=channel,
+        min=reading.number("min", PRICE_EXPONENT),
+        low=reading.number("low", PRICE_EXPONENT),
+        medium=reading.number("medium", PRICE_EXPONENT),
+        high=reading.number("high", PRICE_EXPONENT),
+        very_high=reading.number("veryHigh", PRICE_EXPONENT),
+        unsafe_max=reading.number("unsafeMax", PRICE_EXPONENT),
+    )
+    if len(reading.members) == unread:
+        raise _Refused("data has none of the members of priority fees")
+    extra, drift = reading.rest()
+    return msgspec.structs.replace(fees, flags=reading.flags, extra=extra, drift=drift)
