@@ -1,0 +1,365 @@
+"""
+Buffers between decoded records and Arrow: rows go in one by one, a table in the exact schema comes out.
+
+Books are many and wide: their numbers go into flat `array` buffers, which Arrow then takes over without a copy. The
+scalars of a book are appended as one row, in a single call, and a column is every n-th number of that; null is -2^63,
+which no value can be, since `venue` clamps to ±(2^63 - 1). Text that repeats (run, symbol) is a number in the row.
+
+Trades, fees and the small tables are few: lists of values, converted when taken.
+
+Rows come out in the order they went in, and the same rows always give the same table.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.lake.schema import BOOKS, PRIORITY_FEES, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TRADES, Table
+from recorder.records import Entry
+from recorder.venue.payloads import Book, Fees, Oracle, Side, Trade
+
+NULL = -(2**63)
+"""Stands for null in the flat buffers."""
+
+_NO_ORACLE = (NULL,) * len(Oracle.__struct_fields__)
+
+_BOOK_SCALARS = tuple(c for c in BOOKS.columns if not pa.types.is_list(c.type) and c.name != "extra")
+"""In the order in which `BookColumns.append` lays them out."""
+
+
+class _Words:
+    """
+    Text that repeats, as small numbers.
+    """
+
+    def __init__(self) -> None:
+        self._code_of: dict[str, int] = {}
+
+    def code(self, word: str) -> int:
+        """
+        The word's number; the same word always has the same.
+        """
+        return self._code_of.setdefault(word, len(self._code_of))
+
+    def column(self, codes: pa.Array) -> pa.Array:
+        """
+        The words behind a column of codes.
+        """
+        return pa.array(self._code_of, pa.string()).take(codes)
+
+
+class _SideBuffers:
+    """
+    The levels of one side of all rows, flat, and where each row ends.
+    """
+
+    def __init__(self) -> None:
+        self.price, self.size, self.part = array("q"), array("q"), array("q")
+        self.source = array("H")
+        self.levels, self.parts = array("i", [0]), array("i", [0])
+
+    def append(self, side: Side) -> None:
+        """
+        Add one row's levels.
+        """
+        try:
+            self.price.fromlist(side.price)  # type: ignore[arg-type]  # None raises, and leaves the buffer as it was
+        except TypeError:
+            self.price.fromlist(_filled(side.price))
+        try:
+            self.size.fromlist(side.size)  # type: ignore[arg-type]  # likewise
+        except TypeError:
+            self.size.fromlist(_filled(side.size))
+        self.source.fromlist(side.source)
+        self.levels.append(len(self.price))
+        if side.part:
+            self.part.fromlist(_filled(side.part))
+        self.parts.append(len(self.part))
+
+    def columns(self, name: str) -> dict[str, pa.Array]:
+        """
+        The four list columns of a side. The buffers belong to Arrow from here on.
+        """
+        return {
+            f"{name}_price": _list_column(self.levels, _numbers(self.price)),
+            f"{name}_size": _list_column(self.levels, _numbers(self.size)),
+            f"{name}_source": _list_column(self.levels, _flat(pa.uint16(), self.source)),
+            f"{name}_part": _list_column(self.parts, _numbers(self.part)),
+        }
+
+
+class BookColumns:
+    """
+    Books on their way into one file.
+    """
+
+    def __init__(self) -> None:
+        self._words = _Words()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._scalars = array("q")
+        self._bid, self._ask = _SideBuffers(), _SideBuffers()
+        self._extra: dict[int, str] = {}
+        self._extra_bytes = 0
+        self._words = _Words()
+        self.rows = 0
+        """Appended since the last `take`."""
+
+    @property
+    def bytes(self) -> int:
+        """
+        What the rows take in memory, before any encoding.
+        """
+        bid, ask = self._bid, self._ask
+        levels = len(bid.price) + len(ask.price)
+        parts = len(bid.part) + len(ask.part)
+        return 8 * len(self._scalars) + 18 * levels + 8 * parts + 16 * self.rows + self._extra_bytes
+
+    @property
+    def full(self) -> bool:
+        """
+        Whether the rows make a row group.
+        """
+        return self.rows >= ROW_GROUP_ROWS or self.bytes >= ROW_GROUP_BYTES
+
+    def append(self, book: Book, entry: Entry, *, symbol: str, size_exponent: int | None, flags: int = 0) -> None:
+        """
+        Add one row.
+
+        Args:
+            book: As decoded from the entry's payload.
+            entry: Where the book came from; its `run` is set.
+            symbol: Of the market, as it shall stand in the lake.
+            size_exponent: Of the market's sizes; None if the token is unknown.
+            flags: Bits of `Flag` that only the stream tells (FIRST_AFTER_GAP, REPEAT, …), added to the book's own.
+        """
+        channel, bid, ask = book.channel, book.bid, book.ask
+        code = self._words.code
+        row = [
+            entry.recv_ts,
+            book.ts,
+            book.slot,
+            book.market_slot,
+            code(entry.run),
+            entry.seq,
+            entry.connection,
+            entry.attempt,
+            code(symbol),
+            code(channel.market_type),
+            channel.market_index,
+            size_exponent,
+            bid.price[0] if bid.price else None,
+            bid.size[0] if bid.size else None,
+            ask.price[0] if ask.price else None,
+            ask.size[0] if ask.size else None,
+            book.mark_price,
+            book.venue_best_bid_price,
+            book.venue_best_ask_price,
+            book.spread_pct,
+            book.spread_quote,
+            book.oracle_price,
+        ]
+        for oracle in (book.oracle_data, book.mm_oracle):
+            row += (
+                _NO_ORACLE
+                if oracle is None
+                else (
+                    oracle.price,
+                    oracle.slot,
+                    oracle.confidence,
+                    oracle.sufficient,
+                    oracle.twap,
+                    oracle.twap_confidence,
+                    oracle.max_price,
+                )
+            )
+        row.append(book.flags | flags)
+        self._scalars.fromlist([NULL if v is None else v for v in row])
+        self._bid.append(bid)
+        self._ask.append(ask)
+        if book.extra is not None:
+            self._extra[self.rows] = book.extra
+            self._extra_bytes += len(book.extra)
+        self.rows += 1
+
+    def take(self) -> pa.Table:
+        """
+        All rows as a table in the schema of `books`; the buffers are empty afterwards.
+        """
+        columns: dict[str, pa.Array] = {**self._bid.columns("bid"), **self._ask.columns("ask")}
+        width = len(_BOOK_SCALARS)
+        for at, column in enumerate(_BOOK_SCALARS):
+            values = _numbers(self._scalars[at::width])
+            columns[column.name] = (
+                self._words.column(values) if column.type == pa.string() else values.cast(column.type)
+            )
+        columns["extra"] = pa.array([self._extra.get(at) for at in range(self.rows)], pa.string())
+        self._clear()
+        return _checked(BOOKS, columns)
+
+
+class _RowColumns:
+    """
+    Rows of a table as tuples in the order of its columns.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._rows: list[tuple[Any, ...]] = []
+        self.bytes = 0
+        """About what the rows take as Arrow."""
+
+    @property
+    def rows(self) -> int:
+        """
+        Appended since the last `take`.
+        """
+        return len(self._rows)
+
+    @property
+    def full(self) -> bool:
+        """
+        Whether the rows make a row group.
+        """
+        return self.rows >= ROW_GROUP_ROWS or self.bytes >= ROW_GROUP_BYTES
+
+    def _append(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
+        self.bytes += 8 * len(row) + sum(len(v) for v in row if isinstance(v, str))
+
+    def take(self) -> pa.Table:
+        """
+        All rows as a table in its exact schema; the buffers are empty afterwards.
+        """
+        rows, self._rows, self.bytes = self._rows, [], 0
+        return _table_of(self._table, rows)
+
+
+class TradeColumns(_RowColumns):
+    """
+    Trades on their way into one file.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TRADES)
+
+    def append(self, trade: Trade, entry: Entry, *, symbol: str, size_exponent: int | None, flags: int = 0) -> None:
+        """
+        Add one row. Arguments as for `BookColumns.append`.
+        """
+        channel, ts, slot, *values, own_flags, extra, _ = msgspec.structs.astuple(trade)
+        self._append(
+            (
+                entry.recv_ts,
+                ts,
+                slot,
+                entry.run,
+                entry.seq,
+                entry.connection,
+                entry.attempt,
+                symbol,
+                channel.market_type,
+                channel.market_index,
+                size_exponent,
+                *values,
+                own_flags | flags,
+                extra,
+            )
+        )
+
+
+class FeeColumns(_RowColumns):
+    """
+    Priority fees on their way into one file.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(PRIORITY_FEES)
+
+    def append(self, fees: Fees, entry: Entry, *, symbol: str, flags: int = 0) -> None:
+        """
+        Add one row. Arguments as for `BookColumns.append`.
+        """
+        channel, *values, own_flags, extra, _ = msgspec.structs.astuple(fees)
+        self._append(
+            (
+                entry.recv_ts,
+                entry.run,
+                entry.seq,
+                entry.connection,
+                entry.attempt,
+                symbol,
+                channel.market_type,
+                channel.market_index,
+                *values,
+                own_flags | flags,
+                extra,
+            )
+        )
+
+
+def rows_table(table: Table, rows: Iterable[Mapping[str, Any] | msgspec.Struct]) -> pa.Table:
+    """
+    Rows given by column name as a table in its exact schema.
+
+    A struct's fields, or a mapping's keys, are the columns; a nullable column may be left out.
+
+    Raises:
+        ValueError: a row has a name that is no column, or nothing for a column that is not nullable.
+    """
+    names = [c.name for c in table.columns]
+    known = set(names)
+    values = []
+    for row in rows:
+        given = row if isinstance(row, Mapping) else msgspec.structs.asdict(row)
+        if not given.keys() <= known:
+            raise ValueError(f"{table.name} has no column {min(given.keys() - known)!r}")
+        values.append(tuple(given.get(name) for name in names))
+    return _table_of(table, values)
+
+
+def _table_of(table: Table, rows: list[tuple[Any, ...]]) -> pa.Table:
+    by_column: Iterable[tuple[Any, ...]] = zip(*rows, strict=True) if rows else ((),) * len(table.columns)
+    return _checked(
+        table, {c.name: pa.array(values, c.type) for c, values in zip(table.columns, by_column, strict=True)}
+    )
+
+
+def _checked(table: Table, columns: dict[str, pa.Array]) -> pa.Table:
+    """
+    Arrow itself does not look for nulls where the schema has none.
+    """
+    for c in table.columns:
+        if not c.nullable and columns[c.name].null_count:
+            raise ValueError(f"{table.name}.{c.name} is not nullable, and a row has nothing for it")
+    return pa.Table.from_arrays([columns[c.name] for c in table.columns], schema=table.schema)
+
+
+def _filled(values: list[int | None]) -> list[int]:
+    return [NULL if v is None else v for v in values]
+
+
+def _flat(kind: pa.DataType, values: "array[int]") -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _numbers(values: "array[int]") -> pa.Array:
+    """
+    int64, null where the buffer says NULL: the bits of a comparison are those of a validity map.
+    """
+    column = _flat(pa.int64(), values)
+    valid = pc.not_equal(column, pa.scalar(NULL, pa.int64()))
+    if pc.all(valid, min_count=0).as_py():
+        return column
+    return pa.Array.from_buffers(pa.int64(), len(column), [valid.buffers()[1], column.buffers()[1]])
+
+
+def _list_column(ends: "array[int]", values: pa.Array) -> pa.Array:
+    return pa.ListArray.from_buffers(
+        pa.list_(values.type), len(ends) - 1, [None, pa.py_buffer(ends)], children=[values]
+    )
