@@ -20,11 +20,14 @@ from msgspec import Meta
 from recorder import config_values as values
 from recorder.config_values import PLAINTEXT_WORDS, Wrong
 from recorder.errors import ConfigError
-from recorder.records import MarketType, Stream
+from recorder.records import MarketType, QualitySettings, Stream
 from recorder.venue.markets import NETWORKS, market_list
 from recorder.venue.protocol import BOOK_CHANNELS, Channel
 
 MAX_FILE_BYTES = 1 << 20
+
+# The thresholds of the monitor are journaled, so their defaults are with the record that carries them.
+_QUALITY = QualitySettings()
 
 _EXAMPLES = "see the examples in config/"
 
@@ -78,7 +81,7 @@ class Capture(msgspec.Struct, frozen=True):
     """Without a heartbeat for this long a connection is dead. One comes each 5 s; the vendor's client waits 11 s."""
     idle_timeout_s: Annotated[float, Meta(ge=6, le=600)] = 10.5
     """Without any whole message for this long: also catches a giant frame that never ends."""
-    silent_after_s: Annotated[float, Meta(ge=2, le=600)] = 5.0
+    silent_after_s: Annotated[float, Meta(ge=2, le=600)] = _QUALITY.silent_after_s
     """A subscribed market without a book for this long is resubscribed; books come each 0.4 to 1 s."""
     ack_timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10.0
     """For the acknowledgement of a subscribe."""
@@ -138,9 +141,9 @@ class Quality(msgspec.Struct, frozen=True):
     `[quality]`: when something counts as a hole.
     """
 
-    heartbeat_gap_s: Annotated[float, Meta(ge=6, le=600)] = 10.0
+    heartbeat_gap_s: Annotated[float, Meta(ge=6, le=600)] = _QUALITY.heartbeat_gap_s
     """An interval between heartbeats longer than this is an event; twice the regular 5 s."""
-    trade_wait_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    trade_wait_s: Annotated[float, Meta(ge=0, le=600)] = _QUALITY.trade_wait_s
     """How long a missing fill id may still arrive: fills of one slot come newest first."""
 
 
@@ -259,6 +262,17 @@ def connections(config: Config) -> list[list[Stream]]:
     for stream in streams(config):
         carried[place[stream.market_type, stream.symbol]].append(stream)
     return carried
+
+
+def quality_settings(config: Config) -> QualitySettings:
+    """
+    The thresholds of the monitor, as the journal carries them.
+    """
+    return QualitySettings(
+        heartbeat_gap_s=config.quality.heartbeat_gap_s,
+        silent_after_s=config.capture.silent_after_s,
+        trade_wait_s=config.quality.trade_wait_s,
+    )
 
 
 def unlisted(config: Config) -> list[tuple[MarketType, str, list[str]]]:

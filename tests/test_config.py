@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from recorder.config import TABLES, Config, connections, load_config, parse_config, streams, unlisted
+from recorder.config import TABLES, Config, connections, load_config, parse_config, quality_settings, streams, unlisted
 from recorder.config_values import PLAINTEXT_WORDS, is_loopback
 from recorder.errors import ConfigError
-from recorder.records import Stream
+from recorder.records import QualitySettings, Stream
 from recorder.venue.markets import market_list
 
 CONFIGS = Path(__file__).parent.parent / "config"
@@ -321,6 +321,18 @@ def test_connections_keep_a_markets_streams_together_and_share_evenly(limit, siz
     of_connection = [{(s.market_type, s.symbol) for s in carried} for carried in split]
     assert [len(names) for names in of_connection] == sizes
     assert sum(map(len, of_connection)) == len(set.union(*of_connection))
+
+
+def test_the_monitors_thresholds_come_from_the_file():
+    """
+    They are journaled; a setting that stopped here would be one without effect.
+    """
+    text = "[capture]\nsilent_after_s = 7\n[quality]\nheartbeat_gap_s = 8\ntrade_wait_s = 9\n"
+
+    assert quality_settings(parse(GOOD)) == QualitySettings()
+    assert quality_settings(parse(GOOD + text)) == QualitySettings(
+        heartbeat_gap_s=8.0, silent_after_s=7.0, trade_wait_s=9.0
+    )
 
 
 def test_the_home_folder_is_expanded(monkeypatch):
