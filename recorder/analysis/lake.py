@@ -1,0 +1,300 @@
+"""
+`Lake(root)`: the published tables as polars LazyFrames, by market and time.
+
+Files are found by name: manifests say which hours are published and what belongs to them, so that an hour half written
+is never read, and of the hours outside the wanted range not even the manifest is opened. The open hour is not here; it
+is read from the journal.
+
+Rows come market by market, and in each by time. Nothing is read before a frame is collected.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+import polars as pl
+
+from recorder.analysis.published import Published, read_root
+from recorder.analysis.units import NS_UTC, Instant, instant, moment, natural, polars_schema
+from recorder.errors import RecorderError
+from recorder.lake import layout
+from recorder.lake.schema import table
+from recorder.venue.markets import NETWORKS, market_list
+
+Units = Literal["natural", "raw"]
+
+_BOOK_TABLE = re.compile(r"books(_ungrouped|_grouped_\d+)?(_indicative)?")
+
+
+class Lake:
+    """
+    A data root, to read from. Cheap to make; it may be kept while the recorder publishes further hours.
+
+    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime (without a zone: UTC), a
+    date (its midnight), an ISO string of either, or integer ns since the epoch. Market names match in any letter case.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        """
+        Raises:
+            RootError: not a recorder's data root, or one of a newer version.
+        """
+        self.root = Path(root)
+        self._binding = read_root(self.root)
+        self._published = Published(self.root)
+
+    def __repr__(self) -> str:
+        return f"Lake({str(self.root)!r}, venue={self.venue!r}, network={self.network!r})"
+
+    @property
+    def venue(self) -> str:
+        """
+        Label of the venue the root is bound to.
+        """
+        return self._binding.venue
+
+    @property
+    def network(self) -> str:
+        """
+        The market list its indices belong to.
+        """
+        return self._binding.network
+
+    def books(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        table: str = "books",
+        units: Units = "natural",
+        columns: Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """
+        Order books that arrived in the range: all markets, one, or several.
+
+        Args:
+            market: None for all.
+            start: First `recv_ts`.
+            end: First `recv_ts` that is out.
+            table: `books` is the firm book at grouping 1; others are `books_grouped_100`, `books_indicative`, ….
+            units: `natural` for floats in tokens and quote, sizes null where the token's decimals are unknown;
+                `raw` for the exact integers of the files.
+            columns: Only these, in this order.
+        """
+        if not _BOOK_TABLE.fullmatch(table):
+            there = sorted(path.name for path in (self.root / layout.LAKE).glob("books*"))
+            raise RecorderError(
+                f"{table!r} is no table of books; in {self.root} there are: {', '.join(there) or 'none'}"
+            )
+        return self._rows(table, market, start, end, units=units, columns=columns)
+
+    def trades(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        units: Units = "natural",
+        columns: Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """
+        Fills that arrived in the range; arguments as for `books`. `ts` is the chain's time, `recv_ts` ours.
+        """
+        return self._rows("trades", market, start, end, units=units, columns=columns)
+
+    def priority_fees(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        units: Units = "natural",
+        columns: Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """
+        Priority fees that arrived in the range; arguments as for `books`.
+        """
+        return self._rows("priority_fees", market, start, end, units=units, columns=columns)
+
+    def quality(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+        """
+        Events that overlap the range: every hole and its cause, and what happened to the recorder.
+
+        An event that spans several hours has a row in each, under one `event_id`.
+        """
+        first, last = _range(start, end)
+        frame = self._scan("quality", self._published.files("quality", first, last))
+        if last is not None:
+            frame = frame.filter(pl.col("start") < moment(last))
+        if first is not None:
+            # A moment (start == end) at the first instant is in; a hole that ends there is not.
+            frame = frame.filter((pl.col("end") > moment(first)) | (pl.col("start") >= moment(first)))
+        return frame
+
+    def coverage(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+    ) -> pl.LazyFrame:
+        """
+        What each hour that begins in the range can prove, a row per configured stream.
+        """
+        first, last = _range(start, end)
+        files = self._published.files("coverage", first, last)
+        frame = _between(self._scan("coverage", files), "start", first, last)
+        if market is not None:
+            names = self._known(market, first, last)
+            frame = frame.filter(pl.col("symbol").str.to_lowercase().is_in(sorted(names)))
+        return frame
+
+    def telemetry(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+        """
+        The recorder about itself, a row a minute and run.
+        """
+        return self._rows("telemetry", None, start, end, units="raw", columns=None)
+
+    def undecodable(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+        """
+        Raw frames that have no place in the other tables.
+        """
+        return self._rows("undecodable", None, start, end, units="raw", columns=None)
+
+    def hours(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+        """
+        Published hours that overlap the range: `hour` (its begin), `complete`, and its `files`, `rows` and `bytes`.
+        """
+        published = self._published.hours(*_range(start, end))
+        return pl.LazyFrame(
+            [
+                (hour, m.complete, len(m.files), sum(f.rows for f in m.files), sum(f.bytes for f in m.files))
+                for hour, m in published
+            ],
+            schema={"hour": NS_UTC, "complete": pl.Boolean, "files": pl.Int64, "rows": pl.Int64, "bytes": pl.Int64},
+            orient="row",
+        )
+
+    def markets(self) -> pl.LazyFrame:
+        """
+        What was recorded, by `symbol` and `table`: number of `hours`, `first_hour`, `last_hour`, `rows`, `bytes`.
+        """
+        files = [
+            (file.symbol, file.table, hour, file.rows, file.bytes)
+            for hour, manifest in self._published.hours(None, None)
+            for file in manifest.files
+            if file.symbol is not None
+        ]
+        schema = pl.Schema(
+            {"symbol": pl.String(), "table": pl.String(), "hour": NS_UTC, "rows": pl.Int64(), "bytes": pl.Int64()}
+        )
+        return (
+            pl.LazyFrame(files, schema=schema, orient="row")
+            .group_by("symbol", "table")
+            .agg(
+                pl.len().cast(pl.Int64).alias("hours"),
+                pl.col("hour").min().alias("first_hour"),
+                pl.col("hour").max().alias("last_hour"),
+                pl.col("rows", "bytes").sum(),
+            )
+            .sort("symbol", "table")
+        )
+
+    def _rows(
+        self,
+        name: str,
+        market: str | Sequence[str] | None,
+        start: Instant | None,
+        end: Instant | None,
+        *,
+        units: Units,
+        columns: Sequence[str] | None,
+    ) -> pl.LazyFrame:
+        if units not in {"natural", "raw"}:
+            raise RecorderError(f'units={units!r} is unknown; give "natural" or "raw"')
+        first, last = _range(start, end)
+        wanted = None if market is None else self._known(market, first, last)
+        files = self._published.files(name, first, last, wanted)
+        frame = _between(self._scan(name, files), "recv_ts", first, last)
+        if units == "natural":
+            frame = frame.with_columns(natural(table(name)))
+        if columns is not None:
+            there = [column.name for column in table(name).columns]
+            for column in columns:
+                if column not in there:
+                    raise RecorderError(f"{name} has no column {column!r}{_near(column, there)}")
+            frame = frame.select(columns)
+        return frame
+
+    def _scan(self, name: str, files: list[Path]) -> pl.LazyFrame:
+        schema = polars_schema(table(name))
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(
+            files,
+            schema=schema,  # so that no file is opened before it is needed
+            glob=False,  # names are percent-encoded; a root may hold a bracket
+            hive_partitioning=False,  # files identify themselves
+            missing_columns="insert",  # of an older format
+            extra_columns="ignore",  # of a newer one
+        )
+
+    def _known(self, market: str | Sequence[str], first: int | None, last: int | None) -> set[str]:
+        """
+        The wanted names in lower case.
+
+        Raises:
+            RecorderError: one was never recorded here, and the venue's list does not have it either.
+        """
+        names = [market] if isinstance(market, str) else list(market)
+        there = {
+            file.symbol for _, manifest in self._published.hours(first, last) for file in manifest.files if file.symbol
+        }
+        unknown = [name for name in names if name.lower() not in {symbol.lower() for symbol in there}]
+        if unknown:
+            there |= self._all_symbols()
+            lower = {symbol.lower() for symbol in there}
+            for name in unknown:
+                folder = f"market={layout.encode_name(name)}"
+                # A name that is too long for a folder cannot be told from it: ask for the folder itself.
+                if name.lower() not in lower and not any((self.root / layout.LAKE).glob(f"*/{folder}")):
+                    problem = f"no market {name[:80]!r}{_near(name, there)}"
+                    raise RecorderError(f"{self.root}: {problem}; Lake.markets() lists what was recorded")
+        return {name.lower() for name in names}
+
+    def _all_symbols(self) -> set[str]:
+        """
+        Every name that makes sense to ask for: recorded in any hour, configured lately, or in the venue's list.
+        """
+        symbols = {unquote(path.name[7:]) for path in (self.root / layout.LAKE).glob("*/market=*")}
+        if self.network in NETWORKS:
+            shipped = market_list(self.network)
+            symbols |= {market.symbol for market in (*shipped.perps, *shipped.spots)}
+        coverage = self._published.files("coverage", None, None)[-1:]
+        symbols |= set(self._scan("coverage", coverage).select("symbol").collect()["symbol"])
+        return symbols
+
+
+def _range(start: Instant | None, end: Instant | None) -> tuple[int | None, int | None]:
+    first = None if start is None else instant(start, "start")
+    last = None if end is None else instant(end, "end")
+    if first is not None and last is not None and last < first:
+        raise RecorderError(f"end ({end}) lies before start ({start})")
+    return first, last
+
+
+def _between(frame: pl.LazyFrame, column: str, first: int | None, last: int | None) -> pl.LazyFrame:
+    if first is not None:
+        frame = frame.filter(pl.col(column) >= moment(first))
+    if last is not None:
+        frame = frame.filter(pl.col(column) < moment(last))
+    return frame
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    by_lower = {symbol.lower(): symbol for symbol in known}
+    near = [by_lower[found] for found in get_close_matches(name.lower()[:200], by_lower, n=3)]
+    return f"; near: {', '.join(near)}" if near else ""
