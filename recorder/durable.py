@@ -112,16 +112,15 @@ def publish_bytes(path: Path, data: bytes) -> None:
     rename(temporary, path)
 
 
-def publish_file(temporary: Path, path: Path) -> None:
+def sync_file(path: Path) -> None:
     """
-    Put a finished temporary file of the same directory under its name.
+    fsync a file somebody else wrote and closed.
     """
-    fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-    rename(temporary, path)
 
 
 class Lock:
@@ -170,3 +169,15 @@ def is_locked(path: Path) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def drop_cache(path: Path) -> None:
+    """
+    Ask the kernel to forget a synced file's pages, so that reading it back reads the disk. Best effort.
+    """
+    if hasattr(os, "posix_fadvise"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)

@@ -328,7 +328,8 @@ def decode_fact(payload: bytes) -> AnyFact:
     Raises:
         msgspec.DecodeError: not a fact of this or an older version.
     """
-    return _fact_decoder.decode(payload)
+    fact: AnyFact = _fact_decoder.decode(payload)
+    return fact
 
 
 class Flag(IntFlag):

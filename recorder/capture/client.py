@@ -373,5 +373,3 @@ def explain(error: BaseException, open_timeout_s: float) -> tuple[Cause, str]:
         case OSError():
             return "network", f"{error.strerror or error}"
     return "network", "the connection ended during the handshake"
-
-

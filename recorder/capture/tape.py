@@ -140,9 +140,7 @@ class Tape:
         Take one websocket message. Returns its receive time, what it is, and the stream it belongs to.
         """
         now = self.clock.now()
-        seq = self.journal.append(
-            EntryKind.FRAME, connection=connection, attempt=attempt, recv_ts=now, payload=payload
-        )
+        seq = self.journal.append(EntryKind.FRAME, connection=connection, attempt=attempt, recv_ts=now, payload=payload)
         counters = self.counters
         counters.frames += 1
         counters.bytes += len(payload)
@@ -215,5 +213,3 @@ class Tape:
         if done:
             self._lock.release()
         return done
-
-

@@ -142,4 +142,4 @@ def _entry_stands_at(view: memoryview, offset: int) -> bool:
         return False
     length, crc, *_ = _HEAD.unpack_from(view, offset)
     end = offset + HEAD_SIZE + length
-    return length <= MAX_PAYLOAD and end <= len(view) and crc32(view[offset + 8 : end]) == crc
+    return bool(length <= MAX_PAYLOAD and end <= len(view) and crc32(view[offset + 8 : end]) == crc)

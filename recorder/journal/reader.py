@@ -25,7 +25,7 @@ from recorder.journal.entry import (
     split_entries,
 )
 from recorder.journal.names import is_run_name, parse_segment_name
-from recorder.records import Entry, EntryKind, SegmentHeader
+from recorder.records import HOUR_NS, Entry, EntryKind, SegmentHeader
 
 _CHUNK = 128 << 10
 _FINE_CHUNK = 256
@@ -131,9 +131,7 @@ def _header(path: Path, content: bytes) -> tuple[SegmentHeader | None, int]:
     return header, end
 
 
-def _zstd_frames(
-    path: Path, data: bytes, tell: Callable[[Damage], None]
-) -> Iterator[tuple[int, bytes]]:
+def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Iterator[tuple[int, bytes]]:
     """
     Decompressed content of each zstd frame with its offset in the file; what can be had of torn and damaged ones.
     """
@@ -202,8 +200,9 @@ def in_window(found: list[SegmentFile], start: int, end: int) -> list[SegmentFil
     """
     chosen: list[SegmentFile] = []
     for this, following in zip(found, [*found[1:], None], strict=True):
-        last_of_run = following is None or following.run != this.run
-        if this.start < end and (last_of_run or following.start >= start):  # type: ignore[union-attr]
+        if this.start >= end or this.start - this.start % HOUR_NS + HOUR_NS <= start:
+            continue  # a segment never crosses an hour
+        if following is None or following.run != this.run or following.start >= start:
             chosen.append(this)
     return chosen
 

@@ -130,8 +130,12 @@ BOOKS = Table(
         Column("best_bid_size", _I64, "Size at `best_bid_price`.", "×10^size_exponent", True),
         Column("best_ask_price", _I64, "Of the levels stored here; null when that side is empty.", "×10^6", True),
         Column("best_ask_size", _I64, "Size at `best_ask_price`.", "×10^size_exponent", True),
-        Column("mark_price", _I64, "The venue's: middle of the book; the oracle's when a side is empty.", "×10^6", True),
-        Column("venue_best_bid_price", _I64, "`bestBidPrice`, of the ungrouped book: may differ by a tick.", "×10^6", True),
+        Column(
+            "mark_price", _I64, "The venue's: middle of the book; the oracle's when a side is empty.", "×10^6", True
+        ),
+        Column(
+            "venue_best_bid_price", _I64, "`bestBidPrice`, of the ungrouped book: may differ by a tick.", "×10^6", True
+        ),
         Column("venue_best_ask_price", _I64, "`bestAskPrice`, likewise.", "×10^6", True),
         Column("spread_pct", _I64, "As sent: percent; but see flag SPREAD_UNIT.", "×10^6", True),
         Column("spread_quote", _I64, "`spreadQuote`.", "×10^6", True),
@@ -168,7 +172,9 @@ TRADES = Table(
         Column("base_amount", _I64, "Size.", "×10^size_exponent, ×10^9 where that is null", True),
         Column("quote_amount", _I64, "Value.", "×10^6", True),
         Column("price", _F64, "quote / base, derived; null when base is 0 or absent.", "natural", True),
-        Column("aggressor", _STR, "`buy` or `sell`: the taker's direction, else the opposite of the maker's.", "", True),
+        Column(
+            "aggressor", _STR, "`buy` or `sell`: the taker's direction, else the opposite of the maker's.", "", True
+        ),
         Column("is_market_trade", pa.bool_(), "False for position transfers: not a trade, exclude from volume."),
         Column("action", _STR, "Always `fill` so far.", "", True),
         Column("action_explanation", _STR, "How it was filled, as sent.", "", True),
@@ -187,8 +193,14 @@ TRADES = Table(
         *_order("taker"),
         *_order("maker"),
         Column("tx_sig", _STR, "Transaction signature; several fills can share it.", "", True),
-        Column("bit_flags", _I64, "1 signed message, 2 oracle trigger, 4 safe trigger, 8 reduce-only trigger, "
-               "16 builder, 32 isolated position.", "", True),
+        Column(
+            "bit_flags",
+            _I64,
+            "1 signed message, 2 oracle trigger, 4 safe trigger, 8 reduce-only trigger, "
+            "16 builder, 32 isolated position.",
+            "",
+            True,
+        ),
         Column("maker_indicative_key", _STR, "Known market makers only.", "", True),
         _FLAGS,
         _EXTRA,
@@ -270,8 +282,13 @@ COVERAGE = Table(
         Column("suspect_s", _F64, "Seconds with some sign of loss.", "s"),
         Column("missing_s", _F64, "Seconds known to be missing.", "s"),
         Column("unverifiable_s", _F64, "Seconds about which nothing can be proven.", "s"),
-        Column("longest_hole_s", _F64, "Longest stretch inside this hour covered by holes of the stream, its "
-               "connection or the recorder; 0 if there was none.", "s"),
+        Column(
+            "longest_hole_s",
+            _F64,
+            "Longest stretch inside this hour covered by holes of the stream, its "
+            "connection or the recorder; 0 if there was none.",
+            "s",
+        ),
         Column("first_fill_id", _I64, "", "", True),
         Column("last_fill_id", _I64, "", "", True),
         Column("fills_missing", _I64, "Proven by the counter; null for books, and where no id was sent.", "", True),

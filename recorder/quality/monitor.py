@@ -98,6 +98,12 @@ class Monitor:
         """
         self._headers[header.run] = header
 
+    def adopt_all(self, other: "Monitor") -> None:
+        """
+        Learn the runs another monitor knows.
+        """
+        self._headers.update(other._headers)
+
     def step(self, entry: Entry, seen: Peek | None = None, *, duplicate: bool = False) -> Verdict | None:
         """
         Fold one entry.
@@ -386,9 +392,7 @@ class Monitor:
                 limit_s = self._runs[connection.run].settings.heartbeat_gap_s
                 if now - connection.last_heartbeat > limit_s * SECOND_NS:
                     connection.gap_open = True
-                    self.openings.append(
-                        f"connection {connection.connection}: no heartbeat for {limit_s:g} s"
-                    )
+                    self.openings.append(f"connection {connection.connection}: no heartbeat for {limit_s:g} s")
         for flow in self._flows.values():
             if not flow.silent and flow.stream.channel in BOOK_CHANNELS and self._overdue(flow, now):
                 flow.silent = True
@@ -571,6 +575,7 @@ class Monitor:
         self._resolved.clear()
         if not self._runs:
             self._state.down_since = max(at, self._state.down_since or 0)
+            self._state.configured = sorted(run.streams)
 
     def _connected(self, fact: Connected, entry: Entry) -> None:
         now = entry.recv_ts
@@ -821,8 +826,10 @@ class Monitor:
 
     def streams(self) -> list[Stream]:
         """
-        What the runs known now ask for, sorted.
+        What the runs known now ask for, or the last one did; sorted.
         """
+        if not self._runs:
+            return self._state.configured
         return sorted({stream for run in self._runs.values() for stream in run.streams})
 
     def carriers(self) -> dict[Stream, set[tuple[str, int]]]:

@@ -141,3 +141,5 @@ class MonitorState(msgspec.Struct):
     """Since when no run records; None while one does, and before the first."""
     stopped_by: str | None = None
     """Why the last run stopped, if it said so."""
+    configured: list[Stream] = []
+    """What the last run asked for, when none is left: hours without a recorder are on record too."""

@@ -1,0 +1,164 @@
+"""
+What an hour consists of: the last thing the seal writes, and the first thing a reader asks.
+
+An hour is *sealed* when its manifest is complete, was made by this chain of carries, and lists every journal segment
+that can hold entries of its window as it is now. Everything else is unsealed, and sealing it again is safe: the same
+input gives the same bytes.
+"""
+
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from recorder import durable
+from recorder.errors import DamagedFile
+from recorder.lake.layout import MANIFEST, manifest_path, parse_hour
+from recorder.quality.state import MonitorState
+
+FORMAT = 1
+
+
+class LakeFile(msgspec.Struct, frozen=True):
+    """
+    One published Parquet file.
+    """
+
+    path: str
+    """Relative to the root."""
+    table: str
+    symbol: str | None
+    rows: int
+    bytes: int
+    sha256: str
+    first_recv_ts: int | None
+    last_recv_ts: int | None
+
+
+class Input(msgspec.Struct, frozen=True):
+    """
+    One journal segment the hour was made from.
+    """
+
+    run: str
+    name: str
+    """Without `.open`: a segment does not change when it is finished in order."""
+    bytes: int
+    sha256: str
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """
+    What the bytes of the files depend on besides the journal.
+    """
+
+    recorder: str
+    format: int
+    pyarrow: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """
+    One hour.
+    """
+
+    format: int
+    hour: str
+    complete: bool
+    """False for the hour so far, published by `seal --open`."""
+    venue: str
+    network: str
+    entries: int
+    """Journal entries of the hour."""
+    frames: int
+    """Websocket messages among them."""
+    files: list[LakeFile]
+    inputs: list[Input]
+    carry_in: str | None
+    """Digest of the state this hour began with; None if it began with nothing."""
+    carry: MonitorState
+    """What the next hour begins with."""
+    versions: Versions
+    problems: list[str] = []
+    """Partitions that could not be written; the hour is then not complete."""
+
+
+_decoder = msgspec.json.Decoder(Manifest)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(manifest: Manifest) -> bytes:
+    """
+    JSON for people and programs: indented, members in one order.
+    """
+    return msgspec.json.format(_encoder.encode(manifest), indent=1) + b"\n"
+
+
+def carry_digest(state: MonitorState) -> str:
+    """
+    Tells whether an hour was made from this very carry.
+    """
+    return sha256(_encoder.encode(state)).hexdigest()
+
+
+def read(root: Path, hour: int) -> Manifest | None:
+    """
+    The manifest of an hour; None if there is none.
+
+    Raises:
+        DamagedFile: it cannot be decoded.
+    """
+    return read_file(root / manifest_path(hour))
+
+
+def read_file(path: Path) -> Manifest | None:
+    """
+    A manifest by its path; None if it is not there.
+
+    Raises:
+        DamagedFile: it cannot be decoded.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        manifest = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise DamagedFile(
+            path,
+            f"is not a manifest ({error})",
+            "move it to quarantine/ and run `drift-recorder seal` to make it again",
+        ) from None
+    if manifest.format > FORMAT:
+        raise DamagedFile(path, f"is of format {manifest.format}, this version reads up to {FORMAT}", "upgrade")
+    return manifest
+
+
+def hours(root: Path) -> list[int]:
+    """
+    The hours that have a manifest, oldest first, as ns.
+    """
+    found: list[int] = []
+    for path in (root / MANIFEST).glob("????-??-??T??.json"):
+        try:
+            found.append(parse_hour(path.stem))
+        except ValueError:
+            continue
+    return sorted(found)
+
+
+def publish(root: Path, hour: int, manifest: Manifest) -> None:
+    """
+    Put the manifest in place: from this instant the hour is published.
+    """
+    path = root / manifest_path(hour)
+    durable.make_directories(path.parent)
+    durable.publish_bytes(path, encode(manifest))
+
+
+def withdraw(root: Path, hour: int) -> None:
+    """
+    Remove the manifest before a published file is replaced, so that no manifest ever describes other files.
+    """
+    durable.remove(root / manifest_path(hour))

@@ -1,0 +1,171 @@
+"""
+Parquet files: written under a temporary name, synced, read back and compared; published by others.
+
+An exception in the middle never leaves a file that looks whole: a writer's footer makes it one, so it is only written
+on the way to success, and nothing under a temporary name means anything.
+"""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recorder import __version__, durable
+from recorder.errors import DamagedFile, SealFailed
+from recorder.lake.layout import hour_label
+from recorder.lake.manifest import LakeFile
+from recorder.lake.schema import (
+    COMPRESSION,
+    COMPRESSION_LEVEL,
+    FORMAT_VERSION,
+    Table,
+    column_encodings,
+    dictionary_columns,
+)
+
+
+class Draft:
+    """
+    One file in the making.
+    """
+
+    def __init__(self, root: Path, path: Path, table: Table, *, hour: int, metadata: dict[str, str]) -> None:
+        """
+        Args:
+            root: of the data.
+            path: where the file will be published, relative to the root.
+            table: whose columns it has.
+            hour: ns at which its hour begins.
+            metadata: what the file says of itself, beside table, hour and versions.
+        """
+        self.root, self.path = root, path
+        self._table = table
+        target = root / path
+        durable.make_directories(target.parent)
+        self.temporary = target.with_name(f".{target.name}.tmp")
+        self._metadata = {
+            "recorder.format": str(FORMAT_VERSION),
+            "recorder.version": __version__,
+            "recorder.table": path.stem,
+            "recorder.hour": hour_label(hour),
+            "recorder.price_exponent": "6",
+            **{f"recorder.{key}": value for key, value in metadata.items()},
+        }
+        self._writer: pq.ParquetWriter | None = None
+        self._rows = 0
+        self._bounds: list[int] = []
+
+    def write(self, rows: pa.Table) -> None:
+        """
+        Append a row group.
+        """
+        if rows.num_rows == 0:
+            return
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self.temporary,
+                self._table.schema.with_metadata(self._metadata),
+                version="2.6",
+                compression=COMPRESSION,
+                compression_level=COMPRESSION_LEVEL,
+                use_dictionary=dictionary_columns(self._table) or False,
+                column_encoding=column_encodings(self._table),
+                write_page_checksum=True,
+            )
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
+        self._rows += rows.num_rows
+        if "recv_ts" in rows.column_names:
+            column = rows.column("recv_ts").cast(pa.int64())
+            self._bounds = [*self._bounds[:1], column[0].as_py(), column[-1].as_py()]
+
+    def finish(self, symbol: str | None) -> LakeFile | None:
+        """
+        Close, sync, and read back. Returns what the manifest says of the file; None if it has no rows.
+
+        Raises:
+            SealFailed: what was read is not what was written.
+        """
+        if self._writer is None:
+            return None
+        self._writer.close()
+        durable.sync_file(self.temporary)
+        durable.drop_cache(self.temporary)
+        try:
+            digest, size, rows = read_back(self.temporary)
+        except DamagedFile as error:
+            raise SealFailed(str(error)) from None
+        if rows != self._rows:
+            raise SealFailed(f"{self.temporary}: {rows} rows read back of {self._rows} written; check the disk")
+        return LakeFile(
+            path=self.path.as_posix(),
+            table=self.path.stem,
+            symbol=symbol,
+            rows=rows,
+            bytes=size,
+            sha256=digest,
+            first_recv_ts=self._bounds[0] if self._bounds else None,
+            last_recv_ts=self._bounds[-1] if self._bounds else None,
+        )
+
+    def publish(self) -> None:
+        """
+        Put the finished file under its name.
+        """
+        durable.rename(self.temporary, self.root / self.path)
+
+    def discard(self) -> None:
+        """
+        Remove what was written.
+        """
+        durable.remove(self.temporary)
+
+
+def read_back(path: Path) -> tuple[str, int, int]:
+    """
+    SHA-256, bytes and rows of a Parquet file, every page read and its checksum compared.
+
+    Raises:
+        DamagedFile: it cannot be read whole.
+        OSError: it cannot be read at all.
+    """
+    data = path.read_bytes()
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        rows = sum(file.read_row_group(group, use_threads=False).num_rows for group in range(file.num_row_groups))
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFile(path, f"cannot be read as Parquet: {first_line(error)}") from None
+    return sha256(data).hexdigest(), len(data), rows
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """
+    What a Parquet file says of itself: rows, row groups, columns, sizes, and the recorder's metadata.
+
+    Raises:
+        DamagedFile: it is not Parquet, or its footer is damaged.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFile(path, f"is not readable as Parquet: {first_line(error)}") from None
+    metadata = file.schema_arrow.metadata or {}
+    return {
+        "rows": file.metadata.num_rows,
+        "row_groups": file.metadata.num_row_groups,
+        "bytes": path.stat().st_size,
+        "columns": [(field.name, str(field.type)) for field in file.schema_arrow],
+        "metadata": {
+            key.decode("utf-8", "replace").removeprefix("recorder."): value.decode("utf-8", "replace")
+            for key, value in sorted(metadata.items())
+            if key.startswith(b"recorder.")
+        },
+    }
+
+
+def first_line(error: BaseException) -> str:
+    """
+    The first line of a library's error, which may have many.
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,103 @@
+"""
+A data root: what it is bound to, and the lock of those who change the lake.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+import msgspec
+
+from recorder import durable
+from recorder.errors import RootError
+from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, ROOT_FILE, SEAL_LOCK
+
+FORMAT = 1
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """
+    `root.json`: the venue and network all data of a root is of.
+    """
+
+    format: int
+    venue: str
+    network: str
+
+
+def read_binding(root: Path) -> Binding:
+    """
+    What an existing root is bound to.
+
+    Raises:
+        RootError: it is not a data root, or of a newer format.
+    """
+    if not root.is_dir():
+        raise RootError(root, "is no folder", "give the folder that `storage.root` of the configuration names")
+    try:
+        data = (root / ROOT_FILE).read_bytes()
+    except FileNotFoundError:
+        raise RootError(
+            root, f"is not a recorder's data root (it has no {ROOT_FILE})", "give the folder `storage.root` names"
+        ) from None
+    except OSError as error:
+        raise RootError(root, f"cannot be read: {error.strerror}", "check its owner and mode") from None
+    try:
+        binding = msgspec.json.decode(data, type=Binding)
+    except msgspec.DecodeError as error:
+        raise RootError(
+            root, f"has a {ROOT_FILE} that cannot be read ({error})", "restore it: format, venue and network as JSON"
+        ) from None
+    if binding.format > FORMAT:
+        raise RootError(root, f"is of format {binding.format}; this version knows up to {FORMAT}", "upgrade")
+    return binding
+
+
+def bind(root: Path, *, venue: str, network: str) -> Binding:
+    """
+    Make a root, or make sure that an existing one is of this venue and network, and can be written.
+
+    Raises:
+        RootError: it belongs to another venue, holds other things, or cannot be written.
+    """
+    try:
+        durable.make_directories(root)
+        if not (root / ROOT_FILE).exists():
+            _refuse_other_content(root)
+            fresh = Binding(FORMAT, venue, network)
+            durable.publish_bytes(root / ROOT_FILE, msgspec.json.encode(fresh) + b"\n")
+        for name in (JOURNAL, LAKE, MANIFEST):
+            durable.make_directories(root / name)
+        probe = root / JOURNAL / f".probe.{os.getpid()}"
+        durable.publish_bytes(probe, b"can it be written?\n")
+        durable.remove(probe)
+    except OSError as error:
+        hint = "free space on it" if error.errno == errno.ENOSPC else "check its owner and mode, or choose another root"
+        raise RootError(root, f"cannot be written: {error.strerror or error}", hint) from None
+    binding = read_binding(root)
+    if (binding.venue, binding.network) != (venue, network):
+        raise RootError(
+            root,
+            f"belongs to venue {binding.venue} on {binding.network}, not to {venue} on {network}",
+            "choose another `storage.root`, or the configuration it was made with",
+        )
+    return binding
+
+
+def _refuse_other_content(root: Path) -> None:
+    others = sorted(p.name for p in root.iterdir() if p.name not in {JOURNAL, LAKE, MANIFEST, f".{ROOT_FILE}.tmp"})
+    if others:
+        raise RootError(
+            root, f"is not empty and not a data root (it has {others[0]!r})", "choose an empty or new folder"
+        )
+
+
+def seal_lock(root: Path) -> durable.Lock:
+    """
+    The lock of all that change the lake: seal, verify, retention.
+
+    Raises:
+        RootBusy: another process is at it.
+    """
+    durable.make_directories(root / MANIFEST)
+    return durable.Lock(root / MANIFEST / SEAL_LOCK, holder="another seal or verify is at work; try again later")
