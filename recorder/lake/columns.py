@@ -98,7 +98,6 @@ class BookColumns:
     """
 
     def __init__(self) -> None:
-        self._words = _Words()
         self._clear()
 
     def _clear(self) -> None:

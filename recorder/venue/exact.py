@@ -41,7 +41,7 @@ _OPPOSITES: dict[str | None, Literal["buy", "sell"]] = {"long": "sell", "short":
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
-class _Refused(Exception):  # noqa: N818  # never leaves this module
+class _Refused(Exception):  # never leaves this module
     """
     The frame is not what its channel should carry.
     """
