@@ -99,7 +99,7 @@ def _side(side: str) -> tuple[Column, ...]:
         Column(
             f"{side}_part",
             _LIST64,
-            "For each level with several source bits, or whose one part differs from its size: its parts, in bit order.",
+            "For each level with several source bits, or one that differs from its size: its parts, in bit order.",
             "×10^size_exponent",
         ),
     )

@@ -49,7 +49,7 @@ from recorder.records import (
     decode_fact,
 )
 from recorder.venue.markets import MarketList, market_list, size_exponent
-from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode
+from recorder.venue.normalize import Book, Trade, Undecodable, decode
 from recorder.venue.protocol import PERP_SIZE_EXPONENT, FrameKind, Peek, peek
 
 GROUP_BYTES = 96 << 20
@@ -245,9 +245,8 @@ class _Seal:
                 reading.frames += 1
                 if verdict is not None and verdict.resolution.stream is not None:
                     lane = self._lane(seen, verdict.resolution, lane_of, reading)
-                    flags = self._mark(
-                        entry, reading.lanes[lane - _FIRST_LANE], reading, verdict.flags, duplicate, repeat
-                    )
+                    way = reading.lanes[lane - _FIRST_LANE]
+                    flags = self._mark(entry, way, reading, verdict.flags, duplicate=duplicate, repeat=repeat)
                 elif verdict is not None or seen.kind in {FrameKind.UNDECODABLE, FrameKind.UNKNOWN}:
                     lane = _UNDECODABLE
             elif entry.kind == EntryKind.FACT:
@@ -301,7 +300,7 @@ class _Seal:
             raise SealFailed(f"{hour_label(self._hour)}: more than 65,000 channels; record fewer markets")
         return lane
 
-    def _mark(self, entry: Entry, lane: _Lane, reading: _Reading, flags: int, duplicate: bool, repeat: bool) -> int:
+    def _mark(self, entry: Entry, lane: _Lane, reading: _Reading, flags: int, *, duplicate: bool, repeat: bool) -> int:
         lane.count.carriers.add((entry.run, entry.connection))
         if duplicate:
             lane.count.duplicates += 1
@@ -388,20 +387,22 @@ class _Seal:
 
     def _add(self, ordinal: int, entry: Entry, flags: int, part: _Partition, way: _Lane, columns: _Columns) -> None:
         decoded = decode(entry.payload, size_exponent=way.size_exponent)
-        ts: int | None = None
-        if isinstance(decoded, Book) and isinstance(columns, BookColumns):
-            columns.append(decoded, entry, symbol=part.symbol, size_exponent=way.size_exponent, flags=flags)
-            ts = decoded.ts
-        elif isinstance(decoded, Trade) and isinstance(columns, TradeColumns):
-            columns.append(decoded, entry, symbol=part.symbol, size_exponent=way.size_exponent, flags=flags)
-            ts = decoded.ts
-        elif isinstance(decoded, Fees) and isinstance(columns, FeeColumns):
-            columns.append(decoded, entry, symbol=part.symbol, flags=flags)
-        else:
-            reason = decoded.reason if isinstance(decoded, Undecodable) else "another kind of payload than its channel"
-            self._keep_raw(ordinal, entry, "undecodable", reason)
-            self._find("undecodable", entry, reason, part.symbol)
+        if isinstance(decoded, Undecodable):
+            self._keep_raw(ordinal, entry, "undecodable", decoded.reason)
+            self._find("undecodable", entry, decoded.reason, part.symbol)
             return
+        ts: int | None = None
+        if isinstance(decoded, Book):
+            assert isinstance(columns, BookColumns)
+            columns.append(decoded, entry, symbol=part.symbol, size_exponent=way.size_exponent, flags=flags)
+            ts = decoded.ts
+        elif isinstance(decoded, Trade):
+            assert isinstance(columns, TradeColumns)
+            columns.append(decoded, entry, symbol=part.symbol, size_exponent=way.size_exponent, flags=flags)
+            ts = decoded.ts
+        else:
+            assert isinstance(columns, FeeColumns)
+            columns.append(decoded, entry, symbol=part.symbol, flags=flags)
         for name in decoded.drift:
             self._find("schema_drift", entry, f"{name} is not known to this version; kept in `extra`", part.symbol)
         way.count.add(recv_ts=entry.recv_ts, ts_ms=ts, size=len(entry.payload), flags=decoded.flags | flags)
@@ -479,7 +480,7 @@ class _Seal:
                     "recv_ts": entry.recv_ts,
                     "run": entry.run,
                     "seq": entry.seq,
-                    **{k: v for k, v in msgspec.structs.asdict(fact).items()},
+                    **msgspec.structs.asdict(fact),
                 }
                 for entry, fact in reading.telemetry
             ],

@@ -1,0 +1,464 @@
+"""
+`drift-recorder`: one function per verb. Errors are one line on standard error and an exit code (see `errors.py`).
+
+Heavy libraries are imported by the verbs that need them: the process that records loads neither pyarrow nor polars.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from recorder import __version__
+from recorder.clock import wall_ns
+from recorder.errors import RecorderError, RootError
+
+_FILE = click.Path(path_type=Path)
+_OUT_OF_MEMORY_FIRST = 800
+
+
+class _Group(click.Group):
+    """
+    Turns our errors into one line and an exit code.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's signature
+        try:
+            return super().invoke(ctx)
+        except RecorderError as error:
+            click.echo(f"drift-recorder: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # Whoever read our output has had enough.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            click.echo(f"drift-recorder: {name}{error.strerror or error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="drift-recorder")
+def main() -> None:
+    r"""Record Drift/Velocity order books and trades into Parquet, with every hole on record.
+
+    Start with `drift-recorder demo`: it records a simulated venue for a minute and shows what you get.
+
+    \b
+    Exit codes: 0 fine, 1 error, 2 configuration or arguments, 3 data root, 4 locked by another
+    process, 5 not our file, 6 damaged file, 7 could not seal, 8 venue out of reach, 9 verify
+    found problems.
+    """
+
+
+def _logging(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s", force=True
+    )
+    for noisy in ("apscheduler", "websockets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _console() -> Console:
+    """
+    For tables: as wide as the terminal, and wide enough for a file when there is none.
+    """
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+# ---- recording
+
+
+@main.command()
+@click.argument("config", type=_FILE)
+@click.option(
+    "--for", "for_s", type=click.FloatRange(min=0.1), help="Stop after this many seconds, and seal the hour so far."
+)
+@click.option(
+    "--beside", is_flag=True, help="Record although another recorder uses the same root; the seal takes the union."
+)
+def run(config: Path, for_s: float | None, *, beside: bool) -> None:
+    """Record what CONFIG names, until SIGTERM or Ctrl-C.
+
+    Connections are made again for ever, closed hours are sealed by a child process. Stopping commits everything and
+    takes at most 5 s.
+    """
+    from recorder.config import load_config  # noqa: PLC0415
+    from recorder.daemon import Recorder  # noqa: PLC0415
+
+    settings = load_config(config)
+    _logging(settings.log.level)
+
+    async def record() -> None:
+        await Recorder(settings, beside=beside, for_s=for_s).run()
+
+    asyncio.run(record())
+    if for_s is not None:
+        _seal(settings.storage.root, open_hour=True)
+
+
+@main.command()
+@click.argument("config", type=_FILE)
+@click.option("--connect", is_flag=True, help="Ask the venue for everything that is configured, and see what comes.")
+@click.option(
+    "--listen", type=click.FloatRange(1, 600), default=10, show_default=True, help="Seconds to listen with --connect."
+)
+def check(config: Path, listen: float, *, connect: bool) -> None:
+    """Check CONFIG, and with --connect the venue it names.
+
+    Exit code 8 if the venue is out of reach or some stream brings neither acknowledgement nor data.
+    """
+    from recorder.check import ask_venue  # noqa: PLC0415
+    from recorder.config import connections, load_config, streams, unlisted  # noqa: PLC0415
+    from recorder.errors import Unreachable  # noqa: PLC0415
+    from recorder.quality.events import printable  # noqa: PLC0415
+    from recorder.show import plain, streams_table  # noqa: PLC0415
+
+    settings = load_config(config)
+    console = _console()
+    wanted = streams(settings)
+    console.print(streams_table(wanted, f"{settings.venue.name}: {settings.venue.url}"))
+    console.print(
+        f"\n{len(wanted)} streams on {len(connections(settings))} connection(s), into {settings.storage.root}; "
+        f"market list {settings.venue.network}"
+    )
+    for market_type, symbol, near in unlisted(settings):
+        hint = f" (near: {', '.join(near)})" if near else ""
+        console.print(
+            f"note: the list has no {market_type} market {printable(symbol)}{hint}; it will be asked for all the same"
+        )
+    if not connect:
+        return
+    checked = asyncio.run(ask_venue(settings, listen_s=listen))
+    table = plain(
+        f"after {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
+        f"{'with' if checked.compressed else 'without'} compression",
+        "stream",
+        "acknowledged",
+        "frames",
+        right=("frames",),
+    )
+    for answer in checked.answers:
+        table.add_row(answer.stream.label(), "yes" if answer.acknowledged else "no", str(answer.frames))
+    console.print()
+    console.print(table)
+    for error in dict.fromkeys(checked.errors):
+        console.print(f"the venue answered: {printable(error)}", markup=False)
+    for name, listed in checked.other_names.items():
+        console.print(
+            f"note: the venue calls {printable(name)} what the list calls {listed}: is `venue.network` right?"
+        )
+    dead = [a.stream.label() for a in checked.answers if not a.acknowledged and not a.frames]
+    if dead:
+        raise Unreachable(f"no answer for {', '.join(dead[:5])}{' …' if len(dead) > 5 else ''}; check the market names")
+
+
+@main.command()
+@click.argument("network", required=False)
+@click.option("--type", "market_type", type=click.Choice(["perp", "spot"]), help="Only perps or spot markets.")
+@click.option("--all", "everything", is_flag=True, help="Also those that are delisted or collateral only.")
+def markets(network: str | None, market_type: str | None, *, everything: bool) -> None:
+    """List the markets that are known, by NETWORK.
+
+    Without NETWORK: the networks there are. A market that is not listed can be recorded all the same.
+    """
+    from recorder.show import plain  # noqa: PLC0415
+    from recorder.venue.markets import NETWORKS, market_list  # noqa: PLC0415
+
+    console = _console()
+    if network is None:
+        table = plain("networks", "network", "perps", "spot", "about", right=("perps", "spot"))
+        for name in NETWORKS:
+            shipped = market_list(name)
+            table.add_row(name, str(len(shipped.perps)), str(len(shipped.spots)), shipped.about)
+        console.print(table)
+        console.print("\n`drift-recorder markets NETWORK` lists one of them.")
+        return
+    try:
+        shipped = market_list(network)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    table = plain(
+        f"{network}: {shipped.about}",
+        "type",
+        "index",
+        "symbol",
+        "size ×10^",
+        "status",
+        "note",
+        right=("index", "size ×10^"),
+    )
+    left_out = 0
+    for market in (*shipped.perps, *shipped.spots):
+        if market_type not in {None, market.market_type}:
+            continue
+        if market.status != "listed" and not everything:
+            left_out += 1
+            continue
+        table.add_row(
+            market.market_type, str(market.index), market.symbol, str(market.size_exponent), market.status, market.note
+        )
+    console.print(table)
+    if left_out:
+        console.print(f"\n{left_out} delisted or collateral-only markets are left out; --all shows them.")
+
+
+# ---- the simulated venue
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one.")
+@click.option("--markets", "chosen", help="How many, or names separated by commas. [default: six well-known ones]")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same market history.")
+@click.option(
+    "--tick-ms", type=click.IntRange(10, 60_000), default=400, show_default=True, help="Between two books of a market."
+)
+@click.option("--drop-at", multiple=True, metavar="S[/EVERY]", help="Cut every connection at this second.")
+@click.option("--silence", multiple=True, metavar="MARKET:FROM-TO", help="Send no books of a market (*: of all).")
+@click.option("--withhold-fills", multiple=True, metavar="MARKET:FROM-TO", help="Keep fills back; their ids count on.")
+@click.option("--stop-heartbeats", multiple=True, metavar="FROM-TO", help="Send no heartbeats.")
+@click.option("--garbage", multiple=True, metavar="S:TEXT", help="Send this text as a frame.")
+@click.option(
+    "--faults", type=_FILE, help="A TOML file of [[fault]] tables: the same faults, and more of their settings."
+)
+@click.option("--replay", type=_FILE, help="Send captured frames ({recv_ts_ns, frame} lines, plain or .zst) instead.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of the replay; 0: as fast as read."
+)
+@click.option("--verbatim", is_flag=True, help="Replay acknowledgements and heartbeats too, from the connect on.")
+@click.option("--once", is_flag=True, help="Close after the replay's last frame, and stop.")
+@click.option("--priority-fees", is_flag=True, help="Send priority fees to those who subscribe to them.")
+@click.option("--ledger", type=_FILE, help="Append what was sent, dropped and withheld, as JSON lines.")
+@click.option("--for", "for_s", type=click.FloatRange(min=0.1), help="Stop after this many seconds.")
+def simulate(  # one for each option
+    *,
+    host: str,
+    port: int,
+    chosen: str | None,
+    seed: int,
+    tick_ms: int,
+    drop_at: tuple[str, ...],
+    silence: tuple[str, ...],
+    withhold_fills: tuple[str, ...],
+    stop_heartbeats: tuple[str, ...],
+    garbage: tuple[str, ...],
+    faults: Path | None,
+    replay: Path | None,
+    speed: float,
+    verbatim: bool,
+    once: bool,
+    priority_fees: bool,
+    ledger: Path | None,
+    for_s: float | None,
+) -> None:
+    r"""Serve a simulated venue on a loopback websocket, for tests and demos of any Drift client.
+
+    Requests, acknowledgements, errors, heartbeats and frames are those of the real server; the markets are random
+    walks.
+    Prints `listening on ws://…` when it is ready. Seconds in faults count from the start.
+
+    \b
+    Example: drift-recorder simulate --silence SOL-PERP:15-25 --drop-at 40
+             drift-recorder run config/demo.toml --for 60        (in another terminal)
+    """
+    from recorder.simulator.faults import faults_from_arguments, read_script  # noqa: PLC0415
+    from recorder.simulator.markets import DEFAULT_MARKETS, select_markets  # noqa: PLC0415
+    from recorder.simulator.server import SimulatorOptions, serve  # noqa: PLC0415
+
+    planned = faults_from_arguments(
+        drop_at=drop_at,
+        silence=silence,
+        withhold_fills=withhold_fills,
+        stop_heartbeats=stop_heartbeats,
+        garbage=garbage,
+    )
+    if faults is not None:
+        planned += read_script(faults)
+    options = SimulatorOptions(
+        host=host,
+        port=port,
+        markets=tuple(select_markets(chosen)) if chosen else DEFAULT_MARKETS,
+        seed=seed,
+        tick_ms=tick_ms,
+        faults=tuple(planned),
+        ledger=ledger,
+        for_s=for_s,
+        priority_fees=priority_fees,
+        replay=replay,
+        speed=speed,
+        verbatim=verbatim,
+        once=once,
+    )
+    _logging("warning")
+    asyncio.run(serve(options, ready=lambda url: click.echo(f"listening on {url}")))
+
+
+# ---- the lake
+
+
+def _hour(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    from recorder.lake.layout import parse_hour  # noqa: PLC0415
+
+    if value is None:
+        return None
+    try:
+        return parse_hour(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@main.command()
+@click.argument("root", type=_FILE)
+@click.option(
+    "--hour", callback=_hour, metavar="2026-11-22T16", help="Only this hour (UTC), made again if it is sealed."
+)
+@click.option("--open", "open_hour", is_flag=True, help="Also publish the hour that is not over, as far as it is.")
+@click.option("--background", is_flag=True, help="With the lowest priority, as the recorder runs it.")
+@click.option("--keep-days", type=click.FloatRange(min=0.1), help="Then remove sealed journal older than this.")
+@click.option("--keep-bytes", type=click.IntRange(min=0), default=0, help="Or beyond this total; 0: no limit.")
+def seal(
+    root: Path,
+    *,
+    hour: int | None,
+    open_hour: bool,
+    background: bool,
+    keep_days: float | None,
+    keep_bytes: int,
+) -> None:
+    """Turn closed hours of ROOT's journal into Parquet.
+
+    Safe at any time, beside a running recorder, and after being killed: the same journal gives the same bytes.
+    """
+    if background:
+        os.nice(19)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_FIRST), encoding="ascii")
+    sealed = _seal(root, hour=hour, open_hour=open_hour)
+    if not sealed:
+        click.echo("nothing to seal: every closed hour is sealed")
+    if keep_days is not None:
+        from recorder.lake.retention import expire  # noqa: PLC0415
+
+        gone = expire(root, now=wall_ns(), keep_days=keep_days, keep_bytes=keep_bytes)
+        if gone:
+            click.echo(f"removed {len(gone)} journal segments whose hours are sealed")
+
+
+def _seal(root: Path, *, hour: int | None = None, open_hour: bool = False) -> int:
+    """
+    Seal with a progress bar; returns the number of hours.
+    """
+    # Before pyarrow is loaded: its own pools keep memory, and call what a hardened unit forbids.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from recorder.errors import SealFailed  # noqa: PLC0415
+    from recorder.lake.layout import hour_label  # noqa: PLC0415
+    from recorder.lake.sealing import seal as seal_due  # noqa: PLC0415
+
+    with _progress("sealing") as show:
+
+        def progress(at: int, left: int, done: int) -> None:
+            show(f"{hour_label(at)}: {done} entries, {left} hour(s) to go", None, None)
+
+        sealed = seal_due(root, hour=hour, open_hour=open_hour, progress=progress)
+    problems = []
+    for each in sealed:
+        manifest = each.manifest
+        rows = sum(file.rows for file in manifest.files if file.symbol is not None)
+        state = "sealed" if manifest.complete else "published so far"
+        click.echo(
+            f"{manifest.hour}: {state}: {rows} books and trades of {manifest.frames} frames, {len(manifest.files)} files"
+        )
+        problems += manifest.problems
+    if problems:
+        raise SealFailed(f"{problems[0]}; the journal is kept: mend the cause and run `drift-recorder seal` again")
+    return len(sealed)
+
+
+@main.command()
+@click.argument("root", type=_FILE)
+def verify(root: Path) -> None:
+    """Read all of ROOT back and compare it with what was written. Changes nothing.
+
+    Exit code 9 if anything is missing or damaged.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from recorder.lake.verify import verify as check_root  # noqa: PLC0415
+    from recorder.quality.events import printable  # noqa: PLC0415
+    from recorder.show import size  # noqa: PLC0415
+
+    with _progress("verifying") as show:
+        report = check_root(root, progress=show)
+    for problem in report.problems:
+        click.echo(f"{printable(problem.path)}: {problem.problem}; {problem.hint}")
+    for note in report.notes:
+        click.echo(f"note: {printable(note)}")
+    so_far = f" ({report.incomplete_hours} so far)" if report.incomplete_hours else ""
+    click.echo(
+        f"{report.hours} hours{so_far}, {report.files} files with {report.rows} rows, {report.segments} journal segments "
+        f"with {report.entries} entries, {size(report.bytes)}: "
+        + (f"{len(report.problems)} problems" if report.problems else "all as it was written")
+    )
+    if report.problems:
+        raise SystemExit(9)
+
+
+@main.command()
+@click.argument("path", type=_FILE)
+@click.option("--lines", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Entries or rows to show.")
+def inspect(path: Path, lines: int) -> None:
+    """Show what PATH holds: a journal segment, a Parquet file, a manifest, or a root."""
+    from recorder.show import inspect as show_path  # noqa: PLC0415
+
+    if not path.exists():
+        raise RootError(path, "is not there", "give a journal segment, a Parquet file, a manifest or a data root")
+    show_path(path, _console(), lines=lines)
+
+
+@main.command()
+@click.option(
+    "--for", "for_s", type=click.FloatRange(5, 3600), default=60, show_default=True, help="Seconds to record."
+)
+@click.option("--root", type=_FILE, default=Path("demo-lake"), show_default=True, help="Where to put the data.")
+def demo(for_s: float, root: Path) -> None:
+    """Record a simulated venue for a minute, with one hole in it, and show what you get."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from recorder.demo import run_demo  # noqa: PLC0415
+
+    _logging("error")
+    run_demo(root, for_s=for_s, console=_console(), seal=lambda: _seal(root, open_hour=True))
+
+
+_Show = Callable[[str, int | None, int | None], None]
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[_Show]:
+    """
+    A progress bar on a terminal; nothing elsewhere.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _text, _done, _total: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(text: str, done: int | None, total: int | None) -> None:
+            bar.update(task, description=f"{what} {text}", completed=done, total=total)
+
+        yield show

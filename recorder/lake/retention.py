@@ -1,0 +1,103 @@
+"""
+Removes journal that is old enough and no longer needed: never what is unsealed.
+
+A segment may go when every hour that reads it is sealed complete (its files were read back before its manifest was
+written) and lists it. What is in the lake is never touched.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from recorder import durable
+from recorder.journal.names import RUN_LOCK
+from recorder.journal.reader import SegmentFile, segments
+from recorder.lake import manifest as manifests
+from recorder.lake.layout import JOURNAL, hour_of
+from recorder.lake.manifest import Manifest
+from recorder.lake.plan import window
+from recorder.lake.root import seal_lock
+from recorder.records import HOUR_NS, SECOND_NS
+
+
+def expirable(
+    found: list[SegmentFile],
+    sizes: dict[Path, int],
+    sealed: dict[int, Manifest],
+    *,
+    now: int,
+    keep_days: float,
+    keep_bytes: int,
+) -> list[SegmentFile]:
+    """
+    The segments that may go, oldest first. Pure.
+
+    Args:
+        found: all segments.
+        sizes: bytes of each.
+        sealed: manifests of the hours that are complete.
+        now: ns.
+        keep_days: a segment stays at least this long, unless `keep_bytes` is exceeded.
+        keep_bytes: sealed segments beyond this total go earlier; 0: no limit.
+    """
+    listed = {hour: {(i.run, i.name) for i in manifest.inputs} for hour, manifest in sealed.items()}
+    begun = {hour_of(segment.start) for segment in found} | sealed.keys()
+    reads: dict[int, set[Path]] = {}
+    for hour in begun:
+        reads[hour] = {segment.path for segment in window(found, hour)}
+
+    def needed(segment: SegmentFile, hour: int) -> bool:
+        name = (segment.run, segment.name.removesuffix(".open"))
+        return segment.path in reads.get(hour, ()) and name not in listed.get(hour, ())
+
+    free = []
+    for segment in found:
+        own = hour_of(segment.start)
+        # The next hour looks back two minutes, the one before looks ahead one: all of them must be sealed from it.
+        if own in listed and not any(needed(segment, hour) for hour in (own - HOUR_NS, own, own + HOUR_NS)):
+            free.append(segment)
+    oldest_first = sorted(free, key=lambda segment: segment.start)
+    limit = now - int(keep_days * 86_400 * SECOND_NS)
+    excess = sum(sizes.values()) - keep_bytes if keep_bytes else 0
+    gone: list[SegmentFile] = []
+    for segment in oldest_first:
+        if segment.start < limit or excess > 0:
+            gone.append(segment)
+            excess -= sizes.get(segment.path, 0)
+    return gone
+
+
+def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[SegmentFile]:
+    """
+    Remove what may go. Returns it.
+
+    Raises:
+        RootBusy: a seal or verify is at work.
+    """
+    lock = seal_lock(root)
+    try:
+        found = segments(root / JOURNAL)
+        sealed = {
+            hour: manifest
+            for hour in manifests.hours(root)
+            if (manifest := manifests.read(root, hour)) is not None and manifest.complete
+        }
+        sizes = {segment.path: segment.path.stat().st_size for segment in found}
+        gone = expirable(found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes)
+        for segment in gone:
+            durable.remove(segment.path)
+        for folder in {segment.path.parent for segment in gone}:
+            _remove_if_empty(folder)
+        return gone
+    finally:
+        lock.release()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """
+    A run's folder goes with its last segment, if the run is over.
+    """
+    if any(path.name != RUN_LOCK for path in folder.iterdir()) or durable.is_locked(folder / RUN_LOCK):
+        return
+    durable.remove(folder / RUN_LOCK)
+    with suppress(OSError):
+        folder.rmdir()
