@@ -1,0 +1,221 @@
+"""
+What goes wrong, and when: a schedule of faults, given as values.
+
+Times are seconds from the start of the simulator. A fault either happens at moments (`at_s`, again each `every_s`) or
+lasts for a span (`from_s` up to `to_s`). A script is TOML:
+
+    [[fault]]
+    kind = "drop"
+    at_s = 20
+
+    [[fault]]
+    kind = "silence"
+    market = "SOL-PERP"
+    from_s = 15
+    to_s = 25
+"""
+
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from recorder.errors import ConfigError
+
+_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+"""Those that may stand in a close frame (RFC 6455, 7.4)."""
+
+
+class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """
+    Base of all.
+    """
+
+
+class Moment(Fault, frozen=True):
+    """
+    A fault that happens at once.
+    """
+
+    at_s: float
+    every_s: float | None = None
+    """Again after each of these; None: once."""
+
+
+class Span(Fault, frozen=True, kw_only=True):
+    """
+    A fault that lasts.
+    """
+
+    from_s: float
+    to_s: float
+
+
+class Drop(Moment, frozen=True, tag="drop"):
+    """
+    Cut every client's connection.
+    """
+
+    code: int | None = None
+    """Close with this code; None: cut the transport with no close frame, so that clients see 1006."""
+
+
+class Garbage(Moment, frozen=True, tag="garbage"):
+    """
+    Send `text` to every client as it is.
+    """
+
+    text: str = "{"
+
+
+class Silence(Span, frozen=True, tag="silence", kw_only=True):
+    """
+    Publish nothing of a market.
+    """
+
+    market: str = "*"
+    """A symbol, or `*` for all."""
+    channels: Literal["books", "trades", "all"] = "books"
+
+
+class WithholdFills(Span, frozen=True, tag="withhold_fills", kw_only=True):
+    """
+    Publish only some of a market's fills; their ids count on, so that the loss can be proved.
+    """
+
+    market: str = "*"
+    every: int = 1
+    """Withhold each n-th fill; 1: all."""
+
+
+class StopHeartbeats(Span, frozen=True, tag="stop_heartbeats"):
+    """
+    Send no heartbeats; everything else goes on.
+    """
+
+
+AnyFault = Drop | Garbage | Silence | WithholdFills | StopHeartbeats
+
+
+def edges(fault: AnyFault) -> tuple[float, ...]:
+    """
+    The instants at which a fault happens first, or begins and ends; seconds from the start.
+    """
+    return (fault.from_s, fault.to_s) if isinstance(fault, Span) else (fault.at_s,)
+
+
+class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    fault: list[AnyFault] = []
+
+
+def read_script(path: Path) -> list[AnyFault]:
+    """
+    The faults of a TOML file.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown kind or key, a wrong value.
+    """
+    try:
+        members: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(file=str(path), key="script", problem=str(error), allowed="give a TOML file") from None
+    try:
+        script = msgspec.convert(members, _Script)
+    except msgspec.ValidationError as error:
+        kinds = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in AnyFault.__args__))
+        raise ConfigError(
+            file=str(path), key="fault", problem=str(error), allowed=f"kinds are {kinds}; see `simulate --help`"
+        ) from None
+    for number, fault in enumerate(script.fault, 1):
+        _check(fault, file=str(path), key=f"fault {number}")
+    return script.fault
+
+
+def faults_from_arguments(
+    *,
+    drop_at: Iterable[str] = (),
+    silence: Iterable[str] = (),
+    withhold_fills: Iterable[str] = (),
+    stop_heartbeats: Iterable[str] = (),
+    garbage: Iterable[str] = (),
+) -> list[AnyFault]:
+    """
+    Faults as typed at the command line.
+
+    Args:
+        drop_at: `20`, or `20/60`: at 20 s and each 60 s after it.
+        silence: `SOL-PERP:15-25`, the books of a market (`*`: of all).
+        withhold_fills: `SOL-PERP:15-25`.
+        stop_heartbeats: `15-40`.
+        garbage: `12:TEXT`.
+
+    Raises:
+        ConfigError: an argument that cannot be read.
+    """
+    faults: list[AnyFault] = []
+    for argument in drop_at:
+        at, _, every = argument.partition("/")
+        repeat = _seconds(every, argument, key="drop-at", allowed="give 20 or 20/60") if every else None
+        faults.append(Drop(_seconds(at, argument, key="drop-at", allowed="give 20 or 20/60"), every_s=repeat))
+    for argument in silence:
+        market, from_s, to_s = _market_span(argument, key="silence")
+        faults.append(Silence(from_s=from_s, to_s=to_s, market=market))
+    for argument in withhold_fills:
+        market, from_s, to_s = _market_span(argument, key="withhold-fills")
+        faults.append(WithholdFills(from_s=from_s, to_s=to_s, market=market))
+    for argument in stop_heartbeats:
+        from_s, to_s = _span(argument, argument, key="stop-heartbeats", allowed="give FROM-TO in seconds, as 15-40")
+        faults.append(StopHeartbeats(from_s=from_s, to_s=to_s))
+    for argument in garbage:
+        at, _, text = argument.partition(":")
+        faults.append(Garbage(_seconds(at, argument, key="garbage", allowed="give 12:TEXT"), text=text))
+    for fault in faults:
+        _check(fault, file="simulate", key=str(type(fault).__struct_config__.tag))
+    return faults
+
+
+def _market_span(argument: str, *, key: str) -> tuple[str, float, float]:
+    allowed = "give MARKET:FROM-TO in seconds, as SOL-PERP:15-25"
+    market, colon, span = argument.rpartition(":")
+    if not colon or not market:
+        raise ConfigError(file="simulate", key=key, problem=f"cannot read {argument!r}", allowed=allowed)
+    from_s, to_s = _span(span, argument, key=key, allowed=allowed)
+    return market, from_s, to_s
+
+
+def _span(text: str, argument: str, *, key: str, allowed: str) -> tuple[float, float]:
+    first, _, last = text.partition("-")
+    return (
+        _seconds(first, argument, key=key, allowed=allowed),
+        _seconds(last, argument, key=key, allowed=allowed),
+    )
+
+
+def _seconds(text: str, argument: str, *, key: str, allowed: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(file="simulate", key=key, problem=f"cannot read {argument!r}", allowed=allowed) from None
+
+
+def _check(fault: AnyFault, *, file: str, key: str) -> None:
+    if isinstance(fault, Span):
+        problem = f"from {fault.from_s:g} to {fault.to_s:g} s"
+        wrong = not 0 <= fault.from_s < fault.to_s < math.inf
+    else:
+        problem = f"at {fault.at_s:g} s, again each {fault.every_s} s"
+        wrong = not 0 <= fault.at_s < math.inf or (fault.every_s is not None and not 0 < fault.every_s < math.inf)
+    if isinstance(fault, WithholdFills) and fault.every < 1:
+        wrong, problem = True, f"every = {fault.every}"
+    if isinstance(fault, Drop) and fault.code is not None and fault.code not in _CLOSE_CODES:
+        wrong, problem = True, f"code = {fault.code}"
+    if wrong:
+        raise ConfigError(
+            file=file,
+            key=key,
+            problem=problem,
+            allowed="seconds from the start, from < to; every >= 1; code 1000-1003, 1007-1014, 3000-4999",
+        )

@@ -1,0 +1,106 @@
+"""
+What goes into the core and what comes out of it, as values.
+"""
+
+import msgspec
+
+from recorder.simulator.ledger import Line, What
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """
+    A client connected. Its number must be new.
+    """
+
+    client: int
+
+
+class Text(msgspec.Struct, frozen=True):
+    """
+    A client sent a message.
+    """
+
+    client: int
+    text: str
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """
+    A client's connection ended.
+    """
+
+    client: int
+    code: int | None = None
+
+
+Input = Opened | Text | Gone
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """
+    A message, shared by all who get it.
+    """
+
+    what: What
+    """Its ledger line; `sent` for data."""
+    text: str
+    channel: str | None = None
+    sha: str | None = None
+    fill_id: int | None = None
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """
+    Write a message to a client.
+    """
+
+    client: int
+    frame: Frame
+    seq: int | None = None
+    """Counts the data frames due to this client, from 1; None for all others."""
+
+
+class Close(msgspec.Struct, frozen=True):
+    """
+    Close with a close frame.
+    """
+
+    client: int
+    code: int
+    reason: str
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """
+    End the transport, with no close frame.
+    """
+
+    client: int
+
+
+class Log(msgspec.Struct, frozen=True):
+    """
+    Append to the ledger.
+    """
+
+    line: Line
+
+
+Output = Send | Close | Cut | Log
+
+
+def sent_line(send: Send, t_ns: int, *, dropped: bool = False) -> Line:
+    """
+    The ledger line of a frame that was written, or dropped for its client's backlog.
+    """
+    frame = send.frame
+    return Line(
+        t_ns,
+        "dropped" if dropped else frame.what,
+        send.client,
+        frame.channel,
+        send.seq,
+        len(frame.text.encode("utf-8", "surrogatepass")),
+        frame.sha,
+        frame.fill_id,
+    )

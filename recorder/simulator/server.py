@@ -1,0 +1,266 @@
+"""
+The simulated venue on a socket: an asyncio shell that moves bytes between clients and the pure core.
+
+It behaves as the real server where a client can see it: path exactly `/ws`, else HTTP 400; compression if the client
+offers it; no pings; data frames for a client with too much waiting are dropped, all others queued.
+"""
+
+import asyncio
+import contextlib
+import http
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, broadcast
+from websockets.asyncio.server import serve as serve_websocket
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from recorder.clock import SystemClock
+from recorder.records import SECOND_NS
+from recorder.simulator.core import Venue
+from recorder.simulator.faults import AnyFault
+from recorder.simulator.ledger import Ledger, Line
+from recorder.simulator.markets import DEFAULT_MARKETS, SimMarket
+from recorder.simulator.messages import Close, Cut, Gone, Input, Log, Opened, Output, Send, Text, sent_line
+from recorder.simulator.replay import CapturedFrame, due_after, markets_of, read_capture
+from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, PATH
+
+_MAX_REQUEST_BYTES = 1 << 20
+_CLOSE_TIMEOUT_S = 2.0
+"""For a client that does not answer a close frame: shorter than the real server's 30 s, so that a stop is quick."""
+
+
+class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What `simulate` can be asked for.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any free one."""
+    markets: tuple[SimMarket, ...] = DEFAULT_MARKETS
+    seed: int = 1
+    tick_ms: int = 400
+    faults: tuple[AnyFault, ...] = ()
+    ledger: Path | None = None
+    """Appended to."""
+    for_s: float | None = None
+    """Stop after this long; None: when told to."""
+    priority_fees: bool = False
+    compression: bool = True
+    replay: Path | None = None
+    """Send these captured frames to each client after its first subscribe, in place of simulated ones."""
+    speed: float = 1.0
+    """Of the replay; 0: as fast as the client reads."""
+    verbatim: bool = False
+    """Replay all captured frames from connect on, with no acknowledgements or heartbeats of our own."""
+    once: bool = False
+    """Close a client with 1001 after the replay's last frame, and stop when no client is left."""
+
+
+async def serve(
+    options: SimulatorOptions,
+    ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """
+    Run until `stop` is set, SIGTERM or SIGINT comes, or the options say it is over.
+
+    Args:
+        options: what to simulate.
+        ready: called once with the URL, when clients can connect.
+        stop: ends the server when set; without it the two signals do.
+
+    Raises:
+        ForeignFile: the file to replay is no capture.
+        OSError: the address cannot be bound.
+    """
+    frames = read_capture(options.replay, verbatim=options.verbatim) if options.replay is not None else None
+    await _Shell(options, frames, stop or asyncio.Event()).run(ready, handle_signals=stop is None)
+
+
+class _Shell:
+    def __init__(self, options: SimulatorOptions, frames: list[CapturedFrame] | None, stop: asyncio.Event) -> None:
+        self._options, self._frames, self._stop = options, frames, stop
+        self._clock = SystemClock()
+        markets = list(options.markets) if frames is None else [*markets_of(frames), *options.markets]
+        self._venue = Venue(
+            markets,
+            start=self._clock.now(),
+            seed=options.seed,
+            tick_ms=options.tick_ms,
+            faults=options.faults,
+            quiet=frames is not None,
+            priority_fees=options.priority_fees,
+        )
+        self._ledger = Ledger(options.ledger) if options.ledger is not None else None
+        self._connections: dict[int, ServerConnection] = {}
+        self._replaying: set[int] = set()
+        self._last_client = 0
+        self._moved = asyncio.Event()
+        """Something may have become due earlier than the timer thinks."""
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self, ready: Callable[[str], None] | None, *, handle_signals: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self._log(Line(self._clock.now(), "started"))
+        try:
+            if handle_signals:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, self._stop.set)
+            async with (
+                serve_websocket(
+                    self._handle,
+                    self._options.host,
+                    self._options.port,
+                    process_request=_check_path,
+                    compression="deflate" if self._options.compression else None,
+                    ping_interval=None,
+                    close_timeout=_CLOSE_TIMEOUT_S,
+                    max_size=_MAX_REQUEST_BYTES,
+                ) as server,
+                asyncio.TaskGroup() as tasks,
+            ):
+                self._tasks = tasks
+                beating = tasks.create_task(self._beat())
+                if ready is not None:
+                    ready(_url(server, self._options.host))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._options.for_s):
+                        await self._stop.wait()
+                beating.cancel()
+                self._stop.set()
+                self._perform(self._venue.finish(self._clock.now()))
+                self._tasks = None  # those under way are awaited, no new ones
+        finally:
+            if handle_signals:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.remove_signal_handler(number)
+            self._log(Line(self._clock.now(), "stopped"))
+            if self._ledger is not None:
+                self._ledger.close()
+
+    async def _beat(self) -> None:
+        """
+        Step the core whenever it is due.
+        """
+        while not self._stop.is_set():
+            now = self._clock.now()
+            wait_s = min((self._venue.next_due() - now) / SECOND_NS, 1.0)
+            if wait_s > 0:
+                self._moved.clear()
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the event.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._moved.wait()
+            else:
+                self._step()
+                await asyncio.sleep(0)  # between two late ticks the sockets have their turn
+            if self._ledger is not None:
+                self._ledger.flush()
+
+    def _step(self, inputs: Iterable[Input] = ()) -> None:
+        self._perform(self._venue.step(self._clock.now(), inputs))
+        self._moved.set()
+
+    def _perform(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            match output:
+                case Send():
+                    self._send(output)
+                case Log(line):
+                    self._log(line)
+                case Cut(client):
+                    self._connections[client].transport.abort()
+                case Close(client, code, reason) if self._tasks is not None:
+                    self._tasks.create_task(self._connections[client].close(code, reason))
+
+    def _send(self, send: Send) -> None:
+        connection = self._connections[send.client]
+        if self._options.verbatim and self._frames is not None and send.seq is None:
+            return
+        is_open = connection.state is State.OPEN
+        # Data has a limit; acknowledgements and heartbeats have none. A replay must arrive whole and waits by itself.
+        limited = send.seq is not None and self._frames is None
+        full = limited and connection.transport.get_write_buffer_size() >= BACKLOG_LIMIT_BYTES
+        if is_open and not full:
+            # Queues without waiting, as the real server does.
+            broadcast([connection], send.frame.text)
+        if is_open or send.seq is not None:
+            self._log(sent_line(send, self._clock.now(), dropped=full or not is_open))
+
+    def _log(self, line: Line) -> None:
+        if self._ledger is not None:
+            self._ledger.append(line)
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        self._last_client += 1
+        client = self._last_client
+        self._connections[client] = connection
+        self._step([Opened(client)])
+        if self._options.verbatim:
+            self._start_replay(client)
+        try:
+            async for message in connection:
+                text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+                self._step([Text(client, text)])
+                if self._venue.has_subscribed(client):
+                    self._start_replay(client)
+        except ConnectionClosed:
+            pass
+        finally:
+            self._step([Gone(client, connection.close_code)])
+            del self._connections[client]
+            if self._options.once and not self._connections and client in self._replaying:
+                self._stop.set()
+
+    def _start_replay(self, client: int) -> None:
+        if self._frames is None or client in self._replaying or self._tasks is None or self._stop.is_set():
+            return
+        self._replaying.add(client)
+        self._tasks.create_task(self._replay(client, self._frames))
+
+    async def _replay(self, client: int, frames: list[CapturedFrame]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for frame in frames:
+            delay = began + due_after(frame, speed=self._options.speed) - loop.time()
+            if delay > 0 and await _happens(self._stop, delay):
+                return
+            while (connection := self._connections.get(client)) is not None and (
+                connection.transport.get_write_buffer_size() >= BACKLOG_LIMIT_BYTES
+            ):
+                if await _happens(self._stop, 0.002):
+                    return
+            send = self._venue.due_to(client, channel=frame.channel, text=frame.text)
+            if send is None:
+                return
+            self._send(send)
+            if self._options.speed <= 0:
+                await asyncio.sleep(0)
+        if self._options.once:
+            self._perform(self._venue.close(self._clock.now(), client, 1001))
+
+
+async def _happens(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _check_path(connection: ServerConnection, request: Request) -> Response | None:
+    if request.path.partition("?")[0] == PATH:
+        return None
+    return connection.respond(http.HTTPStatus.BAD_REQUEST, "Bad Request")
+
+
+def _url(server: Server, host: str) -> str:
+    port = next(iter(server.sockets)).getsockname()[1]
+    return f"ws://{f'[{host}]' if ':' in host else host}:{port}{PATH}"

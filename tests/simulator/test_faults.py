@@ -1,0 +1,160 @@
+"""
+Schedules of faults, from a script or the command line.
+"""
+
+import pytest
+
+from recorder.errors import ConfigError
+from recorder.simulator.faults import (
+    Drop,
+    Garbage,
+    Silence,
+    StopHeartbeats,
+    WithholdFills,
+    faults_from_arguments,
+    read_script,
+)
+
+SCRIPT = """
+[[fault]]
+kind = "drop"
+at_s = 20
+every_s = 60.5
+code = 1001
+
+[[fault]]
+kind = "silence"
+market = "SOL-PERP"
+from_s = 15
+to_s = 25
+channels = "all"
+
+[[fault]]
+kind = "withhold_fills"
+from_s = 1
+to_s = 2
+every = 3
+
+[[fault]]
+kind = "stop_heartbeats"
+from_s = 5
+to_s = 30
+
+[[fault]]
+kind = "garbage"
+at_s = 3
+text = "{"
+"""
+
+
+def test_a_script_names_faults_of_every_kind(tmp_path):
+    """
+    Members have the names of the structs; what is left out has its default.
+    """
+    path = tmp_path / "script.toml"
+    path.write_text(SCRIPT)
+
+    assert read_script(path) == [
+        Drop(20, every_s=60.5, code=1001),
+        Silence(from_s=15, to_s=25, market="SOL-PERP", channels="all"),
+        WithholdFills(from_s=1, to_s=2, every=3),
+        StopHeartbeats(from_s=5, to_s=30),
+        Garbage(3, text="{"),
+    ]
+
+
+def test_an_empty_script_has_no_faults(tmp_path):
+    """
+    A file to start from.
+    """
+    path = tmp_path / "script.toml"
+    path.write_text("")
+
+    assert read_script(path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[[fault]]\nkind = 'earthquake'\nat_s = 1", "earthquake"),
+        ("[[fault]]\nat_s = 1", "kind"),
+        ("[[fault]]\nkind = 'drop'", "at_s"),
+        ("[[fault]]\nkind = 'drop'\nat_s = 1\ncolour = 'red'", "colour"),
+        ("[[fault]]\nkind = 'drop'\nat_s = 'soon'", "at_s"),
+        ("[[fault]]\nkind = 'drop'\nat_s = -1", "fault 1"),
+        ("[[fault]]\nkind = 'drop'\nat_s = nan", "fault 1"),
+        ("[[fault]]\nkind = 'drop'\nat_s = 1\nevery_s = 0", "fault 1"),
+        ("[[fault]]\nkind = 'drop'\nat_s = 1\ncode = 1006", "1006"),
+        ("[[fault]]\nkind = 'silence'\nfrom_s = 5\nto_s = 5", "from 5 to 5"),
+        ("[[fault]]\nkind = 'silence'\nfrom_s = 5\nto_s = 6\nchannels = 'some'", "some"),
+        ("[[fault]]\nkind = 'withhold_fills'\nfrom_s = 5\nto_s = 6\nevery = 0", "every = 0"),
+        ("[[fault", "TOML|Expected"),
+        ("faults = 1", "faults"),
+    ],
+)
+def test_a_mistake_in_a_script_is_named(tmp_path, text, named):
+    """
+    With the file, so that it can be found.
+    """
+    path = tmp_path / "script.toml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=named) as raised:
+        read_script(path)
+
+    assert str(path) in str(raised.value)
+
+
+def test_a_missing_script_is_an_error_and_not_a_traceback(tmp_path):
+    """
+    So is a directory.
+    """
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError):
+            read_script(path)
+
+
+def test_arguments_say_the_same_as_a_script():
+    """
+    The forms `--help` shows.
+    """
+    assert faults_from_arguments(
+        drop_at=["20", "30/60"],
+        silence=["SOL-PERP:15-25", "*:1.5-2"],
+        withhold_fills=["BTC-PERP:1-2"],
+        stop_heartbeats=["5-30"],
+        garbage=["12:{a:b"],
+    ) == [
+        Drop(20.0),
+        Drop(30.0, every_s=60.0),
+        Silence(from_s=15.0, to_s=25.0, market="SOL-PERP"),
+        Silence(from_s=1.5, to_s=2.0, market="*"),
+        WithholdFills(from_s=1.0, to_s=2.0, market="BTC-PERP"),
+        StopHeartbeats(from_s=5.0, to_s=30.0),
+        Garbage(12.0, text="{a:b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"drop_at": ["soon"]},
+        {"drop_at": ["20/"], "silence": ["x"]},
+        {"drop_at": ["-1"]},
+        {"drop_at": ["20/0"]},
+        {"drop_at": ["inf"]},
+        {"silence": ["SOL-PERP"]},
+        {"silence": [":15-25"]},
+        {"silence": ["SOL-PERP:25-15"]},
+        {"silence": ["SOL-PERP:15"]},
+        {"withhold_fills": ["SOL-PERP:a-b"]},
+        {"stop_heartbeats": ["15"]},
+        {"garbage": ["text"]},
+    ],
+)
+def test_an_argument_that_cannot_be_read_says_what_can(arguments):
+    """
+    One line for the terminal.
+    """
+    with pytest.raises(ConfigError, match=r"give|seconds"):
+        faults_from_arguments(**arguments)

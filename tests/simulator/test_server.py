@@ -1,0 +1,302 @@
+"""
+The simulator on a real socket.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from recorder.simulator.faults import Drop
+from recorder.simulator.ledger import digest, read_ledger
+from recorder.simulator.markets import synthetic_markets
+from recorder.simulator.replay import read_capture
+from recorder.simulator.server import SimulatorOptions, serve
+from recorder.venue.protocol import BACKLOG_LIMIT_BYTES
+
+CAPTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("dlob-real-server*.jsonl.zst"))
+SUBSCRIBE = '{"type":"subscribe","marketType":"perp","channel":"orderbook","market":"SOL-PERP"}'
+
+
+@contextlib.asynccontextmanager
+async def simulator(**options):
+    """
+    A running simulator; its URL.
+    """
+    listening, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+    running = asyncio.create_task(serve(SimulatorOptions(**options), listening.set_result, stop))
+    await asyncio.wait([running, listening], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield await listening
+    finally:
+        stop.set()
+        await running
+
+
+async def frames_until_closed(connection):
+    """
+    All texts up to the end of the connection.
+    """
+    texts = []
+    try:
+        async for text in connection:
+            texts.append(text)  # noqa: PERF401  # what came before an unclean end counts too
+    except ConnectionClosed:
+        pass
+    return texts
+
+
+def test_a_client_is_acknowledged_and_gets_books():
+    """
+    Over a compressed connection, as from the real server.
+    """
+
+    async def scenario():
+        async with simulator(tick_ms=20) as url, connect(url) as client:
+            await client.send(SUBSCRIBE)
+            texts = [await client.recv() for _ in range(3)]
+            return client.response.headers.get("Sec-WebSocket-Extensions", ""), texts
+
+    extensions, texts = asyncio.run(scenario())
+
+    assert "permessage-deflate" in extensions
+    assert json.loads(texts[0])["message"].startswith("Subscribe received for channel: orderbook")
+    for text in texts[1:]:
+        assert json.loads(text)["channel"] == "orderbook_perp_0_grouped_1"
+        assert len(json.loads(json.loads(text)["data"])["bids"]) >= 20
+
+
+@pytest.mark.parametrize("path", ["/", "/ws/", "/wss", "/WS", "/ws/x"])
+def test_any_other_path_is_answered_with_http_400(path):
+    """
+    The path must be exactly `/ws`.
+    """
+
+    async def scenario():
+        async with simulator() as url:
+            with pytest.raises(InvalidStatus) as raised:
+                await connect(url.removesuffix("/ws") + path)
+            return raised.value.response.status_code
+
+    assert asyncio.run(scenario()) == 400
+
+
+def test_a_query_string_is_allowed():
+    """
+    It is not part of the path.
+    """
+
+    async def scenario():
+        async with simulator() as url, connect(f"{url}?a=b") as client:
+            await client.ping()
+
+    asyncio.run(scenario())
+
+
+def test_a_drop_without_code_is_seen_as_an_unclean_end():
+    """
+    No close frame: 1006 to the client. The next connection works.
+    """
+
+    async def scenario():
+        async with simulator(tick_ms=20, faults=(Drop(0.3),)) as url:
+            async with connect(url) as client:
+                await client.send(SUBSCRIBE)
+                texts = await frames_until_closed(client)
+                code = client.close_code
+            async with connect(url) as client:
+                await client.send(SUBSCRIBE)
+                return code, texts, await client.recv()
+
+    code, texts, again = asyncio.run(scenario())
+
+    assert code == 1006
+    assert len(texts) > 3
+    assert "message" in json.loads(again)
+
+
+def test_a_request_without_a_channel_closes_with_1003():
+    """
+    The reason is the error as JSON.
+    """
+
+    async def scenario():
+        async with simulator() as url, connect(url) as client:
+            await client.send('{"type":"subscribe"}')
+            await frames_until_closed(client)
+            return client.close_code, client.close_reason
+
+    assert asyncio.run(scenario()) == (1003, '{"error":"Error subscribing to channel"}')
+
+
+def test_the_ledger_says_what_the_client_heard(tmp_path):
+    """
+    Frame by frame, by hash and in order; and how it all ended.
+    """
+    path = tmp_path / "ledger.jsonl"
+
+    async def scenario():
+        async with simulator(tick_ms=20, ledger=path) as url, connect(url) as client:
+            await client.send(SUBSCRIBE)
+            await client.send(SUBSCRIBE.replace("orderbook", "trades"))
+            await client.send(SUBSCRIBE.replace("SOL-PERP", "NOPE"))
+            texts = []
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.2):
+                    async for text in client:
+                        texts.append(text)  # noqa: PERF401  # until the time is over
+            return texts
+
+    heard = asyncio.run(scenario())
+    lines = read_ledger(path)
+
+    sent = [line.sha for line in lines if line.what == "sent"]
+    data = [digest(text) for text in heard if "data" in json.loads(text)]
+    assert len(data) > 30
+    assert any("trades" in text for text in heard)
+    assert sent[: len(data)] == data
+    assert Counter(line.what for line in lines if line.what not in {"sent", "dropped"}) == {
+        "started": 1,
+        "connected": 1,
+        "ack": 2,
+        "error": 1,
+        "disconnected": 1,
+        "stopped": 1,
+    }
+    (end,) = [line for line in lines if line.what == "disconnected"]
+    # Between the client's close frame and the end of its connection, frames may still come due: they are dropped.
+    assert (end.code, end.count) == (1000, sum(line.seq is not None for line in lines))
+
+
+def test_a_slow_client_loses_data_frames_and_no_acknowledgement(tmp_path):
+    """
+    Data frames are dropped, not queued, for a client with 300,000 bytes waiting; each drop is in the ledger.
+    """
+    path = tmp_path / "ledger.jsonl"
+    markets = tuple(synthetic_markets(60))
+
+    async def scenario():
+        options = {"tick_ms": 10, "markets": markets, "ledger": path, "compression": False}
+        async with simulator(**options) as url, connect(url, compression=None, max_queue=1) as client:
+            for market in markets:
+                request = json.loads(SUBSCRIBE) | {"market": market.symbol, "marketType": market.market_type}
+                await client.send(json.dumps(request))
+            while not any(line.what == "dropped" for line in read_ledger(path)):  # noqa: ASYNC110  # a file tells it
+                await asyncio.sleep(0.2)
+            await client.send(SUBSCRIBE.replace("orderbook", "trades"))
+            await asyncio.sleep(0.2)
+            waiting = sum(line.what == "ack" for line in read_ledger(path))
+            heard = [await client.recv() for _ in range(100)]
+            client.transport.abort()
+            return waiting, heard
+
+    acknowledged, heard = asyncio.run(scenario())
+    lines = read_ledger(path)
+
+    assert acknowledged == len(markets) + 1
+    assert len(heard) == 100
+    due = [line.seq for line in lines if line.what in {"sent", "dropped"}]
+    (end,) = [line for line in lines if line.what == "disconnected"]
+    assert due == list(range(1, end.count + 1))
+    assert sum(line.length for line in lines if line.what == "sent") > BACKLOG_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
+def test_a_replayed_capture_arrives_byte_for_byte_and_ends_with_1001(path):
+    """
+    As fast as the client reads, nothing lost, nothing added but the acknowledgement.
+    """
+
+    async def scenario():
+        async with simulator(replay=path, speed=0, once=True) as url, connect(url, max_size=1 << 22) as client:
+            await client.send(SUBSCRIBE)
+            return await frames_until_closed(client), client.close_code
+
+    texts, code = asyncio.run(scenario())
+
+    assert "message" in json.loads(texts[0])
+    assert texts[1:] == [frame.text for frame in read_capture(path)]
+    assert code == 1001
+
+
+def test_a_verbatim_replay_needs_no_subscribe_and_adds_nothing():
+    """
+    The captured acknowledgements and heartbeats are sent, ours are not.
+    """
+    path = CAPTURES[0]
+
+    async def scenario():
+        options = {"replay": path, "speed": 0.0, "once": True, "verbatim": True}
+        async with simulator(**options) as url, connect(url, max_size=1 << 22) as client:
+            await client.send(SUBSCRIBE)
+            return await frames_until_closed(client)
+
+    assert asyncio.run(scenario()) == [frame.text for frame in read_capture(path, verbatim=True)]
+
+
+def test_a_replay_keeps_its_pace_and_stays_open(tmp_path):
+    """
+    At half speed a capture of 0.2 s takes 0.4 s; without `once` the connection then lives on.
+    """
+    path = tmp_path / "capture.jsonl"
+    texts = [f'{{"channel":"trades_perp_0","data":"{{\\"fillRecordId\\":{number}}}"}}' for number in range(3)]
+    path.write_text(
+        "".join(json.dumps({"recv_ts_ns": at * 10**8, "frame": text}) + "\n" for at, text in enumerate(texts))
+    )
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        async with simulator(replay=path, speed=0.5) as url, connect(url) as client:
+            await client.send(SUBSCRIBE)
+            await client.recv()
+            arrived = []
+            for text in texts:
+                assert await client.recv() == text
+                arrived.append(loop.time())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.recv(), 0.3)
+            return arrived
+
+    arrived = asyncio.run(scenario())
+
+    assert 0.35 < arrived[2] - arrived[0] < 1.5
+
+
+PROGRAM = """
+import asyncio, pathlib, sys
+from recorder.simulator.server import SimulatorOptions, serve
+options = SimulatorOptions(ledger=pathlib.Path(sys.argv[1]), for_s=float(sys.argv[2]) or None)
+asyncio.run(serve(options, lambda url: print(f"listening on {url}", flush=True)))
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, None])
+def test_it_stops_cleanly_on_a_signal_or_when_its_time_is_over(tmp_path, end):
+    """
+    Clients are closed with 1001, the ledger is whole.
+    """
+    ledger = tmp_path / "ledger.jsonl"
+    arguments = [sys.executable, "-c", PROGRAM, str(ledger), "0" if end else "0.5"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": "."}) as child:
+        url = child.stdout.readline().split()[-1]
+
+        async def scenario():
+            async with connect(url) as client:
+                if end:
+                    child.send_signal(end)
+                await frames_until_closed(client)
+                return client.close_code
+
+        assert asyncio.run(scenario()) == 1001
+        assert child.wait(10) == 0
+
+    assert read_ledger(ledger)[-1].what == "stopped"
