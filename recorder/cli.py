@@ -49,7 +49,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="drift-recorder")
 def main() -> None:
-    r"""Record Drift/Velocity order books and trades into Parquet, with every hole on record.
+    """Record Drift/Velocity order books and trades into Parquet, with every hole on record.
 
     Start with `drift-recorder demo`: it records a simulated venue for a minute and shows what you get.
 
@@ -262,7 +262,7 @@ def simulate(  # one for each option
     ledger: Path | None,
     for_s: float | None,
 ) -> None:
-    r"""Serve a simulated venue on a loopback websocket, for tests and demos of any Drift client.
+    """Serve a simulated venue on a loopback websocket, for tests and demos of any Drift client.
 
     Requests, acknowledgements, errors, heartbeats and frames are those of the real server; the markets are random
     walks.
