@@ -154,10 +154,6 @@ class Seal(msgspec.Struct, frozen=True):
 
     enabled: bool = True
     """Seal while recording. Off: run `drift-recorder seal` yourself; the journal is kept until then."""
-    undecodable_rows: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
-    """Rows of `undecodable` an hour may have; the rest is counted and stays in the journal."""
-    pass_bytes: Annotated[int, Meta(ge=8_388_608, le=8_589_934_592)] = 100_663_296
-    """Memory for column buffers; an hour that needs more is read in several passes."""
 
 
 class Log(msgspec.Struct, frozen=True):

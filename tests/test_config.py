@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from recorder.capture.client import ClientSettings
+from recorder.capture.session import SessionSettings
 from recorder.config import TABLES, Config, connections, load_config, parse_config, quality_settings, streams, unlisted
 from recorder.config_values import PLAINTEXT_WORDS, is_loopback
+from recorder.daemon import client_settings, journal_settings, session_settings
 from recorder.errors import ConfigError
+from recorder.journal.writer import JournalSettings
 from recorder.records import QualitySettings, Stream
 from recorder.venue.markets import market_list
 
@@ -446,3 +450,14 @@ def test_every_setting_says_its_unit_and_reason():
     for name in ("capture", "journal", "quality", "seal"):
         for key in TABLES[name].__struct_fields__:
             assert re.search(rf"^    {key}: .+ = .+\n    \"\"\".+\"\"\"$", source, re.MULTILINE), key
+
+
+def test_the_parts_default_to_what_the_configuration_does():
+    """
+    The structs that the capture and the journal take their settings in repeat no default of their own.
+    """
+    config = parse(GOOD)
+
+    assert session_settings(config) == SessionSettings()
+    assert client_settings(config) == ClientSettings()
+    assert journal_settings(config) == JournalSettings()
