@@ -20,9 +20,10 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from recorder.clock import SystemClock
+from recorder.errors import ConfigError
 from recorder.records import SECOND_NS
 from recorder.simulator.core import Venue
-from recorder.simulator.faults import AnyFault
+from recorder.simulator.faults import AnyFault, Silence, WithholdFills
 from recorder.simulator.ledger import Ledger, Line
 from recorder.simulator.markets import DEFAULT_MARKETS, SimMarket
 from recorder.simulator.messages import Close, Cut, Gone, Input, Log, Opened, Output, Send, Text, sent_line
@@ -76,11 +77,25 @@ async def serve(
         stop: ends the server when set; without it the two signals do.
 
     Raises:
+        ConfigError: a fault names a market that is not simulated.
         ForeignFile: the file to replay is no capture.
-        OSError: the address cannot be bound.
+        OSError: the address cannot be bound, or the ledger not be written.
     """
+    _check_faults(options)
     frames = read_capture(options.replay, verbatim=options.verbatim) if options.replay is not None else None
     await _Shell(options, frames, stop or asyncio.Event()).run(ready, handle_signals=stop is None)
+
+
+def _check_faults(options: SimulatorOptions) -> None:
+    symbols = [] if options.replay is not None else [market.symbol for market in options.markets]
+    for fault in options.faults:
+        if isinstance(fault, Silence | WithholdFills) and fault.market not in {"*", *symbols}:
+            raise ConfigError(
+                file="simulate",
+                key=str(type(fault).__struct_config__.tag),
+                problem=f"market {fault.market} is not simulated",
+                allowed=f"give one of {', '.join(symbols[:12])}, or *" if symbols else "a replay has no such faults",
+            )
 
 
 class _Shell:

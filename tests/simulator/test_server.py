@@ -16,7 +16,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from recorder.simulator.faults import Drop
+from recorder.errors import ConfigError
+from recorder.simulator.faults import Drop, Silence
 from recorder.simulator.ledger import digest, read_ledger
 from recorder.simulator.markets import synthetic_markets
 from recorder.simulator.replay import read_capture
@@ -269,6 +270,17 @@ def test_a_replay_keeps_its_pace_and_stays_open(tmp_path):
     arrived = asyncio.run(scenario())
 
     assert 0.35 < arrived[2] - arrived[0] < 1.5
+
+
+@pytest.mark.parametrize("options", [{}, {"replay": CAPTURES[0]}])
+def test_a_fault_for_a_market_that_is_not_simulated_is_an_error(options):
+    """
+    Otherwise a test would wait for a silence that never comes.
+    """
+    faults = (Silence(from_s=1, to_s=2, market="NOPE-PERP"),)
+
+    with pytest.raises(ConfigError, match="NOPE-PERP is not simulated"):
+        asyncio.run(serve(SimulatorOptions(faults=faults, **options)))
 
 
 PROGRAM = """
