@@ -2,8 +2,8 @@
 The only module that asks the time.
 
 Wall time is read once, when a run starts, and advanced by the monotonic clock, so that `recv_ts` never steps back in a
-run. `check` tells how far the wall clock has moved since: a forward step re-anchors, a backward one ends the run (see
-`daemon.py`).
+run. `SystemClock.offset` tells how far the wall clock has moved since: a forward step re-anchors, a backward one ends
+the run (see `daemon.py`).
 """
 
 import time
@@ -93,6 +93,13 @@ def monotonic_ns() -> int:
     For durations only; no relation to the epoch, not comparable across boots.
     """
     return time.monotonic_ns()
+
+
+def pause(seconds: float) -> None:
+    """
+    Block this thread. Never call it on the event loop's.
+    """
+    time.sleep(seconds)
 
 
 def process_cpu_s() -> float:

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from recorder.errors import RootBusy
@@ -26,27 +27,32 @@ def sync_directory(path: Path) -> None:
 
 def make_directories(path: Path) -> None:
     """
-    `mkdir -p`, each new directory synced into its parent.
+    `mkdir -p`, each new directory synced into its parent. Others may make the same ones meanwhile.
+
+    Raises:
+        FileExistsError: something that is no directory has the name.
     """
     if path.is_dir():
         return
     make_directories(path.parent)
-    try:
-        path.mkdir()
-    except FileExistsError:
-        return
+    # Whoever was faster may not have synced it yet.
+    path.mkdir(exist_ok=True)
     sync_directory(path.parent)
 
 
 def create_append(path: Path) -> int:
     """
     Create a file to append to; it must not exist. Returns the descriptor; the directory entry is durable.
+
+    Where it cannot be made durable the file is gone again, so that trying again leaves no trail of empty files.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         sync_directory(path.parent)
     except OSError:
         os.close(fd)
+        with suppress(OSError):
+            path.unlink()
         raise
     return fd
 
@@ -100,16 +106,24 @@ def remove(path: Path) -> None:
 
 def publish_bytes(path: Path, data: bytes) -> None:
     """
-    Put `data` under `path`, whole or not at all, replacing what was there.
+    Put `data` under `path`, whole or not at all, replacing what was there. One caller at a time: hold a lock.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    # Left by a crash, or put there by somebody: never written into, never followed.
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
-        write_all(fd, data)
-        sync(fd)
-    finally:
-        os.close(fd)
-    rename(temporary, path)
+        try:
+            write_all(fd, data)
+            sync(fd)
+        finally:
+            os.close(fd)
+        rename(temporary, path)
+    except OSError:
+        # On a full disk its space is needed.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def sync_file(path: Path) -> None:
@@ -143,6 +157,9 @@ class Lock:
                     os.close(self._fd)
                     raise RootBusy(path.parent, f"{path.name} is locked", holder) from None
                 time.sleep(pause_s)
+            except OSError:
+                os.close(self._fd)
+                raise
             else:
                 return
 
@@ -155,10 +172,10 @@ class Lock:
 
 def is_locked(path: Path) -> bool:
     """
-    Whether a living process holds the lock file; False if there is no such file.
+    Whether a living process holds the lock file; False if there is no such file. Needs no right to write.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:

@@ -34,11 +34,12 @@ WINDOW_LOG = 22
 FRAME_CONTENT_BYTES = 8 << 20
 """A zstd frame ends when it holds this much, whatever its age: a reader's memory is bounded by it."""
 MAX_PAYLOAD = 64 << 20
-"""A length above this is damage, not an entry."""
+"""A length above this is damage, not an entry; the writer takes none that is longer."""
 
 _HEAD = struct.Struct("<IIBBhIQq")
 _BODY = struct.Struct("<BBhIQq")
 HEAD_SIZE = _HEAD.size
+_SEQ_OFFSET = 16
 
 _header_decoder = msgspec.json.Decoder(SegmentHeader)
 
@@ -90,7 +91,7 @@ class Split(msgspec.Struct):
     damaged: int = 0
     """Entries skipped because their checksum failed."""
     lost: bool = False
-    """Bytes after `consumed` cannot be entries: nothing more can be read from this zstd frame."""
+    """Bytes after `consumed` are not the beginning of an entry: nothing more can be read from this zstd frame."""
 
 
 def split_entries(buffer: bytes | memoryview, run: str, *, check: bool = True) -> Split:
@@ -102,8 +103,8 @@ def split_entries(buffer: bytes | memoryview, run: str, *, check: bool = True) -
         run: set on each entry.
         check: compare the checksums; False only for bytes that were checked before.
 
-    An entry with a bad checksum is skipped if another entry stands where it says it ends (damage inside a payload);
-    otherwise the rest is lost (damage to a length).
+    An entry with a bad checksum is skipped if the lengths lead on to an undamaged one, or to the end (damage inside a
+    payload); otherwise the rest is lost (damage to a length). An entry with flags is of a later version, and skipped.
     """
     entries: list[Entry] = []
     result = Split(entries, 0)
@@ -114,14 +115,13 @@ def split_entries(buffer: bytes | memoryview, run: str, *, check: bool = True) -
     while offset + HEAD_SIZE <= size:
         length, crc, kind, flags, connection, attempt, seq, recv_ts = unpack(view, offset)
         end = offset + HEAD_SIZE + length
-        if length > MAX_PAYLOAD:
-            result.lost = True
-            break
         if end > size:
+            result.lost = length > MAX_PAYLOAD or _next_stands_in(view, offset, kind, seq)
             break
-        if check and crc32(view[offset + 8 : end]) != crc:
-            result.damaged += 1
-            if not _entry_stands_at(view, end):
+        if check and (length > MAX_PAYLOAD or crc32(view[offset + 8 : end]) != crc):
+            skipped, end = _follow_lengths(view, offset)
+            result.damaged += skipped
+            if end > size:
                 result.lost = True
                 break
         elif not flags:
@@ -132,14 +132,37 @@ def split_entries(buffer: bytes | memoryview, run: str, *, check: bool = True) -
     return result
 
 
-def _entry_stands_at(view: memoryview, offset: int) -> bool:
+def _follow_lengths(view: memoryview, offset: int) -> tuple[int, int]:
     """
-    Whether a whole, undamaged entry begins at `offset`, or the view ends just there.
+    From a damaged entry on: how many are damaged, and where the next undamaged one begins; past the end if none does.
     """
-    if offset == len(view):
-        return True
-    if offset + HEAD_SIZE > len(view):
+    size = len(view)
+    skipped = 0
+    while offset < size:
+        end = offset + HEAD_SIZE
+        if end > size:
+            return skipped, end
+        length, crc, *_ = _HEAD.unpack_from(view, offset)
+        end += length
+        if end > size or length > MAX_PAYLOAD:
+            return max(skipped, 1), size + 1
+        if crc32(view[offset + 8 : end]) == crc:
+            break
+        skipped += 1
+        offset = end
+    return skipped, offset
+
+
+def _next_stands_in(view: memoryview, offset: int, kind: int, seq: int) -> bool:
+    """
+    Whether the entry that would follow `seq` stands whole within the one at `offset`, whose length leads past the end:
+    then that length is damaged, and this is no torn tail.
+    """
+    wanted = (seq if kind == EntryKind.HEADER else seq + 1) & (2**64 - 1)
+    rest = bytes(view[offset + HEAD_SIZE :])
+    # The first place is enough: payloads are text, and eight bytes of a number hold zeros.
+    begin = rest.find(wanted.to_bytes(8, "little")) - _SEQ_OFFSET
+    if begin < 0 or begin + HEAD_SIZE > len(rest):
         return False
-    length, crc, *_ = _HEAD.unpack_from(view, offset)
-    end = offset + HEAD_SIZE + length
-    return bool(length <= MAX_PAYLOAD and end <= len(view) and crc32(view[offset + 8 : end]) == crc)
+    length, crc, *_ = _HEAD.unpack_from(rest, begin)
+    return bool(crc32(rest[begin + 8 : begin + HEAD_SIZE + length]) == crc)

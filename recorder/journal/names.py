@@ -14,8 +14,9 @@ START_LOCK = "start.lock"
 SEGMENT_SUFFIX = ".zst"
 OPEN_SUFFIX = ".zst.open"
 
-_RUN = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}")
-_SEGMENT = re.compile(r"(\d{8}T\d{6})\.(\d{9})Z(?:-(\d{1,9}))?\.zst(?:\.open)?")
+# ASCII, and no leading zeros: each instant has one spelling.
+_RUN = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}", re.ASCII)
+_SEGMENT = re.compile(r"(\d{8}T\d{6})\.(\d{9})Z(?:-([1-9]\d{0,8}))?\.zst(?:\.open)?", re.ASCII)
 
 
 def run_name(started: int, nonce: str) -> str:

@@ -3,11 +3,13 @@ Journal segments back into entries: of one segment, of a run, of all runs merged
 
 A segment that is still being written can be read at any moment: what is committed comes out, the torn tail does not.
 Damage never stops reading; it is reported, and reading goes on at the next zstd frame. Whether damage *lost* anything
-is told by the entries' numbers, which have no holes of their own.
+is told by the entries' numbers, which have no holes of their own. Of a finished segment every loss is reported as
+damage too; in the last zstd frame of an open one, damage may look like the torn tail that a crash leaves.
 """
 
 import heapq
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,11 +26,13 @@ from recorder.journal.entry import (
     first_entry,
     split_entries,
 )
-from recorder.journal.names import is_run_name, parse_segment_name
+from recorder.journal.names import OPEN_SUFFIX, is_run_name, parse_segment_name
 from recorder.records import HOUR_NS, Entry, EntryKind, SegmentHeader
 
-_CHUNK = 128 << 10
-_FINE_CHUNK = 256
+_CHUNK = 4 << 10
+"""Bytes inflated in one go. A block of 128 KiB may take 4, so this bounds what a hostile file makes of memory."""
+_UNFINISHED = "it does not end"
+_CUT = "; nothing after them can be read"
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -60,7 +64,7 @@ class SegmentFile(msgspec.Struct, frozen=True, order=True):
         """
         Still named as open: being written, or left by a crash.
         """
-        return self.name.endswith(".open")
+        return self.name.endswith(OPEN_SUFFIX)
 
 
 def read_segment(
@@ -80,40 +84,39 @@ def read_segment(
         on_header: told of the segment's header, before its first entry.
 
     Raises:
-        ForeignFile: not a journal segment, or of a format this version does not know.
+        ForeignFile: not a journal segment, or of a format this version does not know. A file with the name of a
+            segment is damaged rather than foreign, whatever it holds.
         OSError: the file cannot be read.
     """
     data = path.read_bytes()
-    _refuse_foreign(path, data)
+    named = parse_segment_name(path.name) is not None
     tell = on_damage or _ignore
     run: str | None = None
-    for offset, content in _zstd_frames(path, data, tell):
+    if not named and ZSTD_MAGIC not in data:
+        raise ForeignFile(path, "is not a journal segment (no zstd frame in it)", "give a file below <root>/journal")
+    for offset, content, whole in _zstd_frames(path, data, tell):
         body = memoryview(content)
         if run is None:
             header, end = _header(path, content)
-            if header is None:
-                # The folder says whose segment it is.
-                tell(Damage(path, offset, "the header entry is missing"))
-            elif on_header is not None:
+            if header is not None and on_header is not None:
                 on_header(header)
+            # Without a header the folder says whose segment it is.
             run = header.run if header is not None else path.parent.name
             body = body[end:]
-        split = split_entries(body, run, check=check)
-        if split.damaged or split.lost:
-            tell(Damage(path, offset, f"{split.damaged} entries with a bad checksum"))
+            split = split_entries(body, run, check=check)
+            if header is None and (split.consumed or split.lost or whole):
+                if not named:
+                    raise ForeignFile(path, "does not begin with a segment header", "give a file below <root>/journal")
+                tell(Damage(path, offset, "the header entry is missing"))
+        else:
+            split = split_entries(body, run, check=check)
+        if split.damaged or split.lost or (whole and split.consumed < len(body)):
+            tell(Damage(path, offset, f"{split.damaged} entries with a bad checksum{_CUT if split.lost else ''}"))
         yield from split.entries
 
 
 def _ignore(_: Damage) -> None:
     pass
-
-
-def _refuse_foreign(path: Path, data: bytes) -> None:
-    """
-    Damage to the first bytes of a segment must not make it foreign: one of ours has zstd frames further on.
-    """
-    if data and not ZSTD_MAGIC.startswith(data[:4]) and not data.startswith(ZSTD_MAGIC) and ZSTD_MAGIC not in data:
-        raise ForeignFile(path, "is not a journal segment (no zstd frame in it)", "give a file below <root>/journal")
 
 
 def _header(path: Path, content: bytes) -> tuple[SegmentHeader | None, int]:
@@ -131,50 +134,65 @@ def _header(path: Path, content: bytes) -> tuple[SegmentHeader | None, int]:
     return header, end
 
 
-def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Iterator[tuple[int, bytes]]:
+def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Iterator[tuple[int, bytes, bool]]:
     """
-    Decompressed content of each zstd frame with its offset in the file; what can be had of torn and damaged ones.
+    Of each zstd frame its offset in the file, its content (what can be had of it), and whether that is all there was:
+    then nothing of it may be left over.
     """
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << (WINDOW_LOG + 1))
     offset = 0
     while offset < len(data):
-        content, end, error = _inflate(decompressor, data, offset, _CHUNK)
-        if error is not None:
-            # Once more in small steps: blocks before the damage are good, and their entries have checksums.
-            content, _, _ = _inflate(decompressor, data, offset, _FINE_CHUNK)
+        content, end, error = _inflate(decompressor, data, offset)
+        whole = error is None
+        if error == _UNFINISHED:
+            # A block whose length was damaged swallows the zstd frames after it.
+            following = data.find(ZSTD_MAGIC, offset + 4)
+            if following >= 0:
+                tell(Damage(path, offset, f"zstd: {error}"))
+                end = following
+            elif not path.name.endswith(OPEN_SUFFIX):
+                tell(Damage(path, offset, "the file ends before its last zstd frame does"))
+        elif error is not None:
+            # Once more, byte by byte where it failed: blocks before the damage are good, and entries have checksums.
+            content, _, _ = _inflate(decompressor, data, offset, careful=end)
             tell(Damage(path, offset, f"zstd: {error}"))
             end = data.find(ZSTD_MAGIC, offset + 4)
             if end < 0:
                 end = len(data)
         if content:
-            yield offset, content
+            yield offset, content, whole
         offset = end
 
 
 def _inflate(
-    decompressor: zstandard.ZstdDecompressor, data: bytes, offset: int, step: int
+    decompressor: zstandard.ZstdDecompressor, data: bytes, offset: int, *, careful: int | None = None
 ) -> tuple[bytes, int, str | None]:
     """
-    Content of the zstd frame at `offset`, where the next begins, and what stopped it, if not its end or the file's.
+    Content of the zstd frame at `offset`, where the next begins or it failed, and why it did not come to its end.
+
+    Args:
+        decompressor: of windows as ours.
+        data: the file.
+        offset: of the zstd frame.
+        careful: from here on byte by byte, so that no content before the damage is lost.
     """
     inflater = decompressor.decompressobj()
     parts: list[bytes] = []
     position = offset
     size = 0
     while position < len(data):
-        chunk = data[position : position + step]
+        chunk = data[position : position + (_CHUNK if careful is None or position < careful else 1)]
         try:
             parts.append(inflater.decompress(chunk))
         except zstandard.ZstdError as error:
             return b"".join(parts), position, str(error)
         position += len(chunk)
         size += len(parts[-1])
+        if inflater.eof:
+            return b"".join(parts), position - len(inflater.unused_data), None
         if size > FRAME_CONTENT_BYTES + 2 * MAX_PAYLOAD:
             return b"".join(parts), position, "more content than a zstd frame of ours holds"
-        if inflater.eof:
-            position -= len(inflater.unused_data)
-            break
-    return b"".join(parts), position, None
+    return b"".join(parts), position, _UNFINISHED
 
 
 def segments(journal: Path) -> list[SegmentFile]:
@@ -187,11 +205,18 @@ def segments(journal: Path) -> list[SegmentFile]:
     for folder in journal.iterdir():
         if not is_run_name(folder.name) or not folder.is_dir():
             continue
-        for file in folder.iterdir():
-            parsed = parse_segment_name(file.name)
-            if parsed is not None:
-                found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, file))
-    return sorted(found)
+        with suppress(FileNotFoundError):  # an empty folder may be removed meanwhile
+            for file in folder.iterdir():
+                parsed = parse_segment_name(file.name)
+                if parsed is not None:
+                    found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, file))
+    found.sort()
+    # A listing made while a segment is renamed may show both of its names.
+    return [s for s, before in zip(found, [None, *found], strict=False) if before is None or _key(s) != _key(before)]
+
+
+def _key(segment: SegmentFile) -> tuple[str, int, int]:
+    return segment.run, segment.start, segment.again
 
 
 def in_window(found: list[SegmentFile], start: int, end: int) -> list[SegmentFile]:
@@ -216,22 +241,46 @@ def read_run(
 ) -> Iterator[Entry]:
     """
     The entries of one run's segments in the order of their numbers, each once.
+
+    A segment that was finished (renamed) since the listing is found. One that was removed is skipped: the recorder
+    removes only what is sealed, or what it has not committed; were it anything else, the numbers tell.
     """
+    # Segments overlap only after a failed sync: the same entries again. Then either may be damaged where the other is
+    # whole, so they are merged, not read one after the other.
+    waiting: list[tuple[int, int, Entry, Iterator[Entry]]] = []
     last = 0
-    for segment in found:
-        try:
-            for entry in read_segment(segment.path, check=check, on_damage=on_damage, on_header=on_header):
-                # Rewritten after a failed sync: the same entry again.
-                if entry.seq > last:
-                    last = entry.seq
-                    yield entry
-        except FileNotFoundError:
-            # Finished (renamed) since the listing.
-            finished = segment.path.with_name(segment.name.removesuffix(".open"))
-            for entry in read_segment(finished, check=check, on_damage=on_damage, on_header=on_header):
-                if entry.seq > last:
-                    last = entry.seq
-                    yield entry
+    for number, segment in enumerate(found):
+        rest = _entries(segment, check=check, on_damage=on_damage, on_header=on_header)
+        first = next(rest, None)
+        if first is not None:
+            heapq.heappush(waiting, (first.seq, number, first, rest))
+        until = found[number + 1].start if number + 1 < len(found) else None
+        while waiting and (until is None or waiting[0][2].recv_ts < until):
+            seq, of, entry, rest = waiting[0]
+            following = next(rest, None)
+            if following is None:
+                heapq.heappop(waiting)
+            else:
+                heapq.heapreplace(waiting, (following.seq, of, following, rest))
+            if seq > last:
+                last = seq
+                yield entry
+
+
+def _entries(
+    segment: SegmentFile,
+    *,
+    check: bool,
+    on_damage: Callable[[Damage], None] | None,
+    on_header: Callable[[SegmentHeader], None] | None,
+) -> Iterator[Entry]:
+    """
+    Of a segment as it was listed, wherever it is now.
+    """
+    for name in (segment.name, segment.name.removesuffix(".open")):
+        with suppress(FileNotFoundError):
+            yield from read_segment(segment.path.with_name(name), check=check, on_damage=on_damage, on_header=on_header)
+            return
 
 
 def read_merged(

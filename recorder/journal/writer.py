@@ -5,14 +5,14 @@ Invariants:
 
 * An entry is *committed* when the write and the fdatasync that hold it have returned; until then it stays in memory.
 * A write or sync that fails ends its segment. What was not committed is written again, to a new segment, until that
-  succeeds; a sync is never retried on the same file, since the kernel may have dropped the pages it failed on.
+  succeeds; a sync is never retried on the same file, since the kernel may have dropped the pages it failed on. What
+  a finished segment holds is not written again, so segments begin in the order of their entries.
 * The queue is bounded in bytes. A frame that it cannot take is dropped *by name*: its number is used up, and an
   `Overflowed` fact tells the range, so that the hole is on record.
 """
 
 import errno
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,12 +22,25 @@ import msgspec
 import zstandard
 
 from recorder import durable
-from recorder.journal.entry import FRAME_CONTENT_BYTES, HEAD_SIZE, WINDOW_LOG, encode_entry, encode_header
+from recorder.clock import monotonic_ns, pause
+from recorder.journal.entry import FRAME_CONTENT_BYTES, MAX_PAYLOAD, WINDOW_LOG, encode_entry, encode_header
 from recorder.journal.names import OPEN_SUFFIX, SEGMENT_SUFFIX, segment_name
-from recorder.records import HOUR_NS, NO_CONNECTION, EntryKind, Overflowed, SegmentHeader, WriteFailed, encode_fact
+from recorder.records import (
+    HOUR_NS,
+    NO_CONNECTION,
+    SECOND_NS,
+    EntryKind,
+    Overflowed,
+    SegmentHeader,
+    WriteFailed,
+    encode_fact,
+)
 
 _FACT_RESERVE_BYTES = 8 << 20
 """Facts are taken beyond the queue's limit by this much: they name what frames could not be taken."""
+
+_ROW_BYTES = 200
+"""Of memory that a queued entry takes besides its payload: small ones must not outgrow the limit."""
 
 _Row = tuple[int, int, int, int, int, bytes]  # kind, connection, attempt, seq, recv_ts, payload
 
@@ -86,9 +99,8 @@ class Journal:
         self._closing = False
         self._failures: deque[WriteFailed] = deque(maxlen=256)
         self._commit_s: deque[float] = deque(maxlen=100_000)
-        self._written = 0
-        self._committed_seq = 0
-        self._committed_ts = 0
+        self._written_told = 0
+        self._committed = (0, 0)
         self._segment = _Segment(settings)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
@@ -101,7 +113,7 @@ class Journal:
     @property
     def queued_bytes(self) -> int:
         """
-        Bytes in memory that are not committed.
+        Bytes of memory that hold what is not committed.
         """
         return self._taken_bytes - self._released_bytes
 
@@ -110,7 +122,7 @@ class Journal:
         """
         (seq, recv_ts) up to which all is committed; (0, 0) before the first commit.
         """
-        return self._committed_seq, self._committed_ts
+        return self._committed
 
     def append(self, kind: int, *, connection: int, attempt: int, recv_ts: int, payload: bytes) -> int:
         """
@@ -119,16 +131,13 @@ class Journal:
         A dropped entry uses up its number; the first entry that fits again is an `Overflowed` fact naming what was
         dropped, placed before the one given (`named` tells the caller of it).
         """
-        size = len(payload) + HEAD_SIZE
-        queued = self._taken_bytes - self._released_bytes
         limit = self._settings.queue_bytes + (_FACT_RESERVE_BYTES if kind != EntryKind.FRAME else 0)
-        if queued + size > limit:
+        size = len(payload)
+        if self._taken_bytes - self._released_bytes + size + _ROW_BYTES > limit or size > MAX_PAYLOAD:
             self._drop(size, recv_ts)
             return 0
         self.named = self._name_overflow(recv_ts) if self._overflow is not None else None
-        self._put(kind, connection, attempt, recv_ts, payload, size)
-        if queued > self._queue_max:
-            self._queue_max = queued
+        self._put(kind, connection, attempt, recv_ts, payload)
         return self._next_seq - 1
 
     def take_failures(self) -> list[WriteFailed]:
@@ -145,24 +154,33 @@ class Journal:
         What the writer did since the last call.
         """
         commits = [self._commit_s.popleft() for _ in range(len(self._commit_s))]
-        stats = JournalStats(commits, self._written, self._queue_max)
-        self._written = 0
+        written = self._segment.written
+        stats = JournalStats(commits, written - self._written_told, self._queue_max)
+        self._written_told = written
         self._queue_max = self.queued_bytes
         return stats
 
     def close(self, timeout_s: float) -> bool:
         """
         Commit everything and finish the segment; False if the disk did not let us within `timeout_s`.
+
+        Nothing may be appended after it.
         """
+        if self._overflow is not None:
+            self._name_overflow(self._overflow.last_ts)
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._queue
+        return not self._thread.is_alive() and not self.queued_bytes
 
-    def _put(self, kind: int, connection: int, attempt: int, recv_ts: int, payload: bytes, size: int) -> None:
+    def _put(self, kind: int, connection: int, attempt: int, recv_ts: int, payload: bytes) -> None:
         self._queue.append((kind, connection, attempt, self._next_seq, recv_ts, payload))
         self._next_seq += 1
+        size = len(payload) + _ROW_BYTES
         self._taken_bytes += size
+        queued = self._taken_bytes - self._released_bytes
+        if queued > self._queue_max:  # noqa: PLR1730  # a call of max() is the dearest part of an append
+            self._queue_max = queued
         self._unsignalled_bytes += size
         if self._unsignalled_bytes >= self._settings.commit_bytes:
             self._unsignalled_bytes = 0
@@ -183,8 +201,7 @@ class Journal:
     def _name_overflow(self, recv_ts: int) -> Overflowed | None:
         overflow, self._overflow = self._overflow, None
         if overflow is not None:
-            fact = encode_fact(overflow)
-            self._put(EntryKind.FACT, NO_CONNECTION, 0, recv_ts, fact, len(fact) + HEAD_SIZE)
+            self._put(EntryKind.FACT, NO_CONNECTION, 0, recv_ts, encode_fact(overflow))
         return overflow
 
     # ---- writer thread
@@ -205,49 +222,57 @@ class Journal:
 
     def _commit_until_done(self, rows: list[_Row]) -> None:
         pause_s = 0.05
-        while True:
-            started = time.monotonic()
+        done = 0
+        while done < len(rows):
+            started = monotonic_ns()
             try:
-                self._commit(rows)
-            except OSError as error:
+                reached = self._commit(rows, done)
+            except (OSError, MemoryError, zstandard.ZstdError) as error:
                 self._fail(error)
-                time.sleep(pause_s)
+                pause(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
                 continue
-            self._commit_s.append(time.monotonic() - started)
-            self._committed_ts = rows[-1][4]
-            self._committed_seq = rows[-1][3]
-            self._released_bytes += sum(len(row[5]) + HEAD_SIZE for row in rows)
-            return
+            self._commit_s.append((monotonic_ns() - started) / SECOND_NS)
+            *_, seq, recv_ts, _ = rows[reached - 1]
+            self._committed = (seq, recv_ts)
+            self._released_bytes += sum(len(row[5]) + _ROW_BYTES for row in rows[done:reached])
+            done = reached
 
-    def _commit(self, rows: list[_Row]) -> None:
+    def _commit(self, rows: list[_Row], begin: int) -> int:
+        """
+        Write and sync the rows from `begin` on that belong in one segment; returns the number of the first that do not.
+        """
         segment = self._segment
+        if segment.due(rows[begin][4]):
+            segment.finish()
         encoded: list[bytes] = []
-        for kind, connection, attempt, seq, recv_ts, payload in rows:
-            if segment.due(recv_ts):
-                self._written += segment.write(encoded)
-                encoded = []
-                segment.finish()
+        at = begin
+        for kind, connection, attempt, seq, recv_ts, payload in rows[begin:]:
             if not segment.opened:
                 segment.open(self._folder, self._header(), seq=seq, recv_ts=recv_ts)
+            elif at > begin and segment.due(recv_ts):
+                break
             if segment.frame_due(recv_ts):
-                self._written += segment.write(encoded)
+                segment.write(encoded)
                 encoded = []
                 segment.end_frame(recv_ts)
             entry = encode_entry(kind, connection, attempt, seq, recv_ts, payload)
             segment.count(len(entry))
             encoded.append(entry)
-        self._written += segment.write(encoded)
+            at += 1
+        segment.write(encoded)
         segment.sync()
+        return at
 
-    def _fail(self, error: OSError) -> None:
-        operation = error.strerror or type(error).__name__
+    def _fail(self, error: OSError | MemoryError | zstandard.ZstdError) -> None:
+        number = error.errno if isinstance(error, OSError) else None
+        words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         self._failures.append(
             WriteFailed(
                 segment=self._segment.name,
                 operation=self._segment.operation,
-                errno=error.errno,
-                error=f"{errno.errorcode.get(error.errno or 0, '?')}: {operation}",
+                errno=number,
+                error=f"{errno.errorcode.get(number or 0, type(error).__name__)}: {words}",
             )
         )
         self._segment.abandon()
@@ -265,6 +290,10 @@ class _Segment:
         )
         self._fd = -1
         self._path = Path()
+        self._first_ts = -1
+        self._again = 0
+        self.written = 0
+        """Bytes, of all segments."""
         self.operation = ""
         """What was being done, for the report of a failure."""
 
@@ -281,7 +310,7 @@ class _Segment:
         Whether an entry of that time belongs in a new segment.
         """
         return self.opened and (
-            recv_ts - self._first_ts >= self._settings.segment_s * 1_000_000_000
+            recv_ts - self._first_ts >= self._settings.segment_s * SECOND_NS
             or recv_ts // HOUR_NS != self._first_ts // HOUR_NS
             or self._size >= self._settings.segment_bytes
         )
@@ -291,25 +320,20 @@ class _Segment:
         Whether an entry of that time belongs in a new zstd frame of this segment.
         """
         return (
-            recv_ts - self._frame_ts >= self._settings.frame_s * 1_000_000_000
-            or self._frame_content >= FRAME_CONTENT_BYTES
+            recv_ts - self._frame_ts >= self._settings.frame_s * SECOND_NS or self._frame_content >= FRAME_CONTENT_BYTES
         )
 
     def open(self, folder: Path, header: SegmentHeader, *, seq: int, recv_ts: int) -> None:
         self.operation = "open"
-        again = 0
-        while True:
-            name = segment_name(recv_ts, again)
-            if not (folder / name).exists():
-                self._path = folder / (name.removesuffix(SEGMENT_SUFFIX) + OPEN_SUFFIX)
-                try:
-                    self._fd = durable.create_append(self._path)
-                    break
-                except FileExistsError:
-                    pass
-            again += 1
+        # A name is used once, even if its file was removed: a manifest may have listed it.
+        self._again = self._again + 1 if recv_ts == self._first_ts else 0
         self._first_ts = recv_ts
+        while (folder / segment_name(recv_ts, self._again)).exists():
+            self._again += 1
+        self._path = folder / (segment_name(recv_ts, self._again).removesuffix(SEGMENT_SUFFIX) + OPEN_SUFFIX)
+        self._fd = durable.create_append(self._path)
         self._size = 0
+        self._synced = False
         self._begin_frame(recv_ts)
         self.write([encode_header(header, seq=seq, recv_ts=recv_ts)])
 
@@ -321,26 +345,28 @@ class _Segment:
     def count(self, size: int) -> None:
         self._frame_content += size
 
-    def write(self, encoded: list[bytes]) -> int:
+    def write(self, encoded: list[bytes]) -> None:
         """
-        Append whole entries and flush a block, so that they can be read now. Returns the bytes written.
+        Append whole entries and flush a block, so that they can be read now.
         """
-        if not encoded:
-            return 0
-        self.operation = "write"
-        data = self._stream.compress(b"".join(encoded)) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-        durable.write_all(self._fd, data)
-        self._size += len(data)
-        return len(data)
+        if encoded:
+            block = self._stream.compress(b"".join(encoded)) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+            self._append(block)
 
     def end_frame(self, recv_ts: int) -> None:
-        self.operation = "write"
-        durable.write_all(self._fd, self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self._append(self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
         self._begin_frame(recv_ts)
+
+    def _append(self, data: bytes) -> None:
+        self.operation = "write"
+        durable.write_all(self._fd, data)
+        self._size += len(data)
+        self.written += len(data)
 
     def sync(self) -> None:
         self.operation = "sync"
         durable.sync(self._fd)
+        self._synced = True
 
     def finish(self) -> None:
         """
@@ -348,8 +374,7 @@ class _Segment:
         """
         if not self.opened:
             return
-        self.operation = "write"
-        durable.write_all(self._fd, self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self._append(self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
         self.sync()
         self.operation = "close"
         fd, self._fd = self._fd, -1
@@ -359,9 +384,14 @@ class _Segment:
 
     def abandon(self) -> None:
         """
-        Let go of a segment that failed; what it holds stays readable up to its last whole block.
+        Let go of a segment that failed. If something in it is committed it stays, readable up to its last whole block.
+
+        Else it goes: all it holds is in memory and comes again in the next, and a full disk needs its space for that.
         """
         if self.opened:
             fd, self._fd = self._fd, -1
             with suppress(OSError):
                 durable.close(fd)
+            if not self._synced:
+                with suppress(OSError):
+                    durable.remove(self._path)

@@ -49,9 +49,14 @@ def parse_hour(label: str) -> int:
     Raises:
         ValueError: not of the form 2026-11-22T16.
     """
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}", label):
-        raise ValueError(f"{label!r} is not an hour; write it as 2026-11-22T16 (UTC)")
-    return int(datetime.strptime(label, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()) * SECOND_NS
+    wrong = f"{label!r} is not an hour; write it as 2026-11-22T16 (UTC)"
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}", label, re.ASCII):
+        raise ValueError(wrong)
+    try:
+        moment = datetime.strptime(label, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(wrong) from None
+    return int(moment.timestamp()) * SECOND_NS
 
 
 def encode_name(name: str) -> str:

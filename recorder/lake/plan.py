@@ -84,11 +84,11 @@ def due(
     for hour in hours:
         if hour + HOUR_NS + LOOK_AHEAD_NS > until:
             break
-        before = manifests.get(hour)
-        if before is not None and before.complete and any((i.run, i.name) not in present for i in before.inputs):
+        made = manifests.get(hour)
+        if made is not None and made.complete and any((i.run, i.name) not in present for i in made.inputs):
             continue
         if (unsealed and unsealed[-1] == hour - HOUR_NS) or not is_sealed(
-            manifests.get(hour), window(found, hour), manifests.get(hour - HOUR_NS)
+            made, window(found, hour), manifests.get(hour - HOUR_NS)
         ):
             unsealed.append(hour)
     return unsealed

@@ -15,6 +15,14 @@ from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, ROOT_FILE, SEAL_LOCK
 FORMAT = 1
 
 
+class _Format(msgspec.Struct):
+    """
+    What `root.json` of every format has.
+    """
+
+    format: int
+
+
 class Binding(msgspec.Struct, frozen=True):
     """
     `root.json`: the venue and network all data of a root is of.
@@ -32,9 +40,9 @@ def read_binding(root: Path) -> Binding:
     Raises:
         RootError: it is not a data root, or of a newer format.
     """
-    if not root.is_dir():
-        raise RootError(root, "is no folder", "give the folder that `storage.root` of the configuration names")
     try:
+        if not root.is_dir():
+            raise RootError(root, "is no folder", "give the folder that `storage.root` of the configuration names")
         data = (root / ROOT_FILE).read_bytes()
     except FileNotFoundError:
         raise RootError(
@@ -43,14 +51,15 @@ def read_binding(root: Path) -> Binding:
     except OSError as error:
         raise RootError(root, f"cannot be read: {error.strerror}", "check its owner and mode") from None
     try:
-        binding = msgspec.json.decode(data, type=Binding)
+        # Alone and first: a newer format may have other members.
+        version = msgspec.json.decode(data, type=_Format).format
+        if version > FORMAT:
+            raise RootError(root, f"is of format {version}; this version knows up to {FORMAT}", "upgrade")
+        return msgspec.json.decode(data, type=Binding)
     except msgspec.DecodeError as error:
         raise RootError(
             root, f"has a {ROOT_FILE} that cannot be read ({error})", "restore it: format, venue and network as JSON"
         ) from None
-    if binding.format > FORMAT:
-        raise RootError(root, f"is of format {binding.format}; this version knows up to {FORMAT}", "upgrade")
-    return binding
 
 
 def bind(root: Path, *, venue: str, network: str) -> Binding:
@@ -59,21 +68,15 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
 
     Raises:
         RootError: it belongs to another venue, holds other things, or cannot be written.
+        RootBusy: another process is making it.
     """
     try:
         durable.make_directories(root)
         if not (root / ROOT_FILE).exists():
             _refuse_other_content(root)
-            fresh = Binding(FORMAT, venue, network)
-            durable.publish_bytes(root / ROOT_FILE, msgspec.json.encode(fresh) + b"\n")
-        for name in (JOURNAL, LAKE, MANIFEST):
-            durable.make_directories(root / name)
-        probe = root / JOURNAL / f".probe.{os.getpid()}"
-        durable.publish_bytes(probe, b"can it be written?\n")
-        durable.remove(probe)
+            _make(root, Binding(FORMAT, venue, network))
     except OSError as error:
-        hint = "free space on it" if error.errno == errno.ENOSPC else "check its owner and mode, or choose another root"
-        raise RootError(root, f"cannot be written: {error.strerror or error}", hint) from None
+        raise _not_writable(root, error) from None
     binding = read_binding(root)
     if (binding.venue, binding.network) != (venue, network):
         raise RootError(
@@ -81,15 +84,49 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
             f"belongs to venue {binding.venue} on {binding.network}, not to {venue} on {network}",
             "choose another `storage.root`, or the configuration it was made with",
         )
+    try:
+        for name in (JOURNAL, LAKE, MANIFEST):
+            durable.make_directories(root / name)
+        probe = root / JOURNAL / f".probe.{os.getpid()}"
+        durable.publish_bytes(probe, b"can it be written?\n")
+        durable.remove(probe)
+    except OSError as error:
+        raise _not_writable(root, error) from None
     return binding
 
 
+def _make(root: Path, fresh: Binding) -> None:
+    """
+    Bind a new root. Under a lock: of two that start on it at once with different venues, one must lose.
+    """
+    lock = seal_lock(root)
+    try:
+        if not (root / ROOT_FILE).exists():
+            durable.publish_bytes(root / ROOT_FILE, msgspec.json.encode(fresh) + b"\n")
+    finally:
+        lock.release()
+
+
 def _refuse_other_content(root: Path) -> None:
-    others = sorted(p.name for p in root.iterdir() if p.name not in {JOURNAL, LAKE, MANIFEST, f".{ROOT_FILE}.tmp"})
+    ours = {JOURNAL, LAKE, MANIFEST}
+    others = sorted(p.name for p in root.iterdir() if p.name not in {*ours, f".{ROOT_FILE}.tmp"})
     if others:
         raise RootError(
             root, f"is not empty and not a data root (it has {others[0]!r})", "choose an empty or new folder"
         )
+    kept = [p for name in sorted(ours) for p in (root / name).rglob("*") if p.is_file() and p.name != SEAL_LOCK]
+    if kept:
+        # Whose data that is, nothing tells; it must not be mixed with another venue's.
+        raise RootError(
+            root,
+            f"has data ({kept[0].relative_to(root)}) but no {ROOT_FILE}",
+            "restore it: format, venue and network as JSON",
+        )
+
+
+def _not_writable(root: Path, error: OSError) -> RootError:
+    hint = "free space on it" if error.errno == errno.ENOSPC else "check its owner and mode, or choose another root"
+    return RootError(root, f"cannot be written: {error.strerror or error}", hint)
 
 
 def seal_lock(root: Path) -> durable.Lock:
@@ -98,6 +135,10 @@ def seal_lock(root: Path) -> durable.Lock:
 
     Raises:
         RootBusy: another process is at it.
+        RootError: the lock file cannot be made.
     """
-    durable.make_directories(root / MANIFEST)
-    return durable.Lock(root / MANIFEST / SEAL_LOCK, holder="another seal or verify is at work; try again later")
+    try:
+        durable.make_directories(root / MANIFEST)
+        return durable.Lock(root / MANIFEST / SEAL_LOCK, holder="another seal or verify is at work; try again later")
+    except OSError as error:
+        raise _not_writable(root, error) from None
