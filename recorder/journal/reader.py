@@ -31,7 +31,7 @@ from recorder.records import HOUR_NS, Entry, EntryKind, SegmentHeader
 
 _CHUNK = 4 << 10
 """Bytes inflated in one go. A block of 128 KiB may take 4, so this bounds what a hostile file makes of memory."""
-_UNFINISHED = "it does not end"
+_UNFINISHED = "the file ends before it does"
 _CUT = "; nothing after them can be read"
 
 
@@ -112,7 +112,9 @@ def read_segment(
             split = split_entries(body, run, check=check)
         if split.damaged or split.lost or (whole and split.consumed < len(body)):
             tell(Damage(path, offset, f"{split.damaged} entries with a bad checksum{_CUT if split.lost else ''}"))
-        yield from split.entries
+        # A zstd frame that stands twice in a damaged file brings a header again.
+        again = bool(split.entries) and split.entries[0].kind == EntryKind.HEADER
+        yield from split.entries[1:] if again else split.entries
 
 
 def _ignore(_: Damage) -> None:
@@ -144,21 +146,24 @@ def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Ite
     while offset < len(data):
         content, end, error = _inflate(decompressor, data, offset)
         whole = error is None
-        if error == _UNFINISHED:
-            # A block whose length was damaged swallows the zstd frames after it.
-            following = data.find(ZSTD_MAGIC, offset + 4)
-            if following >= 0:
-                tell(Damage(path, offset, f"zstd: {error}"))
+        following = data.find(ZSTD_MAGIC, offset + 1)
+        if following < 0:
+            following = len(data)
+        if error is None:
+            if not ZSTD_MAGIC.startswith(data[end : end + 4]):
+                # It ended too early, or took some of the next for its own.
+                tell(Damage(path, offset, "zstd: no zstd frame follows its end"))
                 end = following
-            elif not path.name.endswith(OPEN_SUFFIX):
-                tell(Damage(path, offset, "the file ends before its last zstd frame does"))
-        elif error is not None:
+        elif error == _UNFINISHED:
+            # A block whose length was damaged swallows the zstd frames after it.
+            if following < len(data) or not path.name.endswith(OPEN_SUFFIX):
+                tell(Damage(path, offset, f"zstd: {error}"))
+            end = following
+        else:
             # Once more, byte by byte where it failed: blocks before the damage are good, and entries have checksums.
             content, _, _ = _inflate(decompressor, data, offset, careful=end)
             tell(Damage(path, offset, f"zstd: {error}"))
-            end = data.find(ZSTD_MAGIC, offset + 4)
-            if end < 0:
-                end = len(data)
+            end = following
         if content:
             yield offset, content, whole
         offset = end
@@ -191,7 +196,8 @@ def _inflate(
         if inflater.eof:
             return b"".join(parts), position - len(inflater.unused_data), None
         if size > FRAME_CONTENT_BYTES + 2 * MAX_PAYLOAD:
-            return b"".join(parts), position, "more content than a zstd frame of ours holds"
+            # Not ours, whatever it is. Said from the start on, so that it is not read byte by byte.
+            return b"", len(data), "more content than a zstd frame of ours holds"
     return b"".join(parts), position, _UNFINISHED
 
 
@@ -224,7 +230,7 @@ def in_window(found: list[SegmentFile], start: int, end: int) -> list[SegmentFil
     The segments that can hold entries with `start <= recv_ts < end`, decided from names alone.
     """
     chosen: list[SegmentFile] = []
-    for this, following in zip(found, [*found[1:], None], strict=True):
+    for this, following in zip(found, [*found, None][1:], strict=True):
         if this.start >= end or this.start - this.start % HOUR_NS + HOUR_NS <= start:
             continue  # a segment never crosses an hour
         if following is None or following.run != this.run or following.start >= start:
