@@ -1,0 +1,89 @@
+"""
+The front door: what the README says is what the code does, and what it tells one to type works.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from readme_tables import README, filled
+from recorder.cli import main
+
+TEXT = README.read_text(encoding="utf-8")
+BLOCK = re.compile(r"<!-- ci: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
+
+
+def ci_blocks(name: str) -> list[str]:
+    """
+    The code blocks that are marked to be run.
+    """
+    return [code for marker, code in BLOCK.findall(TEXT) if marker == name]
+
+
+def test_tables_in_the_readme_are_those_of_the_code():
+    """
+    Columns, flags and kinds are written by `python tests/readme_tables.py`, and not by hand.
+    """
+    assert filled(TEXT) == TEXT
+
+
+@pytest.mark.timeout(180)
+def test_the_python_examples_run_on_a_demo_lake(tmp_path):
+    """
+    A new user's first ten lines must not fail.
+    """
+    recorded = subprocess.run(
+        [sys.executable, "-m", "recorder", "demo", "--for", "10"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert recorded.returncode == 0, recorded.stderr
+
+    for example in ci_blocks("python"):
+        shown = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+
+        assert shown.returncode == 0, shown.stderr
+        assert "SOL-PERP" in shown.stdout or "shape" in shown.stdout
+
+
+def test_the_shell_commands_name_what_there_is():
+    """
+    Verbs, configurations and extras that the README's commands use exist; CI runs the commands themselves.
+    """
+    verbs = set(re.findall(r"drift-recorder (\w+)", TEXT)) - {"markets`"}
+    configs = set(re.findall(r"config/[\w-]+\.toml", TEXT))
+    project = tomllib.loads((README.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert verbs <= set(main.commands)
+    assert configs
+    assert all((README.parent / name).is_file() for name in configs)
+    assert len(ci_blocks("demo")) == len(ci_blocks("test")) == 1
+    assert set(re.findall(r"\[(dev)\]", ci_blocks("test")[0])) <= set(project["optional-dependencies"])
+
+
+def test_files_the_readme_links_to_are_there():
+    """
+    A dead link on the front door costs a reader.
+    """
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+
+    assert links
+    assert all((README.parent / link).exists() for link in links)
+
+
+def test_every_top_level_name_is_one_the_project_allows():
+    """
+    No other folder than the agreed ones.
+    """
+    git = shutil.which("git")
+    if git is None or not (README.parent / ".git").exists():
+        pytest.skip("SKIPPED LOUDLY: no git checkout, so what is tracked cannot be told")
+    tracked = subprocess.run([git, "ls-files"], cwd=README.parent, capture_output=True, text=True, check=True).stdout
+    names = {Path(line).parts[0] for line in tracked.splitlines()}
+
+    assert names <= {
+        ".ci", ".gitignore", "LICENSE", "README.md", "config", "deploy", "pyproject.toml", "recorder", "tests",
+    }  # fmt: skip
