@@ -3,13 +3,18 @@ One connection's conversation with the venue, as a pure state machine: frames an
 
 The shell (`client.py`) owns the socket: it calls `opened` when the handshake succeeded, `heard` for each frame,
 `tick` several times a second, `ended` when the socket is gone, and performs the actions it is handed. Time is an
-argument everywhere: integer ns of the recorder's clock.
+argument everywhere: integer ns of a clock that never steps back.
 
 Rules, with their reasons in `venue/protocol.py`:
 
-* Replies come in the order of the requests, errors name no market: an error belongs to the oldest unanswered request
-  of its channel.
-* No heartbeat for 11 s, or nothing at all for the idle limit: the peer is dead, whatever the socket says.
+* Requests are paced. Replies come in their order, and errors name no market: an error belongs to the oldest request of
+  its channel that is unanswered. An acknowledgement passes over the requests before it, so these come last; so do those
+  whose data comes already.
+* What is not acknowledged in time or refused is a fact, and is asked for again slowly, for ever. Data is as good as an
+  acknowledgement, and better than an error.
+* No heartbeat for 11 s, or nothing at all for the idle limit: the peer is dead, whatever the socket says. Time in which
+  we stood still ourselves does not count.
+* After `Abort` nothing is sent until the next `opened`.
 * A silent book is asked for again once; still silent, it moves to the probation connection, so that its markets'
   reconnects never cost healthy ones a frame. Only when *every* book is silent does a connection reconnect for it, at
   growing intervals: a halted venue is not hammered.
@@ -30,6 +35,10 @@ PROMOTE_MAX_S = 3600.0
 ALL_SILENT_MAX_S = 600.0
 FAULT_OURS_S = 300.0
 """After close 1003 the request was at fault: another at once would loop."""
+STALL_S = 2.0
+"""Between two ticks: we stood still, and what came meanwhile is still to be read."""
+BURST = 5
+"""Requests sent at once, at most, to catch up when ticks come late."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -112,6 +121,17 @@ class _Want(msgspec.Struct):
     why: str = ""
 
 
+class _Request(msgspec.Struct):
+    """
+    A subscribe that went out and has no reply yet.
+    """
+
+    stream: Stream
+    sent: int
+    passed: bool = False
+    """A later one was acknowledged before it."""
+
+
 class Session:
     """
     The state machine of one configured connection; survives its reconnects.
@@ -132,10 +152,14 @@ class Session:
         self._probation = probation
         self._wants = {stream: _Want(stream) for stream in streams}
         self._queue: deque[Stream] = deque()
-        self._unanswered: deque[Stream] = deque()
+        self._unanswered: deque[_Request] = deque()
+        self._open = False
         self._opened = 0
         self._last_heartbeat = 0
         self._last_frame = 0
+        self._last_tick = 0
+        self._resumed = 0
+        """When we went on after standing still: no silence is counted from before."""
         self._next_send = 0
         self._failures = 0
         self._all_silent_wait_s = 0.0
@@ -153,7 +177,7 @@ class Session:
         """
         Requests are waiting for their turn: tick soon.
         """
-        return bool(self._queue)
+        return self._open and bool(self._queue)
 
     def live(self) -> list[Stream]:
         """
@@ -167,7 +191,9 @@ class Session:
         """
         The handshake succeeded: ask for everything.
         """
-        self._opened = self._last_heartbeat = self._last_frame = self._next_send = now
+        self._open = True
+        self._opened = self._last_heartbeat = self._last_frame = now
+        self._last_tick = self._resumed = self._next_send = now
         self._unanswered.clear()
         self._queue.clear()
         for want in self._wants.values():
@@ -184,6 +210,7 @@ class Session:
 
         Full jitter: deployments drop all clients at once, and they must not come back at once.
         """
+        self._open = False
         settings = self._settings
         if opened and now - self._opened >= settings.healthy_after_s * SECOND_NS:
             self._failures = 0
@@ -206,47 +233,66 @@ class Session:
         """
         self._last_frame = now
         if seen.kind == FrameKind.DATA:
-            if stream is not None:
-                want = self._wants.get(stream)
-                if want is not None:
-                    if not want.last or want.resubscribed:
-                        want.speaks_since = now
-                    want.last = now
-                    want.resubscribed = False
-                    if want.state == "asked":
-                        want.state = "live"
-                    if stream.channel in BOOK_CHANNELS:
-                        self._all_silent_wait_s = 0.0
+            want = self._wants.get(stream) if stream is not None else None
+            # Queued and yet heard: on its way from before an unsubscribe that has been taken back.
+            if want is not None and want.state != "queued":
+                self._spoke(want, now)
             return _NOTHING
         if seen.kind == FrameKind.HEARTBEAT:
             self._last_heartbeat = now
-            return _NOTHING
-        if seen.kind == FrameKind.ACK:
+        elif seen.kind == FrameKind.ACK:
             self._acknowledged(seen.text)
         elif seen.kind == FrameKind.ERROR:
             return self._refused(now, seen)
         return _NOTHING
 
+    def _spoke(self, want: _Want, now: int) -> None:
+        if not want.last or want.resubscribed:
+            want.speaks_since = now
+            want.resubscribed = False
+        want.last = now
+        if want.state != "live":
+            # Whatever was said of the request, it was heeded.
+            want.state = "live"
+            want.retry_at = 0
+        if want.stream.channel in BOOK_CHANNELS:
+            self._all_silent_wait_s = 0.0
+
     def _acknowledged(self, text: str) -> None:
-        for stream in self._unanswered:
-            if ack_text(stream) == text:
-                self._wants[stream].state = "live"
-                self._wants[stream].complained = False
-                self._unanswered.remove(stream)
-                return
+        request_ = next((r for r in self._unanswered if ack_text(r.stream) == text), None)
+        if request_ is None:
+            return
+        for earlier in self._unanswered:
+            if earlier is request_:
+                break
+            earlier.passed = True
+        self._unanswered.remove(request_)
+        want = self._wants.get(request_.stream)
+        if want is not None and want.state != "queued":
+            want.state = "live"
+            want.retry_at = 0
+            want.complained = False
 
     def _refused(self, now: int, seen: Peek) -> list[Action]:
-        if not seen.text.startswith("Error subscribing"):
-            return [Note(Rejected(None, seen.text))]
         # The form without a channel is the venue's own message bus failing: an acknowledgement comes as well.
-        stream = next((s for s in self._unanswered if s.channel == seen.name), None)
-        if stream is None:
+        asked = [r for r in self._unanswered if r.stream.channel == seen.name]
+        if not asked or not seen.text.startswith("Error subscribing"):
             return [Note(Rejected(None, seen.text))]
-        self._unanswered.remove(stream)
-        want = self._wants[stream]
-        want.state = "refused"
-        want.retry_at = now + int(self._settings.retry_rejected_s * SECOND_NS)
-        return [Note(Rejected(stream, seen.text))]
+        # The oldest of the likeliest: `min` keeps the order of what is equal.
+        refused = min(asked, key=lambda r: (r.passed, self._heeded(r)))
+        self._unanswered.remove(refused)
+        want = self._wants.get(refused.stream)
+        if want is not None and not self._heeded(refused):
+            want.state = "refused"
+            want.retry_at = now + int(self._settings.retry_rejected_s * SECOND_NS)
+        return [Note(Rejected(refused.stream, seen.text))]
+
+    def _heeded(self, request_: _Request) -> bool:
+        """
+        Whether data came after a request, which is as good as an acknowledgement.
+        """
+        want = self._wants.get(request_.stream)
+        return want is not None and want.last > request_.sent
 
     # ---- time
 
@@ -254,27 +300,40 @@ class Session:
         """
         Time has come to `now`: send what is due, judge what is overdue.
         """
+        if not self._open:
+            return []
+        if now - self._last_tick > STALL_S * SECOND_NS:
+            self._resumed = now
+        self._last_tick = now
         settings = self._settings
-        quiet_s = (now - self._last_heartbeat) / SECOND_NS
+        quiet_s = self._seconds_since(self._last_heartbeat, now)
         if quiet_s > settings.heartbeat_timeout_s:
-            return [Abort("network", f"no heartbeat for {quiet_s:.1f} s")]
-        idle_s = (now - self._last_frame) / SECOND_NS
+            return [self._abort("network", f"no heartbeat for {quiet_s:.1f} s")]
+        idle_s = self._seconds_since(self._last_frame, now)
         if idle_s > settings.idle_timeout_s:
-            return [Abort("network", f"nothing heard for {idle_s:.1f} s")]
+            return [self._abort("network", f"nothing heard for {idle_s:.1f} s")]
         actions = self._overdue(now)
         actions += self._silent(now)
-        actions += self._send_due(now)
+        if self._open:
+            actions += self._send_due(now)
         return actions
+
+    def _seconds_since(self, instant: int, now: int) -> float:
+        return (now - max(instant, self._resumed)) / SECOND_NS
+
+    def _abort(self, cause: Cause, why: str) -> Abort:
+        self._open = False
+        return Abort(cause, why)
 
     def _send_due(self, now: int) -> list[Action]:
         actions: list[Action] = []
         interval = self._settings.subscribe_interval_ms * 1_000_000
+        self._next_send = max(self._next_send, now - (BURST - 1) * interval)
         while self._queue and self._next_send <= now:
             want = self._wants.get(self._queue.popleft())
-            if want is None:
-                continue
-            actions += self._ask(want, now)
-            self._next_send = max(self._next_send + interval, now - SECOND_NS)
+            if want is not None:
+                actions += self._ask(want, now)
+                self._next_send += interval
         return actions
 
     def _ask(self, want: _Want, now: int) -> list[Action]:
@@ -282,8 +341,7 @@ class Session:
         want.retry_at = 0
         if want.state != "live":
             want.state = "asked"
-        if want.stream not in self._unanswered:
-            self._unanswered.append(want.stream)
+        self._unanswered.append(_Request(want.stream, now))
         fact = Requested(want.stream, why=want.why)
         want.why = ""
         return [Note(fact), Send(request(want.stream))]
@@ -294,28 +352,32 @@ class Session:
             self._queue.append(want.stream)
 
     def _overdue(self, now: int) -> list[Action]:
+        """
+        Judge the requests that nobody answered in time, and ask again for what was refused long enough ago.
+        """
         actions: list[Action] = []
-        limit = self._settings.ack_timeout_s * SECOND_NS
-        for stream in list(self._unanswered):
-            want = self._wants[stream]
-            if now - want.asked <= limit:
-                break
-            self._unanswered.popleft()
-            want.retry_at = now + int(self._settings.retry_rejected_s * SECOND_NS)
+        limit_s, retry_ns = self._settings.ack_timeout_s, int(self._settings.retry_rejected_s * SECOND_NS)
+        while self._unanswered and self._seconds_since(self._unanswered[0].sent, now) > limit_s:
+            request_ = self._unanswered.popleft()
+            want = self._wants.get(request_.stream)
             # Servers of 2023 acknowledged nothing: data is as good.
-            if not want.last and not want.complained:
+            if want is None or want.state != "asked":
+                continue
+            want.retry_at = want.retry_at or now + retry_ns
+            if not want.complained:
                 want.complained = True
-                actions.append(Note(NotAcknowledged(stream, want.asked, (now - want.asked) / SECOND_NS)))
+                waited_s = (now - request_.sent) / SECOND_NS
+                actions.append(Note(NotAcknowledged(request_.stream, request_.sent, waited_s)))
         for want in self._wants.values():
-            if want.retry_at and now >= want.retry_at and not want.last:
+            if want.retry_at and now >= want.retry_at:
                 want.retry_at = 0
                 self._ask_again(want, "refused or unanswered before")
         return actions
 
     def _silent(self, now: int) -> list[Action]:
-        limit = int(self._settings.silent_after_s * SECOND_NS)
+        limit_s = self._settings.silent_after_s
         books = [w for w in self._wants.values() if w.stream.channel in BOOK_CHANNELS and w.state in {"asked", "live"}]
-        silent = [w for w in books if now - max(w.asked, w.last) > limit]
+        silent = [w for w in books if self._seconds_since(max(w.asked, w.last), now) > limit_s]
         actions: list[Action] = []
         if self._probation:
             for want in books:
@@ -329,7 +391,7 @@ class Session:
         for want in again:
             want.resubscribed = True
             want.asked = now
-            self._ask_again(want, f"no book for {self._settings.silent_after_s:g} s")
+            self._ask_again(want, f"no book for {limit_s:g} s")
         hopeless = [w for w in silent if w not in again]
         if not hopeless:
             return actions
@@ -345,7 +407,7 @@ class Session:
         first = self._settings.all_silent_retry_s
         self._all_silent_wait_s = min(self._all_silent_wait_s * 2, ALL_SILENT_MAX_S) or first
         self._all_silent_next = now + int(self._all_silent_wait_s * SECOND_NS)
-        return [Abort("venue", "every book is silent while heartbeats go on")]
+        return [self._abort("venue", "every book is silent while heartbeats go on")]
 
     # ---- changes
 
@@ -359,18 +421,16 @@ class Session:
 
     def remove(self, stream: Stream) -> list[Action]:
         """
-        No longer carry a stream. The venue does not acknowledge an unsubscribe.
+        No longer carry a stream. The venue does not acknowledge an unsubscribe; replies to requests before still come.
         """
-        want = self._wants.pop(stream, None)
-        if want is None:
+        if self._wants.pop(stream, None) is None:
             return []
-        if stream in self._unanswered:
-            self._unanswered.remove(stream)
         if stream in self._queue:
             self._queue.remove(stream)
-        if want.state == "queued":
-            return []
-        return [Note(Requested(stream, op="unsubscribe")), Send(request(stream, "unsubscribe"))]
+        # Noted also while nothing is asked for on this connection: it was on the one before, and is expected back.
+        # Unsubscribing from what was not subscribed does nothing.
+        note = Note(Requested(stream, op="unsubscribe"))
+        return [note, Send(request(stream, "unsubscribe"))] if self._open else [note]
 
 
 _NOTHING: list[Action] = []

@@ -3,9 +3,12 @@ What an hour of a stream holds and what it can prove: one row per configured str
 """
 
 from array import array
+from itertools import pairwise
+from math import ceil
 
 import msgspec
 
+from recorder.quality.events import channel_of
 from recorder.quality.state import FillState, HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, HEARTBEAT_INTERVAL_S
@@ -70,7 +73,7 @@ class StreamCount:
 
     def add(self, *, recv_ts: int, ts_ms: int | None, size: int, flags: int) -> None:
         """
-        Count one stored row, in the order of receipt.
+        Count one stored row.
         """
         self.rows += 1
         self.bytes += size
@@ -109,7 +112,9 @@ class StreamCount:
         up_ns = sum(b.up_ns for b in carried)
         longest = [b.longest_ns for b in carried if b.longest_ns is not None]
         is_book = stream.channel in BOOK_CHANNELS
-        cadence, spread = _median_and_spread(self._arrivals) if is_book else (None, None)
+        # Rows of several tables (grouped and ungrouped books) may have been added one table after the other.
+        arrivals = sorted(self._arrivals)
+        cadence, spread = _median_and_spread(arrivals) if is_book else (None, None)
         latencies = sorted(self._latencies)
         counted = fills is not None and stream.channel == "trades"
         return CoverageRow(
@@ -123,8 +128,8 @@ class StreamCount:
             bytes=self.bytes,
             duplicates_removed=self.duplicates,
             repeats=self.repeats,
-            first_recv_ts=self._arrivals[0] if self._arrivals else None,
-            last_recv_ts=self._arrivals[-1] if self._arrivals else None,
+            first_recv_ts=arrivals[0] if arrivals else None,
+            last_recv_ts=arrivals[-1] if arrivals else None,
             heartbeats=sum(b.heartbeats for b in carried),
             heartbeats_expected=up_ns // (HEARTBEAT_INTERVAL_S * SECOND_NS),
             longest_heartbeat_s=max(longest) / SECOND_NS if longest else None,
@@ -138,7 +143,7 @@ class StreamCount:
             longest_hole_s=_longest_hole(stream, self.carriers, events) / SECOND_NS,
             first_fill_id=fills.hour_first if counted and fills is not None else None,
             last_fill_id=fills.hour_last if counted and fills is not None else None,
-            fills_missing=fills.hour_missing if counted and fills is not None else None,
+            fills_missing=_fills_missing(stream, events) if counted else None,
             fills_repeated=fills.hour_repeated if counted and fills is not None else None,
             latency_p50_ms=_quantile_ms(latencies, 0.5),
             latency_p99_ms=_quantile_ms(latencies, 0.99),
@@ -148,22 +153,40 @@ class StreamCount:
         )
 
 
-def _median_and_spread(arrivals: "array[int]") -> tuple[float | None, float | None]:
-    intervals = sorted(b - a for a, b in zip(arrivals, arrivals[1:], strict=False))
+def _median_and_spread(arrivals: list[int]) -> tuple[float | None, float | None]:
+    """
+    Of the intervals: median and median absolute deviation, ms.
+    """
+    intervals = sorted(b - a for a, b in pairwise(arrivals))
     if not intervals:
         return None, None
-    median = intervals[len(intervals) // 2]
-    deviations = sorted(abs(i - median) for i in intervals)
-    return median / 1e6, deviations[len(deviations) // 2] / 1e6
+    median = _ranked(intervals, 0.5)
+    return median / 1e6, _ranked(sorted(abs(i - median) for i in intervals), 0.5) / 1e6
+
+
+def _fills_missing(stream: Stream, events: list[Event]) -> int:
+    """
+    What the hour's gaps name; a gap's count stands in the hour in which it ends.
+    """
+    return sum(
+        e.missing or 0
+        for e in events
+        if e.kind == "trade_gap" and e.symbol == stream.symbol and e.channel == stream.channel
+    )
 
 
 def _quantile_ms(ordered: list[int], q: float) -> float | None:
     """
-    Nearest-rank quantile of sorted ns, in ms.
+    Quantile of sorted ns, in ms.
     """
-    if not ordered:
-        return None
-    return ordered[min(int(q * len(ordered)), len(ordered) - 1)] / 1e6
+    return _ranked(ordered, q) / 1e6 if ordered else None
+
+
+def _ranked(ordered: list[int], q: float) -> int:
+    """
+    Nearest-rank quantile: the smallest value that at least the share `q` of all does not exceed.
+    """
+    return ordered[max(ceil(q * len(ordered)) - 1, 0)]
 
 
 def _longest_hole(stream: Stream, carriers: set[tuple[str, int]], events: list[Event]) -> int:
@@ -177,7 +200,7 @@ def _longest_hole(stream: Stream, carriers: set[tuple[str, int]], events: list[E
         and (
             e.scope == "recorder"
             or (e.scope == "connection" and (e.run, e.connection) in carriers)
-            or (e.symbol == stream.symbol and e.channel == stream.channel)
+            or (e.symbol == stream.symbol and e.channel == channel_of(stream))
         )
     )
     longest = reach = begun = 0

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
-from recorder.records import HOUR_NS, Cause, Event, Scope
+from recorder.records import HOUR_NS, Cause, Event, Scope, Stream
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -28,7 +28,8 @@ KINDS: Mapping[str, Kind] = {
     "disconnected": Kind(
         "connection",
         "A connection was down: it ended, or could not be made.",
-        "last frame heard on it → first data frame (or first frame, where no book is subscribed) after it",
+        "last book heard on it (last frame, where none was due) → first data frame after it (first frame, where no "
+        "book is subscribed; the subscribe, where every book stays silent and `silent` goes on)",
     ),
     "connect_failed": Kind("connection", "Connects failed; a run of them is one event.", "first → last attempt"),
     "heartbeat_gap": Kind(
@@ -39,7 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "silent": Kind(
         "stream",
         "A subscribed book brought no frame on a live connection.",
-        "last frame (or the request) → next frame, or the end of the connection",
+        "last frame (or the request) → next frame, or the end of the connection or subscription",
     ),
     "trade_gap": Kind(
         "stream",
@@ -84,12 +85,15 @@ def build(
     missing: int | None = None,
     first_slot: int | None = None,
     last_slot: int | None = None,
+    apart: str = "",
 ) -> Event:
     """
     An event, uncut. Its id is a digest of kind, place and true start: the same in each hour it reaches into.
+
+    `apart` tells events of one kind that begin at one place and instant from each other; the same in each hour, too.
     """
     scope = KINDS[kind].scope
-    place = "\x1f".join(str(part) for part in (kind, run, connection, symbol, channel, start))
+    place = "\x1f".join(str(part) for part in (kind, run, connection, symbol, channel, start, apart))
     return Event(
         event_id=sha256(place.encode("utf-8", "replace")).hexdigest()[:16],
         kind=kind,
@@ -97,7 +101,7 @@ def build(
         scope=scope,
         run=run,
         connection=connection,
-        symbol=symbol,
+        symbol=printable(symbol) if symbol is not None else None,
         channel=channel,
         start=start,
         end=end,
@@ -106,8 +110,15 @@ def build(
         missing=missing,
         first_slot=first_slot,
         last_slot=last_slot,
-        evidence=evidence,
+        evidence=printable(evidence, 2 * MAX_WORDS),
     )
+
+
+def channel_of(stream: Stream) -> str:
+    """
+    The `channel` of events about a stream: `orderbook`, or `orderbook/100` for a coarser one beside it.
+    """
+    return stream.channel if stream.grouping in {None, 1} else f"{stream.channel}/{stream.grouping}"
 
 
 def cut(event: Event, hour: int) -> Event | None:
@@ -171,6 +182,7 @@ class Tally(msgspec.Struct):
             symbol=self.symbol,
             channel=self.channel,
             missing=self.count if self.kind in {"undecodable", "unrequested"} else None,
+            apart=self.evidence,
         )
 
 
@@ -204,13 +216,14 @@ class Tallies:
         Count one finding; True if it is the first of its run.
         """
         evidence = printable(evidence)
-        key = (kind, run, connection, symbol, channel, evidence)
-        tally = self._open.get(key)
+        symbol = printable(symbol) if symbol is not None else None
+        channel = printable(channel) if channel is not None else None
+        tally = self._open.get((kind, run, connection, symbol, channel, evidence))
         if tally is None and len(self._open) >= MAX_TALLIES:
-            key = (kind, run, connection, None, None, "many different findings")
-            symbol, channel, evidence = None, None, key[5]
-            tally = self._open.get(key)
+            symbol, channel, evidence = None, None, "many different findings"
+            tally = self._open.get((kind, run, connection, symbol, channel, evidence))
         if tally is None:
+            key = (kind, run, connection, symbol, channel, evidence)
             self._open[key] = Tally(kind, cause, run, connection, symbol, channel, now, now, 1, evidence)
             return True
         tally.count += 1
@@ -242,11 +255,11 @@ class Tallies:
 MAX_WORDS = 300
 
 
-def printable(text: str) -> str:
+def printable(text: str, limit: int = MAX_WORDS) -> str:
     """
-    Text from outside, fit for a table or a log line: control characters escaped, cut to 300 characters.
+    Text from outside, fit for a table or a log line: control characters escaped, cut to `limit` characters.
     """
-    if len(text) <= MAX_WORDS and text.isprintable():
+    if len(text) <= limit and text.isprintable():
         return text
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text[:MAX_WORDS])
-    return shown if len(text) <= MAX_WORDS else f"{shown}… ({len(text)} characters)"
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text[:limit])
+    return shown if len(text) <= limit else f"{shown}… ({len(text)} characters)"

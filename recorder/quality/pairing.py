@@ -10,7 +10,7 @@ from collections import deque
 
 PAIRING_WINDOW_NS = 120_000_000_000
 MAX_REMEMBERED = 1 << 18
-"""Payloads remembered at one time: 120 s at 2,000 frames a second. Beyond, the window is shorter."""
+"""Occurrences remembered at one time: 120 s at 2,000 frames a second. Beyond, the window is shorter."""
 
 
 class Pairing:
@@ -21,7 +21,8 @@ class Pairing:
     def __init__(self) -> None:
         # Most payloads come once: for them the value is the source alone, not a dict of counts.
         self._heard: dict[int, int | dict[int, int]] = {}
-        self._order: deque[tuple[int, int]] = deque()
+        self._kept: deque[tuple[int, int]] = deque()
+        """When each occurrence that was kept came, and of what, oldest first."""
         self._sources: dict[tuple[str, int], int] = {}
 
     def hear(self, run: str, connection: int, now: int, payload: bytes) -> tuple[bool, bool]:
@@ -32,18 +33,41 @@ class Pairing:
             duplicate: it was heard before on another source: drop it.
             repeat: this source heard it before: keep it, flagged.
         """
-        order = self._order
-        while order and (now - order[0][0] > PAIRING_WINDOW_NS or len(order) > MAX_REMEMBERED):
-            self._heard.pop(order.popleft()[1], None)
+        kept = self._kept
+        while kept and now - kept[0][0] > PAIRING_WINDOW_NS:
+            self._forget(kept.popleft()[1])
         source = self._sources.setdefault((run, connection), len(self._sources))
         key = hash(payload)
         counts = self._heard.get(key)
         if counts is None:
             self._heard[key] = source
-            order.append((now, key))
+            self._keep(now, key)
             return False, False
         if isinstance(counts, int):
             counts = self._heard[key] = {counts: 1}
-        stored = max(counts.values())
+        # As many were kept as the source that heard most has heard.
+        before = max(counts.values())
         mine = counts[source] = counts.get(source, 0) + 1
-        return mine <= stored, stored < mine
+        if mine <= before:
+            return True, False
+        self._keep(now, key)
+        return False, True
+
+    def _keep(self, now: int, key: int) -> None:
+        self._kept.append((now, key))
+        if len(self._kept) > MAX_REMEMBERED:
+            self._forget(self._kept.popleft()[1])
+
+    def _forget(self, key: int) -> None:
+        """
+        The oldest occurrence of a payload is too old to pair: what remains is counted without it.
+        """
+        counts = self._heard[key]
+        if isinstance(counts, int):
+            del self._heard[key]
+            return
+        left = {source: count - 1 for source, count in counts.items() if count > 1}
+        if left:
+            self._heard[key] = left
+        else:
+            del self._heard[key]

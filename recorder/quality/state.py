@@ -1,11 +1,22 @@
 """
 What the monitor remembers between entries: plain structs, so that an hour's end state is the next hour's carry.
+
+Everything in it is bounded, whatever the venue sends and however long the recorder runs.
 """
 
 import msgspec
 
 from recorder.quality.events import Tally
 from recorder.records import Cause, QualitySettings, Stream
+
+
+class Leaving(msgspec.Struct):
+    """
+    A stream that nobody carries any more; frames of it may still be on their way.
+    """
+
+    stream: Stream
+    since: int
 
 
 class RunState(msgspec.Struct):
@@ -19,7 +30,13 @@ class RunState(msgspec.Struct):
     started: int
     last_ts: int
     last_seq: int
-    stopped: bool = False
+    known: bool = True
+    """All it asked for was seen. False if its entries begin in the middle: then frames tell what it asked for."""
+    gone: bool = False
+    """It stopped, died, or stands still. Remembered for a while, so that it can go on."""
+    resumed: int = 0
+    """When it last heard again, after it stood still or entries of it were lost: silence before that proves nothing."""
+    leaving: list[Leaving] = []
 
 
 class ConnectionState(msgspec.Struct):
@@ -40,7 +57,6 @@ class ConnectionState(msgspec.Struct):
     outage_start: int | None = None
     outage_cause: Cause = "unknown"
     outage_why: str = ""
-    attempts_failed: int = 0
     counted_to: int = 0
     """Up to when `HourBeats.up_ns` counts."""
 
@@ -59,19 +75,26 @@ class HourBeats(msgspec.Struct):
 
 class FlowState(msgspec.Struct):
     """
-    One stream as a run hears it.
+    One stream as one connection of a run hears it.
     """
 
     run: str
-    stream: Stream
     connection: int
+    """`UNKNOWN_CONNECTION` until a frame tells, in a run met in the middle."""
+    stream: Stream
     since: int
-    """When it was asked for, the last time."""
-    last: int | None = None
+    """When it was asked for on this connection."""
+    up: bool = True
+    """Its connection is, as far as is known."""
+    last: int = 0
+    """Its last frame here; 0 for none."""
     last_slot: int | None = None
     silent: bool = False
     fresh: int = 0
     """Flags for its next row."""
+
+
+UNKNOWN_CONNECTION = -1
 
 
 class MissingFills(msgspec.Struct):
@@ -87,6 +110,8 @@ class MissingFills(msgspec.Struct):
     right_slot: int | None
     run: str
     connection: int
+    before_first: bool = False
+    """They lie before the first fill we ever had: they may have been sent before we listened."""
 
 
 class FillState(msgspec.Struct):
@@ -102,9 +127,10 @@ class FillState(msgspec.Struct):
     pending: list[MissingFills] = []
     judged: list[tuple[int, int]] = []
     """Ranges already reported as missing, newest last: one that arrives after all is no repeat."""
+    stray: int | None = None
+    """An id too far from the counter to be of it. A second one beside it shows that the counter began anew."""
     hour_first: int | None = None
     hour_last: int | None = None
-    hour_missing: int = 0
     hour_repeated: int = 0
 
 
@@ -117,6 +143,10 @@ class Outage(msgspec.Struct):
     end: int
     cause: Cause
     why: str
+    run: str | None = None
+    """None: of all runs."""
+    connection: int | None = None
+    """None: of all connections of the run."""
 
 
 class MonitorState(msgspec.Struct):
@@ -133,7 +163,7 @@ class MonitorState(msgspec.Struct):
     identity: dict[str, str] = {}
     """Names the books gave, by `perp:0`."""
     conflicts: list[str] = []
-    """Identities already reported as conflicting."""
+    """Identities already reported as conflicting since the last start."""
     outages: list[Outage] = []
     tallies: list[Tally] = []
     beats: list[HourBeats] = []

@@ -1,0 +1,302 @@
+"""
+Connections: when they were up, how their heartbeats came, and from when to when they brought nothing. Pure.
+"""
+
+from recorder.quality.events import build
+from recorder.quality.findings import Findings
+from recorder.quality.state import ConnectionState, HourBeats, Outage, RunState
+from recorder.records import SECOND_NS, Cause, Connected, ConnectFailed, Disconnected, Entry, Event
+
+DEAD_AFTER_NS = 5 * SECOND_NS
+"""A run without an entry for this long is dead or stands still: it writes one each second."""
+
+
+class Connections:
+    """
+    The configured connections of all runs.
+    """
+
+    def __init__(
+        self,
+        connections: list[ConnectionState],
+        beats: list[HourBeats],
+        runs: dict[str, RunState],
+        findings: Findings,
+    ) -> None:
+        self._connections = {(c.run, c.connection): c for c in connections}
+        self._beats = {(b.run, b.connection): b for b in beats}
+        self._runs = runs
+        self._findings = findings
+
+    def snapshot(self) -> tuple[list[ConnectionState], list[HourBeats]]:
+        """
+        For the carry.
+        """
+        return (
+            [self._connections[key] for key in sorted(self._connections)],
+            [self._beats[key] for key in sorted(self._beats)],
+        )
+
+    def may_be_up(self, run: str, connection: int) -> bool:
+        """
+        Whether nothing says that a connection is down.
+        """
+        known = self._connections.get((run, connection))
+        return known is None or known.up
+
+    def last_heartbeat(self, run: str, connection: int) -> int | None:
+        """
+        When a connection last brought a heartbeat, or opened; None if it was not seen.
+        """
+        known = self._connections.get((run, connection))
+        return known.last_heartbeat if known is not None else None
+
+    # ---- up and down
+
+    def hearing(self, entry: Entry) -> tuple[ConnectionState, bool]:
+        """
+        The connection a frame came on, and whether it had not been seen to open.
+        """
+        connection = self._connections.get((entry.run, entry.connection))
+        if connection is not None and connection.up and connection.attempt == entry.attempt:
+            return connection, False
+        return self._up(entry), True
+
+    def connected(self, fact: Connected, entry: Entry) -> None:
+        """
+        A websocket opened.
+        """
+        self._up(entry)
+        now = entry.recv_ts
+        self._findings.emit(
+            "connected",
+            cause="recorder",
+            start=now,
+            end=now,
+            run=entry.run,
+            connection=entry.connection,
+            evidence=f"attempt {fact.attempt} to {fact.url} in {fact.took_ms:.0f} ms"
+            + ("" if fact.compressed else ", without compression"),
+        )
+
+    def _up(self, entry: Entry) -> ConnectionState:
+        key = (entry.run, entry.connection)
+        connection = self._connections.get(key)
+        if connection is None:
+            connection = self._connections[key] = ConnectionState(*key)
+        elif connection.up:
+            # Its end was not journaled: those entries are lost, and so is what it heard last.
+            self._count_up(connection, connection.last_frame)
+        connection.attempt = entry.attempt
+        connection.up = True
+        connection.last_frame = connection.last_heartbeat = connection.counted_to = entry.recv_ts
+        connection.gap_open = False
+        return connection
+
+    def failed(self, fact: ConnectFailed, entry: Entry, asked_since: int | None) -> None:
+        """
+        A connect failed.
+
+        Args:
+            fact: as journaled.
+            entry: its entry.
+            asked_since: since when the streams that wait for this connection are asked for; None if none does.
+        """
+        key = (entry.run, entry.connection)
+        connection = self._connections.get(key)
+        if connection is None:
+            connection = self._connections[key] = ConnectionState(*key)
+        connection.attempt = fact.attempt
+        if connection.outage_start is None:
+            since = asked_since if asked_since is not None else self._runs[entry.run].started
+            self._begin_outage(
+                connection, max(connection.last_frame, since), fact.cause, f"could not be made: {fact.error}"
+            )
+        self._findings.tallies.add(
+            "connect_failed",
+            entry.recv_ts,
+            cause=fact.cause,
+            run=entry.run,
+            connection=entry.connection,
+            evidence=f"{fact.url}: {fact.error}",
+        )
+
+    def disconnected(self, fact: Disconnected, entry: Entry, *, last_book: int | None, carries: bool) -> None:
+        """
+        A connection ended.
+
+        Args:
+            fact: as journaled.
+            entry: its entry.
+            last_book: when it last brought a book that was still due; None if none was.
+            carries: it carried any stream. Else nothing is lost while it is down, and its end is all there is to tell.
+        """
+        connection = self._connections.get((entry.run, entry.connection))
+        if connection is None:
+            return
+        now = entry.recv_ts
+        if connection.up:
+            self._count_up(connection, now)
+            self._end_heartbeat_gap(connection, now, "the end of the connection", connection.last_frame)
+        connection.up = False
+        if connection.outage_start is not None:
+            return
+        code = f", close code {fact.code} {fact.reason or ''}".rstrip() if fact.code is not None else ""
+        # Books come each tick: what was heard after the last of them does not show that nothing was lost.
+        start = connection.last_frame if last_book is None else min(last_book, connection.last_frame)
+        self._begin_outage(connection, start, fact.cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s")
+        if not carries:
+            self.end_outage(connection, now)
+
+    def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str) -> None:
+        connection.outage_start, connection.outage_cause, connection.outage_why = start, cause, why
+        self._findings.opening(f"connection {connection.connection}: down: {why}")
+
+    def end_outage(self, connection: ConnectionState, now: int) -> None:
+        """
+        A connection brings something again; `now` is after its outage began.
+        """
+        start = connection.outage_start
+        assert start is not None
+        self._findings.outage(
+            Outage(start, now, connection.outage_cause, connection.outage_why, connection.run, connection.connection)
+        )
+        self._findings.events.append(_outage_event(connection, start, now))
+        connection.outage_start = None
+
+    def books_stay_silent(self, run: str, connection: int, asked: int) -> None:
+        """
+        A book that was asked for at `asked`, after an outage, is silent: from then on that is another hole.
+        """
+        known = self._connections.get((run, connection))
+        if known is not None and known.outage_start is not None and known.outage_start < asked:
+            self.end_outage(known, asked)
+
+    def nothing_left(self, run: str, connection: int, now: int) -> None:
+        """
+        A connection carries nothing any more: while it is down, nothing is lost.
+        """
+        known = self._connections.get((run, connection))
+        if known is not None and known.outage_start is not None:
+            self.end_outage(known, now)
+
+    def bury(self, run: str, at: int) -> None:
+        """
+        A run has ended.
+        """
+        for key in sorted(key for key in self._connections if key[0] == run):
+            connection = self._connections.pop(key)
+            if connection.up:
+                self._count_up(connection, at)
+                self._end_heartbeat_gap(connection, at, "the end of the run", connection.last_frame)
+            if connection.outage_start is not None:
+                self.end_outage(connection, at)
+
+    def outages(self, at: int) -> list[Event]:
+        """
+        The outages that go on at `at`.
+        """
+        return [_outage_event(c, c.outage_start, at) for c in self._connections.values() if c.outage_start is not None]
+
+    # ---- heartbeats
+
+    def heartbeat(self, connection: ConnectionState, now: int, heard_before: int) -> None:
+        """
+        A heartbeat came; `heard_before` is when the connection brought anything before it.
+        """
+        beats = self._beats_of(connection)
+        beats.longest_ns = max(beats.longest_ns or 0, now - connection.last_heartbeat)
+        beats.heartbeats += 1
+        self._end_heartbeat_gap(connection, now, "the next heartbeat", heard_before)
+        connection.last_heartbeat = now
+
+    def clock(self, now: int) -> None:
+        """
+        Find what is overdue by `now`.
+        """
+        for connection in self._connections.values():
+            if connection.up and not connection.gap_open:
+                run = self._runs[connection.run]
+                limit_s = run.settings.heartbeat_gap_s
+                if now - max(connection.last_heartbeat, run.resumed) > limit_s * SECOND_NS:
+                    connection.gap_open = True
+                    self._findings.opening(f"connection {connection.connection}: no heartbeat for {limit_s:g} s")
+
+    def heartbeat_gaps(self, at: int) -> list[Event]:
+        """
+        The heartbeat gaps that go on at `at`.
+        """
+        return [
+            event
+            for c in self._connections.values()
+            if c.up and (event := self._heartbeat_gap(c, at, "nothing yet", c.last_frame)) is not None
+        ]
+
+    def _end_heartbeat_gap(self, connection: ConnectionState, now: int, ended_by: str, heard_before: int) -> None:
+        connection.gap_open = False
+        event = self._heartbeat_gap(connection, now, ended_by, heard_before)
+        if event is not None:
+            self._findings.events.append(event)
+
+    def _heartbeat_gap(self, connection: ConnectionState, now: int, ended_by: str, heard_before: int) -> Event | None:
+        run = self._runs[connection.run]
+        interval = now - connection.last_heartbeat
+        if interval <= run.settings.heartbeat_gap_s * SECOND_NS:
+            return None
+        return build(
+            "heartbeat_gap",
+            # A recorder that stood still cannot say that the venue did.
+            cause="recorder" if run.resumed > connection.last_heartbeat else "unknown",
+            start=connection.last_heartbeat,
+            end=now,
+            run=connection.run,
+            connection=connection.connection,
+            evidence=f"{interval / 1e9:.1f} s without a heartbeat, until {ended_by}; "
+            f"last frame of any kind {(now - heard_before) / 1e9:.1f} s before that",
+        )
+
+    # ---- the hour
+
+    def beats(self, at: int) -> dict[tuple[str, int], HourBeats]:
+        """
+        Heartbeats and time up of this hour's connections, up to `at`; by (run, connection).
+        """
+        for connection in self._connections.values():
+            self._count_up(connection, self._lived_to(connection, at))
+        return dict(self._beats)
+
+    def turn_hour(self, hour: int) -> None:
+        """
+        The counts of the hour start again.
+        """
+        self._beats.clear()
+        for connection in self._connections.values():
+            connection.counted_to = hour
+
+    def _lived_to(self, connection: ConnectionState, at: int) -> int:
+        last_ts = self._runs[connection.run].last_ts
+        return at if at - last_ts <= DEAD_AFTER_NS else last_ts
+
+    def _beats_of(self, connection: ConnectionState) -> HourBeats:
+        key = (connection.run, connection.connection)
+        beats = self._beats.get(key)
+        if beats is None:
+            beats = self._beats[key] = HourBeats(*key)
+        return beats
+
+    def _count_up(self, connection: ConnectionState, now: int) -> None:
+        if connection.up and now > connection.counted_to:
+            self._beats_of(connection).up_ns += now - connection.counted_to
+            connection.counted_to = now
+
+
+def _outage_event(connection: ConnectionState, start: int, end: int) -> Event:
+    return build(
+        "disconnected",
+        cause=connection.outage_cause,
+        start=start,
+        end=end,
+        run=connection.run,
+        connection=connection.connection,
+        evidence=connection.outage_why,
+    )

@@ -1,0 +1,223 @@
+"""
+The fill counters: which trades are missing, told by the ids the venue gives them. Pure.
+
+`fillRecordId` counts up by one per market, so a jump proves a loss and says how large it is. But within a slot the
+newest transaction comes first, a restarted publisher sends its last one again, and ids may be absent. So a jump waits
+some seconds before it is judged, and whatever arrives late closes it.
+"""
+
+import msgspec
+
+from recorder.quality.findings import Findings
+from recorder.quality.state import FillState, MissingFills
+from recorder.records import SECOND_NS, Entry, Flag
+from recorder.venue.protocol import Peek
+
+MAX_PENDING = 4096
+MAX_JUDGED = 256
+MAX_MARKETS = 4096
+"""Counters kept; there are some hundred markets, and a venue could invent indices."""
+NEAR = 10_000
+"""Ids this far from the counter are of it, whatever the time."""
+FILLS_PER_SECOND = 2_500
+"""And so many more for each second since its last one: a thousand a slot, far beyond what the chain can do."""
+
+_Range = tuple[int, int]
+
+
+class Fills:
+    """
+    The counters of all markets, across connections and runs.
+    """
+
+    def __init__(self, fills: dict[str, FillState], findings: Findings) -> None:
+        self._fills = fills
+        self._findings = findings
+
+    def take(self, entry: Entry, seen: Peek, fill_id: int, symbol: str) -> int:
+        """
+        Count one fill. Returns the flags its row bears: `REPEAT` or none.
+
+        Args:
+            entry: of the trade frame; not one that another connection brought before.
+            seen: its peek; it has a channel.
+            fill_id: its id.
+            symbol: its market.
+        """
+        assert seen.channel is not None
+        key = f"{seen.channel.market_type}:{seen.channel.market_index}"
+        now = entry.recv_ts
+        fills = self._fills.get(key)
+        if fills is None:
+            if len(self._fills) < MAX_MARKETS:
+                self._fills[key] = FillState(
+                    symbol, fill_id, fill_id, now, seen.slot, hour_first=fill_id, hour_last=fill_id
+                )
+            return 0
+        fills.symbol = symbol
+        if not _is_far(fills, fill_id, now):
+            fills.stray = None
+        elif not self._begin_anew(key, fills, entry, fill_id):
+            return 0
+        fills.hour_first = fill_id if fills.hour_first is None else min(fills.hour_first, fill_id)
+        fills.hour_last = fill_id if fills.hour_last is None else max(fills.hour_last, fill_id)
+        if fill_id > fills.highest:
+            if fill_id > fills.highest + 1:
+                self._jumped(key, fills, entry, seen, fill_id)
+            fills.highest, fills.highest_ts, fills.highest_slot = fill_id, now, seen.slot
+            return 0
+        if fill_id < fills.lowest:
+            # Before our first: the venue sends the newest transaction of a slot first.
+            if fill_id < fills.lowest - 1:
+                self._await(key, fills, _before_first(fills, entry, seen, fill_id))
+            fills.lowest = fill_id
+            return 0
+        if _take_out(fills.pending, fill_id) or _take_out_of_judged(fills.judged, fill_id):
+            return 0
+        fills.hour_repeated += 1
+        self._findings.tallies.add(
+            "trade_repeat",
+            now,
+            cause="venue",
+            run=entry.run,
+            connection=entry.connection,
+            symbol=symbol,
+            channel="trades",
+            evidence="fill ids that had come before",
+        )
+        return Flag.REPEAT.value
+
+    def clock(self, now: int, wait_ns: int) -> None:
+        """
+        Judge what has waited long enough.
+        """
+        for key, fills in self._fills.items():
+            while fills.pending and now - fills.pending[0].right_ts > wait_ns:
+                self._judge(key, fills, fills.pending.pop(0))
+
+    def turn_hour(self) -> None:
+        """
+        The counts of the hour start again.
+        """
+        for fills in self._fills.values():
+            fills.hour_first = fills.hour_last = None
+            fills.hour_repeated = 0
+
+    def _jumped(self, key: str, fills: FillState, entry: Entry, seen: Peek, fill_id: int) -> None:
+        missing = MissingFills(
+            fills.highest + 1,
+            fill_id - 1,
+            fills.highest_ts,
+            entry.recv_ts,
+            fills.highest_slot,
+            seen.slot,
+            entry.run,
+            entry.connection,
+        )
+        self._await(key, fills, missing)
+
+    def _await(self, key: str, fills: FillState, missing: MissingFills) -> None:
+        fills.pending.append(missing)
+        if len(fills.pending) > MAX_PENDING:
+            self._judge(key, fills, fills.pending.pop(0))
+
+    def _judge(self, key: str, fills: FillState, missing: MissingFills) -> None:
+        fills.judged.append((missing.first, missing.last))
+        del fills.judged[:-MAX_JUDGED]
+        if missing.before_first:
+            cause, why = "unknown", "they may have been sent before we listened"
+        else:
+            cause, why = self._findings.cause_between(
+                missing.left_ts, missing.right_ts, run=missing.run, connection=missing.connection
+            )
+        self._findings.emit(
+            "trade_gap",
+            cause=cause,
+            start=missing.left_ts,
+            end=missing.right_ts,
+            run=missing.run,
+            connection=missing.connection,
+            symbol=fills.symbol,
+            channel="trades",
+            missing=missing.last - missing.first + 1,
+            first_slot=missing.left_slot,
+            last_slot=missing.right_slot,
+            evidence=f"fill ids {missing.first} to {missing.last} of {key} never came; {why}",
+            apart=str(missing.first),
+        )
+
+    def _begin_anew(self, key: str, fills: FillState, entry: Entry, fill_id: int) -> bool:
+        """
+        An id that cannot follow the counter. One is nonsense and not counted; two side by side are a new counter.
+        """
+        stray = fills.stray
+        self._findings.tallies.add(
+            "schema_drift",
+            entry.recv_ts,
+            cause="venue",
+            run=entry.run,
+            connection=entry.connection,
+            symbol=fills.symbol,
+            channel="trades",
+            evidence="fill ids far from their counter; not counted unless they go on from there",
+        )
+        if stray is None or abs(fill_id - stray) > NEAR:
+            fills.stray = fill_id
+            return False
+        while fills.pending:
+            self._judge(key, fills, fills.pending.pop(0))
+        fills.judged.clear()
+        fills.lowest = fills.highest = stray
+        fills.highest_ts, fills.highest_slot, fills.stray = entry.recv_ts, None, None
+        fills.hour_first = fills.hour_last = stray
+        return True
+
+
+def _is_far(fills: FillState, fill_id: int, now: int) -> bool:
+    ahead = fill_id - fills.highest
+    if -NEAR <= ahead <= NEAR:
+        return False
+    if ahead > 0:
+        return ahead > NEAR + FILLS_PER_SECOND * max(now - fills.highest_ts, 0) // SECOND_NS
+    return not any(missing.first <= fill_id <= missing.last for missing in fills.pending)
+
+
+def _before_first(fills: FillState, entry: Entry, seen: Peek, fill_id: int) -> MissingFills:
+    return MissingFills(
+        fill_id + 1,
+        fills.lowest - 1,
+        fills.highest_ts,
+        entry.recv_ts,
+        seen.slot,
+        fills.highest_slot,
+        entry.run,
+        entry.connection,
+        before_first=True,
+    )
+
+
+def _take_out(pending: list[MissingFills], fill_id: int) -> bool:
+    """
+    Take an id that arrived after all out of the missing ones; False if it was not among them.
+    """
+    for index, missing in enumerate(pending):
+        if missing.first <= fill_id <= missing.last:
+            parts = _without((missing.first, missing.last), fill_id)
+            pending[index : index + 1] = [msgspec.structs.replace(missing, first=a, last=b) for a, b in parts]
+            return True
+    return False
+
+
+def _take_out_of_judged(judged: list[_Range], fill_id: int) -> bool:
+    for index, (first, last) in enumerate(judged):
+        if first <= fill_id <= last:
+            judged[index : index + 1] = _without((first, last), fill_id)
+            # Splitting may have made one more; the oldest go first.
+            del judged[:-MAX_JUDGED]
+            return True
+    return False
+
+
+def _without(span: _Range, fill_id: int) -> list[_Range]:
+    first, last = span
+    return [part for part in ((first, fill_id - 1), (fill_id + 1, last)) if part[0] <= part[1]]

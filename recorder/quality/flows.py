@@ -1,0 +1,272 @@
+"""
+Streams as connections hear them: which are asked for, which are silent, which row comes first after a hole. Pure.
+
+A book comes each tick, changed or not, so one that does not come is silent whatever the heartbeats say. Silence in
+`trades` proves nothing. Each connection is judged by itself, also where several carry the same stream.
+"""
+
+from collections.abc import Iterator
+
+from recorder.quality.connections import Connections
+from recorder.quality.events import build, channel_of
+from recorder.quality.findings import Findings
+from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState
+from recorder.records import SECOND_NS, Event, Flag, Stream
+from recorder.venue.protocol import BOOK_CHANNELS
+
+_Key = tuple[str, int, Stream]
+# Plain integers: members of an IntFlag are slow to combine.
+_FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
+
+
+class Flows:
+    """
+    All streams of all connections and runs.
+    """
+
+    def __init__(
+        self, flows: list[FlowState], runs: dict[str, RunState], connections: Connections, findings: Findings
+    ) -> None:
+        self._flows: dict[_Key, FlowState] = {(f.run, f.connection, f.stream): f for f in flows}
+        self._runs = runs
+        self._connections = connections
+        self._findings = findings
+
+    def snapshot(self) -> list[FlowState]:
+        """
+        For the carry; the order does not depend on how often one was taken.
+        """
+        return sorted(self._flows.values(), key=lambda f: (f.run, f.connection, *sortable(f.stream)))
+
+    def carriers(self) -> dict[Stream, set[tuple[str, int]]]:
+        """
+        The connections that carry each stream now, as (run, connection).
+        """
+        carriers: dict[Stream, set[tuple[str, int]]] = {}
+        for flow in self._flows.values():
+            carriers.setdefault(flow.stream, set()).add((flow.run, flow.connection))
+        return carriers
+
+    def of_connection(self, run: str, connection: int) -> list[FlowState]:
+        """
+        What a connection carries.
+        """
+        return [f for f in self._flows.values() if f.run == run and f.connection == connection]
+
+    def carried(self, run: str, stream: Stream) -> bool:
+        """
+        Whether any connection of the run carries the stream.
+        """
+        return any(f.run == run and f.stream == stream for f in self._flows.values())
+
+    # ---- what is asked for
+
+    def find(self, run: RunState, connection: int, stream: Stream, now: int) -> FlowState | None:
+        """
+        The flow a frame belongs to; None for a late frame of what was unsubscribed.
+        """
+        flow = self._flows.get((run.run, connection, stream)) or self._take_over(run.run, connection, stream)
+        if flow is None and not run.known:
+            # What the run asked for in entries we do not have.
+            flow = self.expect(run.run, connection, stream, now)
+        return flow
+
+    def expect(self, run: str, connection: int, stream: Stream, now: int) -> FlowState:
+        """
+        A stream is to come on a connection from now on.
+        """
+        flow = FlowState(run, connection, stream, now, up=self._connections.may_be_up(run, connection))
+        self._flows[run, connection, stream] = flow
+        return flow
+
+    def request(self, run: str, connection: int, stream: Stream, now: int, *, again: bool) -> None:
+        """
+        A subscribe went out; `again` on a connection that has asked for the stream before.
+        """
+        flow = self._flows.get((run, connection, stream)) or self._take_over(run, connection, stream)
+        if flow is None:
+            flow = self.expect(run, connection, stream, now)
+            flow.fresh = _FIRST_AFTER_GAP
+        elif not again:
+            flow.since = now
+        if is_book(stream):
+            flow.fresh |= _MAYBE_INITIAL
+
+    def release(self, run: str, connection: int, stream: Stream, now: int, ended_by: str) -> None:
+        """
+        A connection no longer carries a stream.
+        """
+        flow = self._flows.get((run, connection, stream)) or self._take_over(run, connection, stream)
+        if flow is not None:
+            self._end_silence(flow, now, ended_by)
+            del self._flows[run, connection, stream]
+
+    def move(self, run: str, connection: int, to_connection: int, stream: Stream, now: int) -> list[int]:
+        """
+        A stream changes its connection: `connection` says so, the one it leaves or the one it has come to.
+
+        Returns the connections that let go of it. One that has it already (it comes home only when it was heard there)
+        goes on as before.
+        """
+        if connection != to_connection:
+            left = [connection]
+        else:
+            left = [f.connection for f in self._flows.values() if f.run == run and f.stream == stream]
+            left = [other for other in left if other != to_connection]
+        for other in left:
+            self.release(run, other, stream, now, f"its move to connection {to_connection}")
+        if (run, to_connection, stream) not in self._flows:
+            self.expect(run, to_connection, stream, now).fresh = _FIRST_AFTER_GAP
+        return left
+
+    def bury(self, run: str, at: int) -> None:
+        """
+        A run has ended.
+        """
+        for flow in [f for f in self._flows.values() if f.run == run]:
+            self.release(flow.run, flow.connection, flow.stream, at, "the end of the run")
+
+    def _take_over(self, run: str, connection: int, stream: Stream) -> FlowState | None:
+        flow = self._flows.pop((run, UNKNOWN_CONNECTION, stream), None)
+        if flow is not None:
+            flow.connection = connection
+            self._flows[run, connection, stream] = flow
+        return flow
+
+    # ---- holes
+
+    def came_up(self, run: str, connection: int) -> None:
+        """
+        A connection opened.
+        """
+        for flow in self.of_connection(run, connection):
+            flow.up = True
+
+    def went_down(self, run: str, connection: int, now: int, ended_by: str) -> int | None:
+        """
+        A connection ended. Returns when it last brought a book that was still due; None if none was.
+        """
+        last = None
+        for flow in self.of_connection(run, connection):
+            flow.up = False
+            flow.fresh |= _FIRST_AFTER_GAP
+            if flow.silent:
+                self._end_silence(flow, now, ended_by)
+            elif is_book(flow.stream) and flow.last >= flow.since:
+                last = max(last or 0, flow.last)
+        return last
+
+    def interrupted(self, run: str) -> None:
+        """
+        Entries of a run are lost: what comes next comes after a hole.
+        """
+        for flow in self._flows.values():
+            if flow.run == run:
+                flow.fresh |= _FIRST_AFTER_GAP
+
+    def wake(self, flow: FlowState, now: int, slot: int | None) -> int:
+        """
+        A frame came, and may be the first after a hole. Returns its flags; `flow.last` is still the frame before.
+        """
+        flags, flow.fresh = flow.fresh, 0
+        if flow.silent or self._overdue(flow, now):
+            flow.silent = True
+            self._end_silence(flow, now, "the next frame", first_slot=flow.last_slot, last_slot=slot)
+            flags |= _FIRST_AFTER_GAP
+        if flags & _FIRST_AFTER_GAP and self._heard_elsewhere(flow):
+            flags &= ~_FIRST_AFTER_GAP
+        return flags
+
+    def clock(self, now: int) -> Iterator[FlowState]:
+        """
+        Find what is overdue by `now`: each flow that has just become silent.
+        """
+        for flow in self._flows.values():
+            if not flow.silent and self._overdue(flow, now):
+                flow.silent = True
+                limit_s = self._runs[flow.run].settings.silent_after_s
+                self._findings.opening(f"{flow.stream.label()}: silent for {limit_s:g} s")
+                yield flow
+
+    def silences(self, at: int) -> list[Event]:
+        """
+        The silences that go on at `at`.
+        """
+        return [
+            self._silence(flow, at, "nothing yet")
+            for flow in self._flows.values()
+            if flow.silent or self._overdue(flow, at)
+        ]
+
+    def _overdue(self, flow: FlowState, now: int) -> bool:
+        if not flow.up or flow.stream.channel not in BOOK_CHANNELS:
+            return False
+        run = self._runs[flow.run]
+        return now - max(flow.last, flow.since, run.resumed) > run.settings.silent_after_s * SECOND_NS
+
+    def _heard_elsewhere(self, flow: FlowState) -> bool:
+        """
+        Whether another connection or run went on hearing the stream, so that there was no hole in it.
+        """
+        return any(
+            other.stream == flow.stream
+            and other is not flow
+            and other.up
+            and not other.silent
+            and not other.fresh & _FIRST_AFTER_GAP
+            for other in self._flows.values()
+        )
+
+    def _end_silence(
+        self,
+        flow: FlowState,
+        now: int,
+        ended_by: str,
+        *,
+        first_slot: int | None = None,
+        last_slot: int | None = None,
+    ) -> None:
+        if flow.silent:
+            event = self._silence(flow, now, ended_by, first_slot=first_slot, last_slot=last_slot)
+            self._findings.events.append(event)
+        flow.silent = False
+
+    def _silence(
+        self,
+        flow: FlowState,
+        now: int,
+        ended_by: str,
+        *,
+        first_slot: int | None = None,
+        last_slot: int | None = None,
+    ) -> Event:
+        start = max(flow.last, flow.since)
+        beat = self._connections.last_heartbeat(flow.run, flow.connection)
+        alive = f"last heartbeat {(now - beat) / 1e9:.1f} s before that" if beat else "on a connection not seen"
+        return build(
+            "silent",
+            cause="venue",
+            start=start,
+            end=max(now, start),
+            run=flow.run,
+            connection=flow.connection,
+            symbol=flow.stream.symbol,
+            channel=channel_of(flow.stream),
+            first_slot=first_slot,
+            last_slot=last_slot,
+            evidence=f"no book for {(now - start) / 1e9:.1f} s, until {ended_by}; {alive}",
+        )
+
+
+def is_book(stream: Stream) -> bool:
+    """
+    Whether a stream brings a frame each tick.
+    """
+    return stream.channel in BOOK_CHANNELS
+
+
+def sortable(stream: Stream) -> tuple[str, str, str, int]:
+    """
+    Orders streams also where one has a grouping and another of its name has none.
+    """
+    return stream.market_type, stream.symbol, stream.channel, stream.grouping or 0

@@ -1,0 +1,191 @@
+"""
+Runs of the recorder: which are recording, which entries of theirs are lost, and when nobody was recording. Pure.
+"""
+
+from recorder.quality.events import build
+from recorder.quality.findings import Findings
+from recorder.quality.flows import sortable
+from recorder.quality.state import Leaving, MonitorState, Outage, RunState
+from recorder.records import (
+    HOUR_NS,
+    SECOND_NS,
+    AnyFact,
+    Entry,
+    Event,
+    Overflowed,
+    QualitySettings,
+    RunStarted,
+    SegmentHeader,
+    Stream,
+)
+
+STALL_NS = 2 * SECOND_NS
+"""Between two entries of a run, which writes one each second: it stood still, and cannot vouch for the time between."""
+IN_FLIGHT_NS = 10 * SECOND_NS
+"""A frame may come this long after its unsubscribe: the venue has not read that yet."""
+
+
+class Runs:
+    """
+    All runs whose entries are folded, by name.
+    """
+
+    def __init__(self, state: MonitorState, findings: Findings) -> None:
+        self._state = state
+        self._findings = findings
+        self.by_name = {r.run: r for r in state.runs}
+        self.headers: dict[str, SegmentHeader] = {}
+
+    def snapshot(self) -> list[RunState]:
+        """
+        For the carry.
+        """
+        return [self.by_name[key] for key in sorted(self.by_name)]
+
+    def live(self) -> list[RunState]:
+        """
+        The runs that are recording.
+        """
+        return [run for run in self.by_name.values() if not run.gone]
+
+    def streams(self) -> list[Stream]:
+        """
+        What the live runs ask for, or the last one did; sorted.
+        """
+        live = self.live()
+        if not live:
+            return self._state.configured
+        return sorted({stream for run in live for stream in run.streams}, key=sortable)
+
+    # ---- beginnings and ends
+
+    def replaced_by(self, fact: RunStarted) -> list[RunState]:
+        """
+        The runs that a start shows to be dead: it names those that live beside it.
+        """
+        beside = {fact.run, fact.continues, *fact.beside}
+        return [run for run in self.live() if run.run not in beside]
+
+    def meet(self, entry: Entry) -> RunState:
+        """
+        A run that was not recording has an entry: it begins, is met in the middle, or goes on after all.
+        """
+        now = entry.recv_ts
+        self._end_down(now)
+        run = self.by_name.get(entry.run)
+        if run is None:
+            header = self.headers.get(entry.run)
+            run = self.by_name[entry.run] = RunState(
+                run=entry.run,
+                streams=list(header.streams) if header is not None else [],
+                settings=header.quality if header is not None else QualitySettings(),
+                started=now,
+                last_ts=now,
+                last_seq=entry.seq - 1,
+            )
+        run.gone = False
+        run.known = entry.seq == 1
+        return run
+
+    def started(self, run: RunState, fact: RunStarted) -> None:
+        """
+        A run says what it will do.
+        """
+        run.streams, run.settings = list(fact.streams), fact.quality
+        # A new start is a new reason to look whether `network` is right.
+        self._state.conflicts.clear()
+
+    def ended(self, run: RunState, stopped_by: str | None) -> None:
+        """
+        A run stopped, died or stands still; `stopped_by` is why, if it said so.
+        """
+        run.gone = True
+        if not self.live():
+            self._state.down_since = max(other.last_ts for other in self.by_name.values())
+            self._state.stopped_by = stopped_by
+            self._state.configured = sorted(run.streams, key=sortable)
+
+    def forget(self, hour: int) -> None:
+        """
+        Let go of runs that ended more than an hour before `hour`.
+        """
+        for run in [r for r in self.by_name.values() if r.gone and r.last_ts < hour - HOUR_NS]:
+            del self.by_name[run.run]
+
+    def down(self, at: int) -> list[Event]:
+        """
+        That nobody has been recording, at `at`; nothing if somebody is.
+        """
+        since = self._state.down_since
+        if since is None or since >= at:
+            return []
+        after = f"after: {self._state.stopped_by}" if self._state.stopped_by else "after a crash or kill"
+        words = f"no run was recording for {(at - since) / 1e9:.1f} s, {after}"
+        return [build("recorder_down", cause="recorder", start=since, end=at, evidence=words)]
+
+    def _end_down(self, now: int) -> None:
+        since = self._state.down_since
+        if since is not None:
+            self._findings.outage(Outage(since, now, "recorder", "the recorder was down"))
+            self._findings.events.extend(self.down(now))
+            self._state.down_since = self._state.stopped_by = None
+
+    # ---- entries that are missing
+
+    def interrupted(self, run: RunState, entry: Entry, fact: AnyFact | None) -> bool:
+        """
+        An entry does not follow the one before it. True if entries are lost between them.
+        """
+        now = entry.recv_ts
+        if now - run.last_ts > STALL_NS:
+            run.resumed = now
+            self._findings.outage(Outage(run.last_ts, now, "recorder", "the recorder stood still", run.run))
+        first, last = run.last_seq + 1, entry.seq - 1
+        if last < first:
+            return False
+        run.resumed = now
+        if isinstance(fact, Overflowed):
+            # What we dropped by name, the next entry names.
+            last = min(last, fact.first_seq - 1)
+        if last >= first:
+            run.known = False
+            self._findings.outage(Outage(run.last_ts, now, "recorder", "journal entries are lost", run.run))
+            self._findings.emit(
+                "journal_damaged",
+                cause="recorder",
+                start=run.last_ts,
+                end=now,
+                run=run.run,
+                missing=last - first + 1,
+                evidence=f"{last - first + 1} journal entries, {first} to {last}, are missing or unreadable",
+            )
+        return True
+
+    # ---- streams
+
+    def asks_for(self, run: RunState, stream: Stream) -> bool:
+        """
+        A run subscribes to a stream; True if it had not been known to.
+        """
+        run.leaving = [leaving for leaving in run.leaving if leaving.stream != stream]
+        if stream in run.streams:
+            return False
+        run.streams.append(stream)
+        return True
+
+    def leaves(self, run: RunState, stream: Stream, now: int) -> None:
+        """
+        No connection of a run carries a stream any more.
+        """
+        run.leaving.append(Leaving(stream, now))
+
+    def drop_left(self, run: RunState, now: int) -> bool:
+        """
+        Forget what was left long enough ago; True if that was anything.
+        """
+        left = [leaving.stream for leaving in run.leaving if now - leaving.since > IN_FLIGHT_NS]
+        if not left:
+            return False
+        run.leaving = [leaving for leaving in run.leaving if leaving.stream not in left]
+        run.streams = [stream for stream in run.streams if stream not in left]
+        return True
