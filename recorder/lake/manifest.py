@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from recorder import durable
-from recorder.errors import DamagedFile
+from recorder.errors import DamagedFile, ForeignFile
 from recorder.lake.layout import MANIFEST, manifest_path, parse_hour
 from recorder.quality.state import MonitorState
 
@@ -81,17 +81,50 @@ class Manifest(msgspec.Struct, frozen=True):
     versions: Versions
     problems: list[str] = []
     """Partitions that could not be written; the hour is then not complete."""
+    richer: list[str] = []
+    """Paths of files that stayed from an earlier seal, because the inputs no longer hold all their rows."""
 
 
 _decoder = msgspec.json.Decoder(Manifest)
 _encoder = msgspec.json.Encoder(order="deterministic")
+_CHECKSUM = b',\n "sha256": "'
+_END = b'"\n}\n'
 
 
 def encode(manifest: Manifest) -> bytes:
     """
-    JSON for people and programs: indented, members in one order.
+    JSON for people and programs: indented, members in one order. The last one, `sha256`, is of all that stands before
+    it: a manifest is what damage is told by, so its own must show.
     """
-    return msgspec.json.format(_encoder.encode(manifest), indent=1) + b"\n"
+    body = msgspec.json.format(_encoder.encode(manifest), indent=1).removesuffix(b"\n}")
+    return body + _CHECKSUM + sha256(body).hexdigest().encode() + _END
+
+
+def decode(data: bytes) -> Manifest:
+    """
+    Inverse of `encode`.
+
+    Raises:
+        ValueError: not a manifest, or damaged; says what is wrong.
+        NewerFormat: of a later version.
+    """
+    try:
+        manifest = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error)
+        manifest = None
+    body, mark, rest = data.rpartition(_CHECKSUM)
+    if not mark or rest != sha256(body).hexdigest().encode() + _END:
+        raise ValueError("is damaged: its checksum does not fit")
+    if manifest is None or manifest.format > FORMAT:
+        raise NewerFormat(f"is of a later version ({reason if manifest is None else f'format {manifest.format}'})")
+    return manifest
+
+
+class NewerFormat(Exception):
+    """
+    The manifest is undamaged, and this version cannot read it.
+    """
 
 
 def carry_digest(state: MonitorState) -> str:
@@ -106,7 +139,8 @@ def read(root: Path, hour: int) -> Manifest | None:
     The manifest of an hour; None if there is none.
 
     Raises:
-        DamagedFile: it cannot be decoded.
+        DamagedFile: it is not what was written.
+        ForeignFile: it is of a later version.
     """
     return read_file(root / manifest_path(hour))
 
@@ -116,23 +150,19 @@ def read_file(path: Path) -> Manifest | None:
     A manifest by its path; None if it is not there.
 
     Raises:
-        DamagedFile: it cannot be decoded.
+        DamagedFile: it is not what was written.
+        ForeignFile: it is of a later version.
     """
     try:
-        data = path.read_bytes()
+        return decode(path.read_bytes())
     except FileNotFoundError:
         return None
-    try:
-        manifest = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise DamagedFile(
-            path,
-            f"is not a manifest ({error})",
-            "move it to quarantine/ and run `drift-recorder seal` to make it again",
+            path, str(error), "run `drift-recorder seal`: it sets it aside and makes the hour again"
         ) from None
-    if manifest.format > FORMAT:
-        raise DamagedFile(path, f"is of format {manifest.format}, this version reads up to {FORMAT}", "upgrade")
-    return manifest
+    except NewerFormat as error:
+        raise ForeignFile(path, str(error), "upgrade drift-recorder") from None
 
 
 def hours(root: Path) -> list[int]:

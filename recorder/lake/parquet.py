@@ -5,7 +5,8 @@ An exception in the middle never leaves a file that looks whole: a writer's foot
 on the way to success, and nothing under a temporary name means anything.
 """
 
-from hashlib import sha256
+import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from recorder.lake.schema import (
     column_encodings,
     dictionary_columns,
 )
+
+# Damage reaches pyarrow in many places.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError)
 
 
 class Draft:
@@ -117,26 +121,37 @@ class Draft:
 
     def discard(self) -> None:
         """
-        Remove what was written.
+        Remove what was written; nothing, once it is published.
         """
+        if self._writer is not None:
+            with suppress(pa.ArrowException, OSError):  # of a disk that is full, say
+                self._writer.close()
         durable.remove(self.temporary)
 
 
-def read_back(path: Path) -> tuple[str, int, int]:
+def read_back(path: Path, *, sha256: str | None = None) -> tuple[str, int, int]:
     """
     SHA-256, bytes and rows of a Parquet file, every page read and its checksum compared.
 
+    Args:
+        path: of the file.
+        sha256: what it should be. A file that has another is not given to the Parquet reader, which trusts lengths and
+            offsets in it.
+
     Raises:
-        DamagedFile: it cannot be read whole.
+        DamagedFile: it has another digest, or cannot be read whole.
         OSError: it cannot be read at all.
     """
     data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise DamagedFile(path, f"has SHA-256 {digest[:16]}…, not {sha256[:16]}…")
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         rows = sum(file.read_row_group(group, use_threads=False).num_rows for group in range(file.num_row_groups))
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise DamagedFile(path, f"cannot be read as Parquet: {first_line(error)}") from None
-    return sha256(data).hexdigest(), len(data), rows
+    return digest, len(data), rows
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -145,23 +160,40 @@ def describe(path: Path) -> dict[str, Any]:
 
     Raises:
         DamagedFile: it is not Parquet, or its footer is damaged.
+        OSError: it is not there, or may not be read.
     """
+    size = path.stat().st_size
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path) as file:
+            footer, schema = file.metadata, file.schema_arrow
+    except _UNREADABLE as error:
         raise DamagedFile(path, f"is not readable as Parquet: {first_line(error)}") from None
-    metadata = file.schema_arrow.metadata or {}
+    metadata = schema.metadata or {}
     return {
-        "rows": file.metadata.num_rows,
-        "row_groups": file.metadata.num_row_groups,
-        "bytes": path.stat().st_size,
-        "columns": [(field.name, str(field.type)) for field in file.schema_arrow],
+        "rows": footer.num_rows,
+        "row_groups": footer.num_row_groups,
+        "bytes": size,
+        "columns": [(field.name, str(field.type)) for field in schema],
         "metadata": {
             key.decode("utf-8", "replace").removeprefix("recorder."): value.decode("utf-8", "replace")
             for key, value in sorted(metadata.items())
             if key.startswith(b"recorder.")
         },
     }
+
+
+def bounds(path: Path) -> tuple[int | None, int | None]:
+    """
+    `recv_ts` of the first and last row of a whole file, in ns.
+
+    Raises:
+        DamagedFile: it has no such column, or cannot be read.
+    """
+    try:
+        column = pq.read_table(path, columns=["recv_ts"], partitioning=None).column(0).cast(pa.int64())
+    except _UNREADABLE as error:
+        raise DamagedFile(path, f"cannot be read as Parquet: {first_line(error)}") from None
+    return (column[0].as_py(), column[-1].as_py()) if len(column) else (None, None)
 
 
 def first_line(error: BaseException) -> str:

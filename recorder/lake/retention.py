@@ -2,7 +2,8 @@
 Removes journal that is old enough and no longer needed: never what is unsealed.
 
 A segment may go when every hour that reads it is sealed complete (its files were read back before its manifest was
-written) and lists it. What is in the lake is never touched.
+written) and lists it, and when those that stay still reach back to the first hour that is not sealed: hours in which no
+recorder ran have no segments of their own, and are sealed all the same. What is in the lake is never touched.
 """
 
 from contextlib import suppress
@@ -39,21 +40,29 @@ def expirable(
         keep_days: a segment stays at least this long, unless `keep_bytes` is exceeded.
         keep_bytes: sealed segments beyond this total go earlier; 0: no limit.
     """
+    if not found:
+        return []
     listed = {hour: {(i.run, i.name) for i in manifest.inputs} for hour, manifest in sealed.items()}
-    begun = {hour_of(segment.start) for segment in found} | sealed.keys()
+    begun = {hour_of(segment.start) for segment in found}
+    unsealed = min(begun)
+    while unsealed in listed:
+        unsealed += HOUR_NS
+    anchor = max(hour for hour in begun if hour <= unsealed)
     reads: dict[int, set[Path]] = {}
-    for hour in begun:
-        reads[hour] = {segment.path for segment in window(found, hour)}
 
     def needed(segment: SegmentFile, hour: int) -> bool:
+        if hour not in reads:
+            reads[hour] = {read.path for read in window(found, hour)}
         name = (segment.run, segment.name.removesuffix(".open"))
-        return segment.path in reads.get(hour, ()) and name not in listed.get(hour, ())
+        return segment.path in reads[hour] and name not in listed.get(hour, ())
 
     free = []
     for segment in found:
         own = hour_of(segment.start)
-        # The next hour looks back two minutes, the one before looks ahead one: all of them must be sealed from it.
-        if own in listed and not any(needed(segment, hour) for hour in (own - HOUR_NS, own, own + HOUR_NS)):
+        # The next hour looks back two minutes, the one before looks ahead one, if a recorder ran in it.
+        if own >= anchor or needed(segment, own) or needed(segment, own + HOUR_NS):
+            continue
+        if own - HOUR_NS not in begun or not needed(segment, own - HOUR_NS):
             free.append(segment)
     oldest_first = sorted(free, key=lambda segment: segment.start)
     limit = now - int(keep_days * 86_400 * SECOND_NS)
@@ -72,6 +81,8 @@ def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[S
 
     Raises:
         RootBusy: a seal or verify is at work.
+        DamagedFile: a manifest is not what was written; nothing was removed.
+        ForeignFile: a manifest is of a later version; nothing was removed.
     """
     lock = seal_lock(root)
     try:
@@ -81,7 +92,7 @@ def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[S
             for hour in manifests.hours(root)
             if (manifest := manifests.read(root, hour)) is not None and manifest.complete
         }
-        sizes = {segment.path: segment.path.stat().st_size for segment in found}
+        sizes = {segment.path: _size(segment.path) for segment in found}
         gone = expirable(found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes)
         for segment in gone:
             durable.remove(segment.path)
@@ -90,6 +101,16 @@ def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[S
         return gone
     finally:
         lock.release()
+
+
+def _size(path: Path) -> int:
+    """
+    0 for a segment that was finished (renamed) since the listing: it is of now, and stays.
+    """
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _remove_if_empty(folder: Path) -> None:

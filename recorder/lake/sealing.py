@@ -11,14 +11,18 @@ from recorder import durable
 from recorder.clock import wall_ns
 from recorder.errors import DamagedFile, SealFailed
 from recorder.journal.names import RUN_LOCK
-from recorder.journal.reader import SegmentFile, read_segment, segments
+from recorder.journal.reader import SegmentFile, read_run, segments
 from recorder.lake import manifest as manifests
-from recorder.lake.layout import JOURNAL, QUARANTINE, hour_label, manifest_path
+from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
 from recorder.lake.manifest import Manifest
-from recorder.lake.plan import LOOK_AHEAD_NS, RunEnd, closed_until, due, hours_on_record
+from recorder.lake.plan import LOOK_AHEAD_NS, RunEnd, closed_until, due, hours_on_record, is_sealed, window
+from recorder.lake.publishing import quarantine
 from recorder.lake.root import read_binding, seal_lock
 from recorder.lake.seal import seal_hour
 from recorder.records import HOUR_NS
+
+MAX_DOWN_HOURS = 24 * 31
+"""A longer time without a recorder has rows for its first hours only; its event tells how long it was."""
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -52,6 +56,7 @@ def seal(
     Raises:
         RootError: not a data root.
         RootBusy: another seal is at work.
+        ForeignFile: a manifest or segment is of a later version.
         SealFailed: the hour asked for is not there, is not over, or could not be published.
     """
     binding = read_binding(root)
@@ -59,7 +64,7 @@ def seal(
     try:
         found = segments(root / JOURNAL)
         ends = run_ends(root, found)
-        on_record = hours_on_record(found, ends)
+        on_record = _without_long_gaps(hours_on_record(found, ends), found)
         until = closed_until(ends, wall=wall_ns())
         known = {h: m for h in [*on_record, *(h - HOUR_NS for h in on_record[:1])] if (m := _manifest(root, h))}
         todo = due(on_record, found, known, until=until)
@@ -68,7 +73,7 @@ def seal(
         sealed: list[Sealed] = []
 
         def make(at: int, left: int, *, closed: bool) -> None:
-            before = known.get(at - HOUR_NS)
+            before = known.get(_hour_before(at, on_record))
             result = seal_hour(
                 root,
                 binding,
@@ -76,13 +81,15 @@ def seal(
                 found,
                 carry=before.carry if before is not None else None,
                 closed=closed,
-                until=at + HOUR_NS + LOOK_AHEAD_NS if closed else max(end.last_ts for end in ends) + 1,
+                until=at + HOUR_NS + LOOK_AHEAD_NS if closed else open_until(ends),
                 progress=(lambda done: progress(at, left, done)) if progress is not None else None,
             )
             known[at] = result
             sealed.append(Sealed(at, result))
 
         for number, at in enumerate(todo):
+            if hour is None and is_sealed(known.get(at), window(found, at), known.get(at - HOUR_NS)):
+                continue  # it was due only because the hour before it was, and that one ended with the same carry
             make(at, len(todo) - number, closed=at + HOUR_NS + LOOK_AHEAD_NS <= until)
         if open_hour and hour is None:
             for at in on_record:
@@ -92,6 +99,39 @@ def seal(
         return sealed
     finally:
         lock.release()
+
+
+def open_until(ends: list[RunEnd]) -> int:
+    """
+    No entry before this instant (ns) can still come, for an hour that is not over.
+
+    Of several runs that go on, the one that is least far decides: what it commits while the hour is being read would
+    stand between the entries of the others.
+    """
+    alive = [end.last_ts for end in ends if end.alive]
+    return min(alive) if alive else max(end.last_ts for end in ends) + 1
+
+
+def _without_long_gaps(hours: list[int], found: list[SegmentFile]) -> list[int]:
+    """
+    Hours on record, without those far from any entry: a run with a clock of 1970 must not make half a million hours.
+    """
+    begun = {hour_of(segment.start) for segment in found}
+    kept: list[int] = []
+    since = 0
+    for hour in hours:
+        since = 0 if hour in begun else since + 1
+        if since <= MAX_DOWN_HOURS:
+            kept.append(hour)
+    return kept
+
+
+def _hour_before(hour: int, on_record: list[int]) -> int:
+    """
+    The hour whose carry an hour begins with.
+    """
+    at = on_record.index(hour)
+    return on_record[at - 1] if at else hour - HOUR_NS
 
 
 def _only(
@@ -127,10 +167,7 @@ def _manifest(root: Path, hour: int) -> Manifest | None:
     try:
         return manifests.read(root, hour)
     except DamagedFile:
-        path = root / manifest_path(hour)
-        target = root / QUARANTINE / manifest_path(hour)
-        durable.make_directories(target.parent)
-        durable.rename(path, target)
+        quarantine(root, root / manifest_path(hour))
         return None
 
 
@@ -146,13 +183,12 @@ def run_ends(root: Path, found: list[SegmentFile]) -> list[RunEnd]:
         # Asked first: a run that ends now has all its entries on disk by then.
         alive = durable.is_locked(root / JOURNAL / run / RUN_LOCK)
         last = of[0].start
+        seen = False
         for segment in reversed(of):
-            try:
-                stamps = [entry.recv_ts for entry in read_segment(segment.path)]
-            except FileNotFoundError:
-                stamps = [e.recv_ts for e in read_segment(segment.path.with_name(segment.name.removesuffix(".open")))]
-            if stamps:
-                last = stamps[-1]
+            for entry in read_run([segment]):
+                last = entry.recv_ts
+                seen = True
+            if seen:
                 break
         ends.append(RunEnd(run, last, alive))
     return ends

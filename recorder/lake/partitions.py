@@ -1,0 +1,321 @@
+"""
+The further readings of an hour: frames are decoded in full and become the files of the markets' tables.
+
+Markets are done in groups, a reading each, so that memory is bounded by the group whatever the hour holds. How they
+are grouped changes no byte of any file. A partition that fails does not stop the others: it is read once more, on its
+own, and then given up until the next seal.
+"""
+
+from array import array
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from recorder.errors import SealFailed
+from recorder.lake.columns import NULL, BookColumns, FeeColumns, TradeColumns
+from recorder.lake.layout import partition
+from recorder.lake.manifest import LakeFile
+from recorder.lake.parquet import Draft, first_line
+from recorder.lake.root import Binding
+from recorder.lake.schema import ROW_GROUP_BYTES, table
+from recorder.lake.survey import DROPPED, FIRST_LANE, NOWHERE, UNPLACED, HourJournal, Lane, Partition, Survey
+from recorder.quality.events import Tallies, printable
+from recorder.records import Entry, Event, Stream
+from recorder.venue.normalize import Book, Trade, Undecodable, decode
+from recorder.venue.protocol import FrameKind, peek
+
+GROUP_BYTES = 96 << 20
+"""Column buffers of one reading; markets beyond it are read in the next."""
+UNDECODABLE_ROWS = 10_000
+UNDECODABLE_BYTES = 32 << 20
+"""Of raw frames kept in `undecodable` an hour, the first that came; the rest is counted and stays in the journal."""
+
+# A bad disk, and what a value that no schema foresaw makes pyarrow and the buffers raise.
+_FAILURES = (SealFailed, pa.ArrowException, OSError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+
+Columns = BookColumns | TradeColumns | FeeColumns
+
+
+class RowLog:
+    """
+    What coverage has to know of each row of one lane, in the order of receipt.
+    """
+
+    def __init__(self) -> None:
+        self.recv_ts, self.ts = array("q"), array("q")
+        self.sizes, self.flags = array("I"), array("I")
+
+    def add(self, recv_ts: int, ts: int | None, size: int, flags: int) -> None:
+        """
+        Note one row; `ts` in ms.
+        """
+        self.recv_ts.append(recv_ts)
+        self.ts.append(NULL if ts is None else ts)
+        self.sizes.append(size)
+        self.flags.append(flags)
+
+
+class Unplaced:
+    """
+    Raw frames for `undecodable`: the first ones of the hour, as many as the limits admit, in whatever order they are
+    found.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, Entry, str, str]] = []
+        self._bytes = 0
+        self._last: int | None = None
+        """Beyond this place nothing is kept any more."""
+
+    def keep(self, ordinal: int, entry: Entry, kind: str, reason: str) -> None:
+        """
+        Take a frame; `ordinal` is its place in the hour.
+        """
+        if self._last is not None and ordinal > self._last:
+            return
+        self._kept.append((ordinal, entry, kind, reason))
+        self._bytes += len(entry.payload)
+        if len(self._kept) >= 2 * UNDECODABLE_ROWS or self._bytes >= 2 * UNDECODABLE_BYTES:
+            self._cut()
+
+    def rows(self) -> list[tuple[Entry, str, str]]:
+        """
+        What is kept, as (entry, kind, reason), by place.
+        """
+        self._cut()
+        return [(entry, kind, reason) for _, entry, kind, reason in self._kept]
+
+    def _cut(self) -> None:
+        self._kept.sort(key=lambda kept: kept[0])
+        self._bytes = 0
+        # A partition that was read twice has told of its frames twice.
+        self._kept = [kept for at, kept in enumerate(self._kept) if not at or kept[0] != self._kept[at - 1][0]]
+        for count, (ordinal, entry, *_) in enumerate(self._kept):
+            if count >= UNDECODABLE_ROWS or self._bytes + len(entry.payload) > UNDECODABLE_BYTES:
+                # Of this and all that follow: what comes later cannot be among the first.
+                self._last = ordinal - 1
+                del self._kept[count:]
+                return
+            self._bytes += len(entry.payload)
+
+
+class Written(msgspec.Struct):
+    """
+    What came of the markets' partitions.
+    """
+
+    unplaced: Unplaced
+    drafts: list[tuple[Draft, LakeFile]] = []
+    rows: dict[Stream, list[RowLog]] = {}
+    events: list[Event] = []
+    """What only a full decode finds; uncut."""
+    failed: dict[int, str] = {}
+    """Partitions (by their place in the survey) that could not be written, and why."""
+
+
+class _Making:
+    """
+    One partition while it is being made.
+    """
+
+    def __init__(self, at: int, part: Partition) -> None:
+        self.at, self.part = at, part
+        self.columns = _columns_for(part.table)
+        self.draft: Draft | None = None
+        self.logs: dict[int, RowLog] = {}
+        """By lane."""
+        self.findings = Tallies([])
+        self.events: list[Event] = []
+
+
+class PartitionWriter:
+    """
+    Makes drafts of all partitions of a survey.
+    """
+
+    def __init__(self, root: Path, binding: Binding, journal: HourJournal, survey: Survey) -> None:
+        self._root, self._binding, self._journal, self._survey = root, binding, journal, survey
+        self._written = Written(Unplaced())
+        self._making: dict[int, _Making] = {}
+        self._failed_now: dict[int, str] = {}
+
+    def write(self) -> Written:
+        """
+        Read and write everything.
+
+        Raises:
+            OSError: the journal cannot be read.
+        """
+        try:
+            for number, group in enumerate(_groups(self._survey.partitions)):
+                self._read_group(group, first=number == 0)
+            again, self._failed_now = list(self._failed_now), {}
+            if again:
+                self._read_group(again, first=False)
+            self._written.failed = self._failed_now
+        except BaseException:
+            self.discard()
+            raise
+        return self._written
+
+    def discard(self) -> None:
+        """
+        Remove all drafts.
+        """
+        for making in self._making.values():
+            if making.draft is not None:
+                making.draft.discard()
+        for draft, _ in self._written.drafts:
+            draft.discard()
+
+    def _read_group(self, group: list[int], *, first: bool) -> None:
+        """
+        Decode and write some partitions; with the first group also gather what has no partition.
+        """
+        survey = self._survey
+        self._making = {at: _Making(at, survey.partitions[at]) for at in group}
+        # By lane: what its frames are for. Looked up for every frame of the hour.
+        ways = [(self._making.get(lane.partition), lane) for lane in survey.lanes]
+        lanes, marks, known = survey.lane, survey.flags, len(survey.lane)
+        for ordinal, entry in enumerate(self._journal.within()):
+            if ordinal >= known:
+                break  # an open hour has grown since
+            lane = lanes[ordinal]
+            if lane == NOWHERE:
+                continue
+            if lane == UNPLACED:
+                if first:
+                    self._keep_unplaced(ordinal, entry)
+                continue
+            making, way = ways[lane - FIRST_LANE]
+            if making is None or marks[ordinal] & DROPPED or way.partition not in self._making:
+                continue
+            try:
+                self._add(ordinal, entry, marks[ordinal], way, lane, making)
+                if making.columns.full:
+                    self._flush(making)
+            except _FAILURES as error:
+                self._fail(way.partition, error)
+        for at in list(self._making):
+            self._finish(at)
+
+    def _add(self, ordinal: int, entry: Entry, flags: int, way: Lane, lane: int, making: _Making) -> None:
+        decoded = decode(entry.payload, size_exponent=way.size_exponent)
+        columns, symbol = making.columns, making.part.symbol
+        ts: int | None = None
+        if isinstance(decoded, Book):
+            assert isinstance(columns, BookColumns)
+            columns.append(decoded, entry, symbol=symbol, size_exponent=way.size_exponent, flags=flags)
+            ts = decoded.ts
+        elif isinstance(decoded, Trade):
+            assert isinstance(columns, TradeColumns)
+            columns.append(decoded, entry, symbol=symbol, size_exponent=way.size_exponent, flags=flags)
+            ts = decoded.ts
+        elif isinstance(decoded, Undecodable):
+            self._written.unplaced.keep(ordinal, entry, "undecodable", decoded.reason)
+            self._find("undecodable", entry, decoded.reason, making)
+            return
+        else:
+            assert isinstance(columns, FeeColumns)
+            columns.append(decoded, entry, symbol=symbol, flags=flags)
+        for name in decoded.drift:
+            self._find("schema_drift", entry, f"{name} is not known to this version; kept in `extra`", making)
+        log = making.logs.get(lane)
+        if log is None:
+            log = making.logs[lane] = RowLog()
+        log.add(entry.recv_ts, ts, len(entry.payload), decoded.flags | flags)
+
+    def _find(self, kind: str, entry: Entry, evidence: str, making: _Making) -> None:
+        making.events += making.findings.take_idle(entry.recv_ts)
+        making.findings.add(
+            kind,
+            entry.recv_ts,
+            cause="venue",
+            evidence=evidence,
+            run=entry.run,
+            connection=entry.connection,
+            symbol=making.part.symbol,
+        )
+
+    def _flush(self, making: _Making) -> None:
+        if not making.columns.rows:
+            return
+        if making.draft is None:
+            part = making.part
+            making.draft = Draft(
+                self._root,
+                partition(part.table, self._journal.hour, part.symbol),
+                table(part.table),
+                hour=self._journal.hour,
+                metadata=self._metadata(making),
+            )
+        making.draft.write(making.columns.take())
+
+    def _metadata(self, making: _Making) -> dict[str, str]:
+        """
+        What the file says of itself, so that it can be read alone.
+        """
+        ways = [lane for lane in self._survey.lanes if lane.partition == making.at]
+        metadata = {"venue": self._binding.venue, "network": self._binding.network, "symbol": making.part.symbol}
+        for name, values in (
+            ("market_type", {lane.market_type for lane in ways}),
+            ("market_index", {lane.market_index for lane in ways}),
+            ("size_exponent", {lane.size_exponent for lane in ways}),
+        ):
+            if len(values) == 1 and (value := values.pop()) is not None:
+                metadata[name] = str(value)
+        return metadata
+
+    def _finish(self, at: int) -> None:
+        making = self._making[at]
+        try:
+            self._flush(making)
+            written = making.draft.finish(making.part.symbol) if making.draft is not None else None
+        except _FAILURES as error:
+            self._fail(at, error)
+            return
+        if making.draft is not None and written is not None:
+            self._written.drafts.append((making.draft, written))
+        for lane, log in making.logs.items():
+            self._written.rows.setdefault(self._survey.lanes[lane - FIRST_LANE].stream, []).append(log)
+        self._written.events += making.events + making.findings.take_all()
+        del self._making[at]
+
+    def _fail(self, at: int, error: Exception) -> None:
+        making = self._making.pop(at)
+        if making.draft is not None:
+            making.draft.discard()
+        self._failed_now[at] = f"{making.part.table} of {printable(making.part.symbol)}: {first_line(error)}"
+
+    def _keep_unplaced(self, ordinal: int, entry: Entry) -> None:
+        seen = peek(entry.payload)
+        keep = self._written.unplaced.keep
+        if seen.kind == FrameKind.DATA:
+            keep(ordinal, entry, "unrequested", f"nobody asked for {printable(seen.name)}")
+        elif seen.kind == FrameKind.UNKNOWN:
+            keep(ordinal, entry, "unknown", printable(seen.text))
+        else:
+            keep(ordinal, entry, "undecodable", printable(seen.text))
+
+
+def _groups(partitions: list[Partition]) -> list[list[int]]:
+    """
+    Partitions to read together: as many as their buffers have memory for; at least one group.
+    """
+    groups: list[list[int]] = [[]]
+    room = GROUP_BYTES
+    for at, part in enumerate(partitions):
+        need = min(part.bytes, ROW_GROUP_BYTES)
+        if need > room and groups[-1]:
+            groups.append([])
+            room = GROUP_BYTES
+        groups[-1].append(at)
+        room -= need
+    return groups
+
+
+def _columns_for(name: str) -> Columns:
+    if name == "trades":
+        return TradeColumns()
+    return FeeColumns() if name == "priority_fees" else BookColumns()

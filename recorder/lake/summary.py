@@ -1,0 +1,152 @@
+"""
+What an hour's own tables say: quality, coverage, telemetry, undecodable.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from recorder.lake.columns import NULL, rows_table
+from recorder.lake.layout import partition
+from recorder.lake.manifest import LakeFile
+from recorder.lake.parquet import Draft
+from recorder.lake.partitions import RowLog, Written
+from recorder.lake.root import Binding
+from recorder.lake.schema import TABLES
+from recorder.lake.survey import Survey
+from recorder.quality.coverage import CoverageRow, StreamCount
+from recorder.quality.events import build, cut, in_order
+from recorder.records import HOUR_NS, Event
+from recorder.venue.markets import MarketList
+
+
+def hour_events(survey: Survey, written: Written, hour: int, *, kept: Iterable[str] = ()) -> list[Event]:
+    """
+    All events of an hour, cut to it, in the order of `quality`.
+
+    Args:
+        survey: of the hour.
+        written: what came of its partitions.
+        hour: ns at which it begins.
+        kept: in words, published files that the journal can no longer make.
+    """
+    failed = [
+        build(
+            "seal_failed",
+            cause="recorder",
+            start=hour,
+            end=hour + HOUR_NS,
+            symbol=survey.partitions[at].symbol,
+            channel=survey.partitions[at].table,
+            evidence=f"{problem}; the frames are in the journal",
+        )
+        for at, problem in sorted(written.failed.items())
+    ]
+    poorer = [
+        build("journal_damaged", cause="recorder", start=hour, end=hour + HOUR_NS, evidence=words, symbol=None)
+        for words in kept
+    ]
+    events = [*survey.events, *written.events, *failed, *poorer]
+    return in_order([part for event in events if (part := cut(event, hour)) is not None])
+
+
+def coverage_rows(
+    survey: Survey, written: Written, hour: int, *, listed: MarketList, events: list[Event]
+) -> list[CoverageRow]:
+    """
+    A row for each stream that was configured in the hour, whether it spoke or not.
+    """
+    index_of = {
+        (key.partition(":")[0], name): int(key.partition(":")[2]) for key, name in survey.carry.identity.items()
+    }
+    rows: list[CoverageRow] = []
+    for stream in survey.streams:
+        count = StreamCount()
+        count.carriers = survey.carriers.get(stream, set())
+        count.duplicates = survey.duplicates.get(stream, 0)
+        _count_rows(count, written.rows.get(stream, []))
+        of_list = listed.by_symbol(stream.market_type, stream.symbol)
+        index = index_of.get((stream.market_type, stream.symbol), of_list.index if of_list is not None else None)
+        rows.append(
+            count.row(
+                stream,
+                hour=hour,
+                until=survey.until,
+                market_index=index,
+                beats=survey.beats,
+                fills=survey.fills.get(f"{stream.market_type}:{index}"),
+                events=events,
+            )
+        )
+    return rows
+
+
+def _count_rows(count: StreamCount, logs: list[RowLog]) -> None:
+    """
+    Count the rows of a stream in the order of receipt, though they went several ways.
+    """
+    ways = [zip(log.recv_ts, log.ts, log.sizes, log.flags, strict=True) for log in logs]
+    for recv_ts, ts, size, flags in ways[0] if len(ways) == 1 else heapq.merge(*ways):
+        count.add(recv_ts=recv_ts, ts_ms=None if ts == NULL else ts, size=size, flags=flags)
+
+
+def write_summary(
+    root: Path,
+    binding: Binding,
+    survey: Survey,
+    written: Written,
+    *,
+    hour: int,
+    events: list[Event],
+    coverage: list[CoverageRow],
+) -> list[tuple[Draft, LakeFile]]:
+    """
+    Drafts of the hour's own tables; none for a table without rows.
+
+    Raises:
+        SealFailed: one could not be read back.
+        OSError: the disk.
+    """
+    telemetry = [
+        {"recv_ts": entry.recv_ts, "run": entry.run, "seq": entry.seq, **msgspec.structs.asdict(fact)}
+        for entry, fact in survey.telemetry
+    ]
+    undecodable = [
+        {
+            "recv_ts": entry.recv_ts,
+            "run": entry.run,
+            "seq": entry.seq,
+            "connection": entry.connection,
+            "attempt": entry.attempt,
+            "kind": kind,
+            "reason": reason,
+            "payload": entry.payload,
+        }
+        for entry, kind, reason in written.unplaced.rows()
+    ]
+    of_table: dict[str, Sequence[msgspec.Struct | dict[str, Any]]] = {
+        "quality": events,
+        "coverage": coverage,
+        "telemetry": telemetry,
+        "undecodable": undecodable,
+    }
+    metadata = {"venue": binding.venue, "network": binding.network}
+    drafts: list[tuple[Draft, LakeFile]] = []
+    draft: Draft | None = None
+    try:
+        for name, rows in of_table.items():
+            if not rows:
+                continue
+            draft = Draft(root, partition(name, hour), TABLES[name], hour=hour, metadata=metadata)
+            draft.write(rows_table(TABLES[name], rows))
+            file = draft.finish(None)
+            assert file is not None
+            drafts.append((draft, file))
+    except BaseException:
+        for unfinished in (*(d for d, _ in drafts), *((draft,) if draft is not None else ())):
+            unfinished.discard()
+        raise
+    return drafts

@@ -1,0 +1,338 @@
+"""
+The first reading of an hour: what is in it, where each frame goes, and what the monitor makes of it.
+
+Nothing is decoded in full here. Frames that several sources heard are paired, all entries are folded, and every frame
+of the hour gets a lane (a way into a partition) and flags. Later readings follow these notes by the frame's place in
+the merged order, so both must see the same entries: `HourJournal` fixes which.
+"""
+
+from array import array
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+
+import msgspec
+
+from recorder.journal.reader import Damage, SegmentFile, read_merged
+from recorder.lake.layout import table_of
+from recorder.lake.manifest import Input
+from recorder.lake.plan import LOOK_AHEAD_NS, LOOK_BACK_NS
+from recorder.quality.identity import Resolution
+from recorder.quality.monitor import Monitor
+from recorder.quality.pairing import Pairing
+from recorder.quality.state import FillState, HourBeats, MonitorState
+from recorder.records import (
+    HOUR_NS,
+    Entry,
+    EntryKind,
+    Event,
+    Flag,
+    MarketType,
+    SegmentHeader,
+    Stream,
+    Telemetry,
+    decode_fact,
+)
+from recorder.venue.markets import MarketList, size_exponent
+from recorder.venue.protocol import PERP_SIZE_EXPONENT, FrameKind, Peek, peek
+
+NOWHERE = 0
+"""Lane of what makes no row: facts, acknowledgements, heartbeats."""
+UNPLACED = 1
+"""Lane of frames that no partition takes; they go to `undecodable`."""
+FIRST_LANE = 2
+MAX_LANES = 0xFFFF
+"""Channel names of an hour that are told apart; frames of any further one are unplaced."""
+DROPPED = 1 << 31
+"""In the flags of a frame that another source had brought before."""
+
+# Plain integers: members of an IntFlag are slow to combine, and these are for every frame.
+_REPEAT = Flag.REPEAT.value
+_FRAME, _FACT, _DATA = EntryKind.FRAME.value, EntryKind.FACT.value, FrameKind.DATA
+_BROKEN = frozenset({FrameKind.UNDECODABLE, FrameKind.UNKNOWN})
+
+
+class HourJournal:
+    """
+    The entries an hour is made from: the same ones at each reading, though a segment may be growing meanwhile.
+    """
+
+    def __init__(self, inputs: list[SegmentFile], hour: int, *, until: int) -> None:
+        """
+        Args:
+            inputs: segments of the window.
+            hour: ns at which it begins.
+            until: no entry before this instant (ns) can still come; later ones are not read.
+        """
+        self.inputs = inputs
+        self.hour, self.end = hour, hour + HOUR_NS
+        self.until = min(until, self.end + LOOK_AHEAD_NS)
+        self.damages: list[Damage] = []
+
+    def digests(self) -> list[Input]:
+        """
+        What the manifest says of the segments, as they are now.
+        """
+        summed = ((s, digest(s)) for s in self.inputs)
+        return [Input(s.run, s.name.removesuffix(".open"), *of) for s, of in summed if of is not None]
+
+    def around(self, on_header: Callable[[SegmentHeader], None]) -> Iterator[Entry]:
+        """
+        All entries of the window, those before and after the hour too. Fills `damages`.
+        """
+        return read_merged(
+            self.inputs,
+            start=self.hour - LOOK_BACK_NS,
+            end=self.until,
+            on_damage=self.damages.append,
+            on_header=on_header,
+        )
+
+    def within(self) -> Iterator[Entry]:
+        """
+        The entries of the hour, once they have been read by `around`.
+        """
+        # Bytes whose checksums held a moment ago are not summed again; damaged ones must be skipped again.
+        return read_merged(self.inputs, start=self.hour, end=min(self.until, self.end), check=bool(self.damages))
+
+
+def digest(segment: SegmentFile, size: int | None = None) -> tuple[int, str] | None:
+    """
+    Bytes and SHA-256 of a segment, or of its first `size` bytes; None if it is gone.
+    """
+    for name in (segment.name, segment.name.removesuffix(".open")):  # finished (renamed) since the listing
+        summed = sha256()
+        length = 0
+        try:
+            with segment.path.with_name(name).open("rb") as file:
+                while chunk := file.read(1 << 20 if size is None else min(1 << 20, size - length)):
+                    summed.update(chunk)
+                    length += len(chunk)
+        except FileNotFoundError:
+            continue
+        return length, summed.hexdigest()
+    return None
+
+
+class Partition(msgspec.Struct):
+    """
+    One file to be, of a market's table.
+    """
+
+    table: str
+    symbol: str
+    bytes: int = 0
+    """Of the frames that will be its rows."""
+
+
+class Lane(msgspec.Struct):
+    """
+    One channel name's way into a partition. Usually the only one; two indices of one name share a file.
+    """
+
+    partition: int
+    stream: Stream
+    market_type: MarketType
+    market_index: int
+    size_exponent: int | None
+
+
+class Survey(msgspec.Struct):
+    """
+    What the first reading found.
+    """
+
+    lane: "array[int]"
+    """Of each entry of the hour, in merged order: where it goes; `lanes` are counted from `FIRST_LANE`."""
+    flags: "array[int]"
+    """Likewise: bits of `Flag` that the stream tells, or `DROPPED`."""
+    until: int
+    """Up to when the hour is over, ns."""
+    carry: MonitorState
+    """What the next hour begins with."""
+    lanes: list[Lane] = []
+    partitions: list[Partition] = []
+    entries: int = 0
+    frames: int = 0
+    events: list[Event] = []
+    """Uncut, in no order."""
+    streams: list[Stream] = []
+    carriers: dict[Stream, set[tuple[str, int]]] = {}
+    """(run, connection) that brought, or should have brought, each stream."""
+    duplicates: dict[Stream, int] = {}
+    beats: dict[tuple[str, int], HourBeats] = {}
+    fills: dict[str, FillState] = {}
+    telemetry: list[tuple[Entry, Telemetry]] = []
+
+
+def survey_hour(
+    journal: HourJournal,
+    listed: MarketList,
+    carry: MonitorState | None,
+    *,
+    closed: bool,
+    progress: Callable[[int], None] | None = None,
+) -> Survey:
+    """
+    Read an hour for the first time.
+
+    Args:
+        journal: of the hour.
+        listed: market list of the network.
+        carry: state the hour before ended with; None if there was none.
+        closed: no entry of the window can come any more.
+        progress: told the number of entries done, now and then.
+    """
+    state = _copy(carry) if carry is not None else MonitorState(now=journal.hour)
+    monitor = Monitor(listed, state)
+    if state.now < journal.hour:
+        monitor.turn_hour(journal.hour)
+    return _Surveyor(journal, listed, monitor).read(closed=closed, progress=progress)
+
+
+class _Surveyor:
+    def __init__(self, journal: HourJournal, listed: MarketList, monitor: Monitor) -> None:
+        self._journal, self._listed, self._monitor = journal, listed, monitor
+        self._streams = set(monitor.streams())
+        self._lane_of: dict[tuple[str, str, int], int] = {}
+        self._partition_of: dict[tuple[str, str], int] = {}
+        self._headers: list[SegmentHeader] = []
+        self._survey = Survey(array("H"), array("I"), journal.hour, MonitorState(now=journal.hour))
+
+    def read(self, *, closed: bool, progress: Callable[[int], None] | None) -> Survey:
+        hour, end = self._journal.hour, self._journal.end
+        survey = self._survey
+        pairing = Pairing()
+        ended = False
+        last = hour
+        for entry in self._journal.around(self._headers.append):
+            now = entry.recv_ts
+            if self._headers:
+                self._adopt(now)
+            seen = peek(entry.payload) if entry.kind == _FRAME else None
+            duplicate = repeat = False
+            if seen is not None and seen.kind is _DATA:
+                duplicate, repeat = pairing.hear(entry.run, entry.connection, now, entry.payload)
+            if now < hour:
+                continue
+            last = now
+            if now >= end:
+                if not ended:
+                    ended = True
+                    self._end_hour(end)
+                self._monitor.step(entry, seen, duplicate=duplicate)
+                continue
+            self._note(entry, seen, duplicate=duplicate, repeat=repeat)
+            if progress is not None and survey.entries % 5000 == 0:
+                progress(survey.entries)
+        if not ended:
+            # What a recorder that goes on will bring is not there yet.
+            self._end_hour(end if closed else last)
+        self._monitor.finish(end + LOOK_AHEAD_NS if closed else last, closed=closed)
+        survey.events += self._monitor.events
+        return survey
+
+    def _adopt(self, now: int) -> None:
+        for header in self._headers:
+            self._monitor.adopt(header)
+            if self._journal.hour <= now < self._journal.end:
+                self._streams.update(header.streams)
+        self._headers.clear()
+
+    def _note(self, entry: Entry, seen: Peek | None, *, duplicate: bool, repeat: bool) -> None:
+        """
+        Fold one entry of the hour, and write down where it goes.
+        """
+        survey = self._survey
+        verdict = self._monitor.step(entry, seen, duplicate=duplicate)
+        survey.entries += 1
+        lane, flags = NOWHERE, 0
+        if seen is not None:
+            survey.frames += 1
+            if verdict is not None:
+                resolution = verdict.resolution
+                lane = self._lane(seen, resolution) if resolution.stream is not None else UNPLACED
+                if lane != UNPLACED:
+                    flags = int(verdict.flags) | (_REPEAT if repeat else 0)
+                    flags = self._count(entry, survey.lanes[lane - FIRST_LANE], flags, duplicate=duplicate)
+            elif seen.kind in _BROKEN:
+                lane = UNPLACED
+        elif entry.kind == _FACT:
+            self._streams.update(self._monitor.streams())
+            self._keep_telemetry(entry)
+        survey.lane.append(lane)
+        survey.flags.append(flags)
+
+    def _lane(self, seen: Peek, resolution: Resolution) -> int:
+        channel, stream = seen.channel, resolution.stream
+        assert channel is not None
+        assert stream is not None
+        key = (seen.name, resolution.symbol, channel.market_index)
+        lane = self._lane_of.get(key)
+        if lane is not None:
+            return lane
+        survey = self._survey
+        if len(survey.lanes) > MAX_LANES - FIRST_LANE:
+            return UNPLACED
+        where = (table_of(channel), resolution.symbol)
+        at = self._partition_of.get(where)
+        if at is None:
+            at = self._partition_of[where] = len(survey.partitions)
+            survey.partitions.append(Partition(*where))
+        exponent = size_exponent_of(self._listed, channel.market_type, channel.market_index, resolution)
+        survey.lanes.append(Lane(at, stream, channel.market_type, channel.market_index, exponent))
+        lane = self._lane_of[key] = len(survey.lanes) - 1 + FIRST_LANE
+        return lane
+
+    def _count(self, entry: Entry, lane: Lane, flags: int, *, duplicate: bool) -> int:
+        survey = self._survey
+        carriers = survey.carriers.get(lane.stream)
+        if carriers is None:
+            carriers = survey.carriers[lane.stream] = set()
+        carriers.add((entry.run, entry.connection))
+        if duplicate:
+            survey.duplicates[lane.stream] = survey.duplicates.get(lane.stream, 0) + 1
+            return DROPPED
+        survey.partitions[lane.partition].bytes += len(entry.payload)
+        return flags
+
+    def _keep_telemetry(self, entry: Entry) -> None:
+        try:
+            fact = decode_fact(entry.payload)
+        except msgspec.DecodeError:
+            return
+        if isinstance(fact, Telemetry):
+            self._survey.telemetry.append((entry, fact))
+
+    def _end_hour(self, until: int) -> None:
+        """
+        Note what stands at the hour's end, and go on with a copy: what follows only closes what was left open.
+        """
+        survey, monitor = self._survey, self._monitor
+        survey.until = until
+        survey.beats = {key: msgspec.structs.replace(beats) for key, beats in monitor.hour_beats(until).items()}
+        survey.fills = {key: msgspec.structs.replace(fills) for key, fills in monitor.fills().items()}
+        survey.streams = sorted(self._streams | set(monitor.streams()))
+        for stream, carriers in monitor.carriers().items():
+            survey.carriers.setdefault(stream, set()).update(carriers)
+        if until == self._journal.end:
+            monitor.turn_hour(until)
+        survey.events += monitor.events
+        survey.carry = _copy(monitor.state())
+        self._monitor = Monitor(self._listed, _copy(survey.carry))
+        self._monitor.adopt_all(monitor)
+
+
+def size_exponent_of(
+    listed: MarketList, market_type: MarketType, market_index: int, resolution: Resolution
+) -> int | None:
+    """
+    Power of ten of a market's sizes; the book's name outranks the list's index.
+    """
+    if resolution.renamed is None:
+        return size_exponent(listed, market_type, market_index)
+    named = listed.by_symbol(market_type, resolution.symbol)
+    return PERP_SIZE_EXPONENT if market_type == "perp" else named.size_exponent if named is not None else None
+
+
+def _copy(state: MonitorState) -> MonitorState:
+    return msgspec.json.decode(msgspec.json.encode(state), type=MonitorState)
