@@ -5,16 +5,19 @@
 import asyncio
 
 import msgspec
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed
 
-from recorder.capture.client import explain
+from recorder.capture.wire import ClientSettings, Wire, blame, compressed, explain, open_wire
 from recorder.config import Config, streams
 from recorder.errors import Unreachable
+from recorder.quality.events import printable
 from recorder.quality.identity import Identity
 from recorder.records import Stream
 from recorder.venue.markets import market_list
 from recorder.venue.protocol import FrameKind, ack_text, peek, request
+
+MAX_ERRORS = 100
+"""Kept of what the venue answers; a hostile one could send millions."""
 
 
 class Answer(msgspec.Struct):
@@ -25,6 +28,13 @@ class Answer(msgspec.Struct):
     stream: Stream
     acknowledged: bool = False
     frames: int = 0
+
+    @property
+    def came(self) -> bool:
+        """
+        Whether the venue knows the stream, as far as one can tell.
+        """
+        return self.acknowledged or self.frames > 0
 
 
 class Checked(msgspec.Struct):
@@ -43,64 +53,80 @@ class Checked(msgspec.Struct):
 
 async def ask_venue(config: Config, *, listen_s: float) -> Checked:
     """
-    Connect, subscribe to everything, and listen.
+    Connect, subscribe to everything, and listen for `listen_s` after the last request.
 
     Raises:
-        Unreachable: no websocket could be opened, or it closed at once.
+        Unreachable: no websocket could be opened, or it ended before anything was heard on it.
     """
     url = config.venue.url
+    capture = config.capture
+    limits = ClientSettings(
+        open_timeout_s=capture.open_timeout_s,
+        max_frame_bytes=capture.max_frame_bytes,
+        compression=capture.compression,
+    )
     try:
-        socket = await connect(
-            url,
-            compression="deflate" if config.capture.compression else None,
-            proxy=None,
-            open_timeout=config.capture.open_timeout_s,
-            close_timeout=1,
-            max_size=config.capture.max_frame_bytes,
-        )
-    except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
-        _, words = explain(error, config.capture.open_timeout_s)
-        raise Unreachable(f"{url}: {words}; check `venue.url`, the network, and whether the venue is up") from None
+        socket = await open_wire(url, limits)
+    except Exception as error:
+        cause, words = explain(error, capture.open_timeout_s)
+        if cause == "recorder":
+            raise
+        raise Unreachable(
+            f"{printable(url)}: {words}; check `venue.url`, the network, and whether the venue is up"
+        ) from None
     wanted = streams(config)
-    checked = Checked([Answer(stream) for stream in wanted], bool(socket.protocol.extensions))
-    by_stream = {answer.stream: answer for answer in checked.answers}
-    identity = Identity(market_list(config.venue.network), {})
+    checked = Checked([Answer(stream) for stream in wanted], compressed(socket))
     loop = asyncio.get_running_loop()
     started = loop.time()
+    asking = asyncio.create_task(_ask(socket, wanted, capture.subscribe_interval_ms / 1000))
     try:
-        async with asyncio.timeout(listen_s):
-            for stream in wanted:
-                await socket.send(request(stream))
-            while True:
-                _take(await socket.recv(decode=False), checked, by_stream, identity, wanted)
+        async with asyncio.timeout(listen_s + len(wanted) * capture.subscribe_interval_ms / 1000):
+            await _listen(socket, checked, Identity(market_list(config.venue.network), {}))
     except TimeoutError:
         pass
-    except ConnectionClosed as error:
-        closed = error.rcvd or error.sent
-        words = f"{closed.code} {closed.reason}".strip() if closed is not None else "without a close frame"
-        checked.errors.append(f"the venue closed the connection: {words}")
+    except ConnectionClosed:
+        close = socket.protocol.close_rcvd
+        _, words = blame(close.code if close is not None else None, socket)
+        said = f": {close.code} {printable(close.reason)}".rstrip() if close is not None else ""
+        checked.errors.append(f"{socket.fault or words}{said}")
+        if not any(answer.came for answer in checked.answers):
+            raise Unreachable(
+                f"{printable(url)}: {checked.errors[-1]}, before any answer; check `venue.url`, or try again later"
+            ) from None
     finally:
         checked.listened_s = loop.time() - started
         socket.transport.abort()
+        asking.cancel()
+        await asyncio.wait([asking])
     return checked
 
 
-def _take(
-    payload: bytes, checked: Checked, by_stream: dict[Stream, Answer], identity: Identity, wanted: list[Stream]
-) -> None:
-    seen = peek(payload)
-    if seen.kind == FrameKind.HEARTBEAT:
-        checked.heartbeats += 1
-    elif seen.kind == FrameKind.ERROR:
-        checked.errors.append(f"{seen.name}: {seen.text}".removeprefix(": "))
-    elif seen.kind == FrameKind.ACK:
-        for answer in by_stream.values():
-            if not answer.acknowledged and ack_text(answer.stream) == seen.text:
+async def _ask(socket: Wire, wanted: list[Stream], interval_s: float) -> None:
+    try:
+        for stream in wanted:
+            await socket.send(request(stream))
+            await asyncio.sleep(interval_s)
+    except ConnectionClosed:
+        return  # the listener hears of it too
+
+
+async def _listen(socket: Wire, checked: Checked, identity: Identity) -> None:
+    by_stream = {answer.stream: answer for answer in checked.answers}
+    while True:
+        seen = peek(await socket.recv(decode=False))
+        if seen.kind == FrameKind.HEARTBEAT:
+            checked.heartbeats += 1
+        elif seen.kind == FrameKind.ERROR:
+            if len(checked.errors) < MAX_ERRORS:
+                checked.errors.append(printable(f"the venue answered: {seen.name}: {seen.text}"))
+        elif seen.kind == FrameKind.ACK:
+            # Two groupings of a market are acknowledged in the same words.
+            asked = (a for a in checked.answers if not a.acknowledged and ack_text(a.stream) == seen.text)
+            if (answer := next(asked, None)) is not None:
                 answer.acknowledged = True
-                return
-    elif seen.kind == FrameKind.DATA and seen.channel is not None:
-        resolution = identity.resolve(seen.channel, seen.market_name, wanted)
-        if resolution.renamed is not None:
-            checked.other_names[resolution.symbol] = resolution.renamed
-        if resolution.stream is not None:
-            by_stream[resolution.stream].frames += 1
+        elif seen.kind == FrameKind.DATA and seen.channel is not None:
+            resolution = identity.resolve(seen.channel, seen.market_name, list(by_stream))
+            if resolution.renamed is not None and len(checked.other_names) < MAX_ERRORS:
+                checked.other_names[resolution.symbol] = resolution.renamed
+            if resolution.stream is not None:
+                by_stream[resolution.stream].frames += 1

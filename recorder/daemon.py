@@ -14,20 +14,21 @@ import shutil
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from recorder import durable
-from recorder.capture.client import Capture, ClientSettings
+from recorder.capture.client import Capture
 from recorder.capture.session import SessionSettings
 from recorder.capture.tape import Tape, TapeSettings
+from recorder.capture.wire import ClientSettings
 from recorder.clock import STEP_TOLERANCE_NS, process_cpu_s
 from recorder.config import Config, connections, quality_settings, streams
 from recorder.errors import RecorderError, RootBusy
@@ -35,18 +36,26 @@ from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name
 from recorder.journal.writer import JournalSettings
 from recorder.lake.layout import JOURNAL
 from recorder.lake.root import bind
+from recorder.quality.events import printable
 from recorder.records import SECOND_NS, ClockStepped, Event, JobFailed, LoopStalled, Telemetry
 from recorder.venue.markets import market_list
 
 log = logging.getLogger("recorder")
 
-COMMIT_DEADLINE_S = 3.0
-"""For the last commit at a stop: with the closing of sockets it stays within 5 s."""
+COMMIT_DEADLINE_S = 2.5
+"""For the last commit at a stop: with the closing of sockets, and the child's end, it stays within 5 s."""
+DRAIN_S = 0.7
+CHILD_END_S = 0.3
 STALL_NS = SECOND_NS
 LAG_INTERVAL_S = 0.1
 DISK_WARNING = 0.05
 """Share of the disk that is free when we begin to warn."""
 BUSY_EXIT = RootBusy.exit_code
+TELEMETRY_S = 60.0
+UNKNOWN_BYTES = -1
+"""In telemetry, of a disk that could not be asked: null is not zero."""
+
+SEAL_COMMAND = (sys.executable, "-m", "recorder", "seal")
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 _QUIET = frozenset({"connected", "recorder_started", "recorder_stopped"})
@@ -125,6 +134,7 @@ class Recorder:
         seal: bool | None = None,
         ssl_context: ssl.SSLContext | None = None,
         on_event: Callable[[Event], None] | None = None,
+        telemetry_s: float = TELEMETRY_S,
     ) -> None:
         """
         Args:
@@ -134,25 +144,40 @@ class Recorder:
             seal: run the seal as a child each hour; None: as configured.
             ssl_context: for tests with a CA of their own.
             on_event: told of each event, beside the log.
+            telemetry_s: between two rows about ourselves.
         """
         self._config = config
         self._beside = beside
         self._for_s = for_s
         self._sealing = config.seal.enabled if seal is None else seal
         self._on_event = on_event
+        self._telemetry_ns = int(telemetry_s * SECOND_NS)
         self._ssl = ssl_context
         self._root = config.storage.root
         self._stop = asyncio.Event()
+        self._in_time = False
         self._reason = ""
+        self._disk_free = UNKNOWN_BYTES
         self._lags_ms: list[float] = []
         self._last_cpu_s = process_cpu_s()
         self._last_second = 0
         self._last_minute = 0
         self._child: asyncio.subprocess.Process | None = None
+        self._child_done = asyncio.Event()
+        self._child_done.set()
         self._tape: Tape | None = None
+        self._ended_runs: list[Tape] = []
+        """Of this process, before a clock step: their last commits may still be under way."""
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
+
+    @property
+    def interrupted(self) -> bool:
+        """
+        Whether somebody ended it before its time.
+        """
+        return self._stop.is_set() and not self._in_time
 
     @property
     def tape(self) -> Tape:
@@ -177,6 +202,7 @@ class Recorder:
         Raises:
             RootError: the root cannot be used.
             RootBusy: somebody else records into it.
+            RecorderError: the disk did not take the last entries, or a fault of our own ended it.
         """
         bind(self._root, venue=self._config.venue.name, network=self._config.venue.network)
         lock, alive = claim(self._root, beside=self._beside)
@@ -184,6 +210,7 @@ class Recorder:
             self._tape = self._begin(beside=alive)
         finally:
             lock.release()
+        self._last_minute = self.tape.clock.now()
         log.info("recording %d streams into %s as run %s", len(self.tape.streams), self._root, self.tape.run)
         self._capture = Capture(
             lambda: self.tape,
@@ -202,43 +229,68 @@ class Recorder:
             asyncio.create_task(self._beat(), name="beat"),
             asyncio.create_task(self._measure_lag(), name="lag"),
         ]
+        waiting = asyncio.create_task(self._stop.wait(), name="stop")
+        committed = False
         try:
-            waiting = asyncio.create_task(self._stop.wait(), name="stop")
             done, _ = await asyncio.wait([waiting, *tasks], timeout=self._for_s, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
             if not done:
+                self._in_time = True
                 self.stop(f"the {self._for_s:g} s asked for are over")
-            failed = [task for task in tasks if task.done()]
-            if failed:
-                failure = failed[0].exception() or RuntimeError(f"{failed[0].get_name()} ended by itself")
-                self.stop(f"error: {failure}")
+            for task in done - {waiting}:
+                failure = task.exception() or RuntimeError("it ended by itself")
+                log.critical("%s failed", task.get_name(), exc_info=failure)
+                self.stop(f"our own fault: {task.get_name()}: {failure}")
         finally:
-            await self._end(tasks)
+            waiting.cancel()
+            committed = await self._end(tasks)
         if failure is not None:
-            raise failure
+            raise RecorderError(f"{self._reason}; please report it, with the log") from failure
+        if not committed:
+            seq, _ = self.tape.journal.committed
+            raise RecorderError(
+                f"{self._root}: the disk did not take what came after entry {seq} of this run; check the disk"
+            )
 
-    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> bool:
+        """
+        Close, drain, commit: the way of the data. True if everything is on disk.
+        """
         self._scheduler.remove_all_jobs()
-        self._scheduler.shutdown(wait=False)
-        try:
-            async with asyncio.timeout(1.5):
-                await self._capture.stop()
-                await asyncio.wait(tasks[:1], timeout=0.5)
-        except TimeoutError:
-            log.warning("the venue did not close in time; its connections are cut")
+        await self._capture.stop()
+        await asyncio.wait(tasks[:1], timeout=DRAIN_S)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._child is not None and self._child.returncode is None:
-            # It is run again at the next start; what it has published stays.
-            with suppress(ProcessLookupError):
-                self._child.terminate()
+        await self._end_child()
+        self._scheduler.shutdown(wait=False)
         self._minute()
-        if self.tape.stop(self._reason or "stopped", timeout_s=COMMIT_DEADLINE_S):
+        self.tape.stop(self._reason or "stopped")
+        committed = await self._committed(COMMIT_DEADLINE_S)
+        if committed:
             log.info("stopped: %s; everything is committed", self._reason)
-        else:
-            seq, _ = self.tape.journal.committed
-            log.error("stopped: %s; the disk did not take what came after entry %d", self._reason, seq)
+        return committed
+
+    async def _committed(self, within_s: float) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while not all(tape.closed() for tape in (*self._ended_runs, self.tape)):
+            if loop.time() > deadline:
+                return False
+            # Not one long wait: a second signal must still be heard.
+            await asyncio.sleep(0.01)
+        return True
+
+    async def _end_child(self) -> None:
+        """
+        A seal under way is run again at the next start; what it has published stays.
+        """
+        if self._child is None or self._child.returncode is not None:
+            return
+        for end in (self._child.terminate, self._child.kill):
+            with suppress(ProcessLookupError):
+                end()
+            if await _within(CHILD_END_S, self._child_done.wait()):
+                return
 
     # ---- runs
 
@@ -268,7 +320,7 @@ class Recorder:
             before = self.tape.clock.now()
             step = self.tape.clock.advance_to_wall()
             self.tape.fact(ClockStepped(step, before, before + step))
-            self._reset_jobs()
+            self._set_jobs()
         elif offset < -STEP_TOLERANCE_NS:
             self._begin_again(offset)
 
@@ -277,15 +329,22 @@ class Recorder:
         The wall clock was set back: a new run begins at true time, on the connections that are open.
         """
         old = self.tape
+        try:
+            fresh = self._begin(beside=[old.run], continues=old.run)
+        except (OSError, RecorderError) as error:
+            # Asked again in a second; until then the old run goes on, on its own time.
+            log.warning("the wall clock was set back, and no new run can begin: %s", error)
+            return
         before = old.clock.now()
         old.fact(ClockStepped(offset, before, before + offset))
-        self._tape = self._begin(beside=[old.run], continues=old.run)
+        self._tape = fresh
         for connection, attempt, facts in self._capture.standing():
             for fact in facts:
-                self.tape.fact(fact, connection=connection, attempt=attempt)
-        old.stop(f"the wall clock was set back by {-offset / 1e9:.1f} s; run {self.tape.run} goes on", timeout_s=0.5)
-        self._last_second = self._last_minute = 0
-        self._reset_jobs()
+                fresh.fact(fact, connection=connection, attempt=attempt)
+        old.stop(f"the wall clock was set back by {-offset / 1e9:.1f} s; run {fresh.run} goes on")
+        self._ended_runs.append(old)
+        self._last_second, self._last_minute = 0, fresh.clock.now()
+        self._set_jobs()
 
     # ---- what happens regularly
 
@@ -317,21 +376,19 @@ class Recorder:
             log.error("journal: %s of %s failed: %s", failure.operation, failure.segment, failure.error)
             self.tape.fact(failure)
         self.tape.alive()
-        if now - self._last_minute >= 60 * SECOND_NS:
+        self._ended_runs = [tape for tape in self._ended_runs if not tape.closed()]
+        if now - self._last_minute >= self._telemetry_ns:
             self._minute()
 
     def _minute(self) -> None:
         """
         A row about ourselves.
         """
-        now = self.tape.clock.now()
-        first, self._last_minute = not self._last_minute, now
+        self._last_minute = self.tape.clock.now()
         counters = self.tape.take_counters()
         stats = self.tape.journal.take_stats()
         cpu_s, self._last_cpu_s = process_cpu_s() - self._last_cpu_s, process_cpu_s()
         lags, self._lags_ms = sorted(self._lags_ms), []
-        if first and not counters.frames:
-            return
         commits = sorted(1000 * s for s in stats.commit_s)
         carried = sorted(counters.latency_ms)
         self.tape.fact(
@@ -348,7 +405,7 @@ class Recorder:
                 commit_p99_ms=_quantile(commits, 0.99),
                 commit_max_ms=_quantile(commits, 1.0),
                 journal_bytes=stats.written_bytes,
-                disk_free_bytes=shutil.disk_usage(self._root).free,
+                disk_free_bytes=self._disk_free,
                 clock_offset_ns=self.tape.clock.offset(),
                 connections=carried,
                 latency_p50_ms=[_quantile(sorted(counters.latency_ms[c]), 0.5) for c in carried],
@@ -367,7 +424,10 @@ class Recorder:
         self._second()
 
     async def _watch_disk(self) -> None:
-        usage = shutil.disk_usage(self._root)
+        self._disk_free = UNKNOWN_BYTES
+        # On a thread: a file system that hangs must not hang the reader of the sockets.
+        usage = await asyncio.to_thread(shutil.disk_usage, self._root)
+        self._disk_free = usage.free
         if usage.free < DISK_WARNING * usage.total:
             log.warning("%s: %.1f GB free of %.1f", self._root, usage.free / 1e9, usage.total / 1e9)
 
@@ -376,51 +436,62 @@ class Recorder:
         Seal what is due and remove journal that is old enough, in a child process.
         """
         keep = self._config.journal
-        self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "recorder",
-            "seal",
-            str(self._root),
-            "--background",
-            "--keep-days",
-            str(keep.keep_days),
-            "--keep-bytes",
-            str(keep.keep_bytes),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, errors = await self._child.communicate()
+        arguments = ["--background", "--keep-days", str(keep.keep_days), "--keep-bytes", str(keep.keep_bytes)]
+        self._child_done.clear()
+        try:
+            self._child = await asyncio.create_subprocess_exec(
+                *SEAL_COMMAND,
+                *arguments,
+                "--",
+                str(self._root),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal is for us; we end it in our own time
+            )
+            _, errors = await self._child.communicate()
+        finally:
+            self._child_done.set()
         code = self._child.returncode
-        if code and code != BUSY_EXIT:
+        if code and code != BUSY_EXIT and not self._stop.is_set():
             words = errors.decode("utf-8", "replace").strip().splitlines()
             raise RecorderError(f"seal ended with {code}: {words[-1] if words else 'no word'}")
 
     # ---- scheduler
 
     def _schedule(self) -> None:
-        add = self._scheduler.add_job
-        add(self._second_job, "interval", seconds=1, id="second")
-        add(self._watch_disk, "interval", minutes=1, id="disk")
+        self._set_jobs()
+        now = datetime.now(UTC)
+        self._scheduler.modify_job("disk", next_run_time=now)
         if self._sealing:
-            # A minute and a bit past the hour: an hour is closed when a run has an entry 60 s past it.
-            add(self._seal, "cron", minute="1,6,16,31,46", second=10, id="seal")
-            add(self._seal, id="catch-up")
+            # What was left unsealed is caught up with at once.
+            self._scheduler.modify_job("seal", next_run_time=now)
         self._scheduler.add_listener(self._job_failed, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
         self._scheduler.start()
 
-    def _job_failed(self, event: JobExecutionEvent) -> None:
-        error = event.exception if event.exception is not None else "missed"
-        log.error("job %s failed: %s", event.job_id, error)
-        self.tape.fact(JobFailed(event.job_id, str(error)))
+    def _set_jobs(self) -> None:
+        """
+        Idempotent; after a clock step it sets each job's next run by the clock as it is.
 
-    def _reset_jobs(self) -> None:
+        Rescheduling would not do: an interval trigger remembers when it was made, and waits until that time comes back.
         """
-        After a clock step: from now on, by the clock as it is.
-        """
-        for job in self._scheduler.get_jobs():
-            self._scheduler.reschedule_job(job.id, trigger=job.trigger)
+        self._set_job("second", self._second_job, "interval", seconds=1)
+        self._set_job("disk", self._watch_disk, "interval", minutes=1)
+        if self._sealing:
+            # A minute and a bit past the hour: an hour is closed when a run has an entry 60 s past it.
+            self._set_job("seal", self._seal, "cron", minute="1,6,16,31,46", second=10)
+
+    def _set_job(
+        self, name: str, job: Callable[[], Coroutine[Any, Any, None]], trigger: str, **when: int | str
+    ) -> None:
+        self._scheduler.add_job(job, trigger, id=name, replace_existing=True, **when)
+
+    def _job_failed(self, event: JobExecutionEvent) -> None:
+        if self._stop.is_set():
+            return
+        words = printable(str(event.exception) or repr(event.exception)) if event.exception is not None else "missed"
+        log.error("job %s failed: %s", event.job_id, words)
+        self.tape.fact(JobFailed(event.job_id, words))
 
     # ---- the world
 
@@ -442,6 +513,40 @@ class Recorder:
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "
         log.log(level, "%s%s%s: %s", line, event.kind, f" {place}" if place else "", event.evidence)
+
+
+async def _within(seconds: float, happening: Coroutine[Any, Any, Any]) -> bool:
+    """
+    Whether it came to its end in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await happening
+    except TimeoutError:
+        return False
+    return True
+
+
+def record(recorder: Recorder) -> None:
+    """
+    Run to the end, on an event loop of its own.
+
+    Not `asyncio.run`: that waits without limit for threads, and one may hang in a name lookup or a dead file system.
+
+    Raises:
+        RecorderError: as `Recorder.run`.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(recorder.run())
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def _quantile(ordered: list[float], q: float) -> float:

@@ -3,6 +3,9 @@ The thin asyncio shell around `session.py`: sockets, tasks, and nothing that jud
 
 One task per configured connection, for ever: connect, hand frames to the tape and the session, perform the session's
 actions, reconnect. The reader only stamps and appends; the venue drops frames for a client that is slow.
+
+The session lives on monotonic time: a step of the wall clock must not look like minutes of silence and cut every
+connection. What it says of the past is put on the tape's clock when it is journaled.
 """
 
 import asyncio
@@ -10,13 +13,14 @@ import logging
 import ssl
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from recorder.capture.session import (
+    PROMOTE_AFTER_S,
+    PROMOTE_MAX_S,
     Abort,
     Action,
     GoHome,
@@ -27,41 +31,28 @@ from recorder.capture.session import (
     ToProbation,
 )
 from recorder.capture.tape import Tape
-from recorder.records import Cause, Connected, ConnectFailed, Disconnected, Fact, Moved, Requested, Stream
-from recorder.venue.protocol import CLOSE_POLICY, CLOSE_UNSUPPORTED
+from recorder.capture.wire import CLOSE_TIMEOUT_S, ClientSettings, Wire, blame, compressed, explain, open_wire
+from recorder.clock import monotonic_ns
+from recorder.quality.events import printable
+from recorder.records import (
+    Cause,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Fact,
+    Moved,
+    NotAcknowledged,
+    Rejected,
+    Requested,
+    Stream,
+)
 
 log = logging.getLogger("recorder.capture")
 
-INFLATION_LIMIT = 64
-"""Books compress 6 to 16 times; beyond this, past the first MiB, it is a bomb."""
-INFLATION_FREE_BYTES = 1 << 20
-CLOSE_TIMEOUT_S = 1.0
+SEND_TIMEOUT_S = 5.0
+"""For the socket to take a request; a peer that reads nothing would hold us for ever."""
 TICK_S = 0.2
-
-
-class ClientSettings(msgspec.Struct, frozen=True):
-    """
-    Limits of the sockets; see `config.py` for what they mean.
-    """
-
-    open_timeout_s: float = 10.0
-    max_frame_bytes: int = 4 << 20
-    max_queue: int = 1024
-    ping_interval_s: float = 20.0
-    ping_timeout_s: float = 20.0
-    compression: bool = True
-
-
-class _CountingConnection(ClientConnection):
-    """
-    Knows how many bytes came over the wire, to set against what they inflate to.
-    """
-
-    wire_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        self.wire_bytes += len(data)
-        super().data_received(data)
+PACING_TICK_S = 0.02
 
 
 class _Cut(msgspec.Struct):
@@ -82,9 +73,12 @@ class _Line:
         self.index = index
         self.session = session
         self.attempt = 0
-        self.socket: _CountingConnection | None = None
+        self.opening: asyncio.Task[Wire] | None = None
+        self.socket: Wire | None = None
         self.cut: _Cut | None = None
         self.connected: Connected | None = None
+        self.outbox: list[Action] = []
+        """Put there by another line's task, performed by our own: no line waits for another's socket."""
 
 
 class Capture:
@@ -122,7 +116,9 @@ class Capture:
         self._probation = _Line(len(connections), Session([], session, random, probation=True))
         self._probation_wanted = asyncio.Event()
         self._promoting: dict[Stream, int] = {}
-        self._stopping = False
+        self._promote_after_s: dict[Stream, float] = {}
+        """Of streams that were on probation before: each return makes them wait longer."""
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """
@@ -135,14 +131,24 @@ class Capture:
 
     async def stop(self) -> None:
         """
-        Close politely, so that what the sockets have already delivered is still read; at most about a second.
+        Close politely; at most about a second. `run` returns when all that the sockets had delivered is on the tape.
         """
-        self._stopping = True
+        self._stopping.set()
         self._probation_wanted.set()
-        open_lines = [line for line in (*self._lines, self._probation) if line.socket is not None]
-        for line in open_lines:
+        for line in (*self._lines, self._probation):
+            if line.opening is not None:
+                line.opening.cancel()
+        open_lines = [(line, line.socket) for line in (*self._lines, self._probation) if line.socket is not None]
+        for line, _ in open_lines:
             line.cut = line.cut or _Cut("recorder", "the recorder is stopping")
-        await asyncio.gather(*(line.socket.close() for line in open_lines if line.socket is not None))
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S + 0.1):
+                await asyncio.gather(*(socket.close() for _, socket in open_lines))
+        except TimeoutError:
+            log.warning("the venue did not close in time; its connections are cut")
+        for _, socket in open_lines:
+            # From here nothing more comes in; the readers drain what has.
+            socket.transport.abort()
 
     def standing(self) -> list[tuple[int, int, list[Fact]]]:
         """
@@ -157,165 +163,188 @@ class Capture:
     # ---- one connection
 
     async def _hold_probation(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             await self._probation_wanted.wait()
-            if self._stopping:
-                return
             await self._hold(self._probation)
+            # Nothing is awaited between the last look at what is needed and this, so no wish is lost.
             self._probation_wanted.clear()
 
     def _needed(self, line: _Line) -> bool:
-        return not self._stopping and (line is not self._probation or bool(line.session.streams))
+        return not self._stopping.is_set() and (line is not self._probation or bool(line.session.streams))
 
     async def _hold(self, line: _Line) -> None:
         while self._needed(line):
             line.attempt += 1
             line.cut = None
             delay_s = await self._attempt(line)
-            if delay_s:
-                await self._pause(delay_s)
-
-    async def _pause(self, delay_s: float) -> None:
-        deadline = asyncio.get_running_loop().time() + delay_s
-        while not self._stopping and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(min(left, TICK_S))
+            if delay_s and not self._stopping.is_set():
+                await _happens(self._stopping, delay_s)
 
     async def _attempt(self, line: _Line) -> float:
         """
         One connection from connect to end. Returns the seconds to wait before the next.
         """
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        line.opening = asyncio.create_task(open_wire(self._url, self._client, self._ssl), name=f"open-{line.index}")
         try:
-            async with asyncio.timeout(self._client.open_timeout_s + 1):
-                socket = await self._connect()
-        except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
-            tape = self._tape()
+            socket = await line.opening
+        except asyncio.CancelledError:
+            if self._stopping.is_set():
+                return 0
+            raise
+        except Exception as error:  # whatever it is, this connection is tried again, the others go on
             cause, words = explain(error, self._client.open_timeout_s)
-            delay_s = line.session.ended(tape.clock.now(), opened=False)
-            if not self._stopping:
-                fact = ConnectFailed(self._url, line.attempt, words, cause, round(delay_s, 3))
-                tape.fact(fact, connection=line.index, attempt=line.attempt)
+            if cause == "recorder":
+                log.exception("connection %d: %s", line.index, words)
+            delay_s = line.session.ended(monotonic_ns(), opened=False)
+            fact = ConnectFailed(self._url, line.attempt, words, cause, round(delay_s, 3))
+            self._tape().fact(fact, connection=line.index, attempt=line.attempt)
             return delay_s
-        if self._stopping:
+        finally:
+            line.opening = None
+        if self._stopping.is_set():
             socket.transport.abort()
             return 0
-        took_ms = (asyncio.get_running_loop().time() - started) * 1000
+        opened = loop.time()
+        line.connected = Connected(self._url, line.attempt, round((opened - started) * 1000, 3), compressed(socket))
         line.socket = socket
-        line.connected = Connected(self._url, line.attempt, round(took_ms, 3), bool(socket.protocol.extensions))
-        opened = self._tape().fact(line.connected, connection=line.index, attempt=line.attempt)
+        self._tape().fact(line.connected, connection=line.index, attempt=line.attempt)
         try:
-            await self._perform(line, line.session.opened(opened))
-            ticking = asyncio.create_task(self._tick(line), name=f"tick-{line.index}")
-            try:
-                await self._read(line, socket)
-            finally:
-                ticking.cancel()
-                await asyncio.gather(ticking, return_exceptions=True)
+            await self._converse(line, socket)
         finally:
             line.socket = None
+            line.outbox.clear()
             socket.transport.abort()
-        tape = self._tape()
-        ended = tape.clock.now()
         close = socket.protocol.close_rcvd
         code = close.code if close is not None else None
+        if socket.fault:
+            line.cut = line.cut or _Cut("venue", socket.fault)
         cause, why = (line.cut.cause, line.cut.why) if line.cut is not None else blame(code, socket)
-        tape.fact(
+        self._tape().fact(
             Disconnected(
                 url=self._url,
                 attempt=line.attempt,
                 cause=cause,
                 why=why,
                 code=code,
-                reason=close.reason if close is not None else None,
-                lived_s=round((ended - opened) / 1e9, 3),
+                reason=printable(close.reason) if close is not None else None,
+                lived_s=round(loop.time() - opened, 3),
             ),
             connection=line.index,
             attempt=line.attempt,
         )
-        return line.session.ended(ended, opened=True, close_code=code)
+        return line.session.ended(monotonic_ns(), opened=True, close_code=code)
 
-    async def _connect(self) -> _CountingConnection:
-        arguments: dict[str, Any] = {"ssl": self._ssl} if self._ssl is not None else {}
-        socket = await connect(
-            self._url,
-            compression="deflate" if self._client.compression else None,
-            proxy=None,  # the library would read proxy variables of whatever environment it runs in
-            open_timeout=self._client.open_timeout_s,
-            ping_interval=self._client.ping_interval_s,
-            ping_timeout=self._client.ping_timeout_s,
-            close_timeout=CLOSE_TIMEOUT_S,
-            max_size=self._client.max_frame_bytes,
-            max_queue=self._client.max_queue,
-            create_connection=_CountingConnection,
-            **arguments,
-        )
-        assert isinstance(socket, _CountingConnection)
-        return socket
+    async def _converse(self, line: _Line, socket: Wire) -> None:
+        """
+        From the handshake to the last frame. A fault of our own costs this connection, and no other.
+        """
+        first = line.session.opened(monotonic_ns())
+        ticking = asyncio.create_task(self._tick(line, socket, first), name=f"tick-{line.index}")
+        try:
+            await self._read(line, socket)
+        except Exception as error:
+            log.exception("connection %d: our own fault", line.index)
+            line.cut = _Cut("recorder", printable(f"our own fault: {type(error).__name__}: {error}"))
+        finally:
+            ticking.cancel()
+            await asyncio.wait([ticking])
 
-    async def _read(self, line: _Line, socket: _CountingConnection) -> None:
+    async def _read(self, line: _Line, socket: Wire) -> None:
         """
         The hot loop. Ends when the socket does.
         """
         index, attempt = line.index, line.attempt
         heard = line.session.heard
-        inflated = 0
         try:
             while True:
                 payload = await socket.recv(decode=False)
-                now, seen, stream = self._tape().frame(index, attempt, payload)
-                actions = heard(now, seen, stream)
+                _, seen, stream = self._tape().frame(index, attempt, payload)
+                actions = heard(monotonic_ns(), seen, stream)
                 if actions:
-                    await self._perform(line, actions)
+                    await self._perform(line, socket, actions)
                 if self._promoting and stream is not None:
-                    await self._settle(line, stream)
-                inflated += len(payload)
-                if inflated > INFLATION_FREE_BYTES and inflated > INFLATION_LIMIT * socket.wire_bytes:
-                    line.cut = _Cut("venue", f"{inflated} bytes out of {socket.wire_bytes}: a compression bomb")
-                    return
+                    self._settle(line, stream)
         except ConnectionClosed:
             return
 
-    async def _tick(self, line: _Line) -> None:
-        while True:
-            await asyncio.sleep(0.02 if line.session.pacing else TICK_S)
-            await self._perform(line, line.session.tick(self._tape().clock.now()))
+    async def _tick(self, line: _Line, socket: Wire, first: list[Action]) -> None:
+        closing_since = None
+        now_s = asyncio.get_running_loop().time
+        try:
+            await self._perform(line, socket, first)
+            while True:
+                await asyncio.sleep(PACING_TICK_S if line.session.pacing else TICK_S)
+                if socket.state is not State.OPEN:
+                    # The library waits for the peer to hang up, without limit, after a close frame or a broken one.
+                    closing_since = closing_since or now_s()
+                    if now_s() - closing_since >= CLOSE_TIMEOUT_S:
+                        socket.transport.abort()
+                    continue
+                actions, line.outbox = line.outbox, []
+                await self._perform(line, socket, actions + line.session.tick(monotonic_ns()))
+        except Exception as error:
+            # Without us nobody would notice a dead peer.
+            log.exception("connection %d: our own fault", line.index)
+            line.cut = _Cut("recorder", printable(f"our own fault: {type(error).__name__}: {error}"))
+            socket.transport.abort()
 
     # ---- actions
 
-    async def _perform(self, line: _Line, actions: list[Action]) -> None:
+    async def _perform(self, line: _Line, socket: Wire, actions: list[Action]) -> None:
         for action in actions:
             match action:
                 case Send():
-                    if line.socket is not None:
-                        try:
-                            await line.socket.send(action.text)
-                        except ConnectionClosed:
-                            return
+                    try:
+                        async with asyncio.timeout(SEND_TIMEOUT_S):
+                            await socket.send(action.text)
+                    except ConnectionClosed:
+                        return
+                    except TimeoutError:
+                        self._abort(line, socket, "venue", f"did not take a request within {SEND_TIMEOUT_S:g} s")
+                        return
                 case Note():
-                    self._tape().fact(action.fact, connection=line.index, attempt=line.attempt)
+                    self._tape().fact(self._told(action.fact), connection=line.index, attempt=line.attempt)
                 case Abort():
-                    line.cut = line.cut or _Cut(action.cause, action.why)
-                    if line.socket is not None:
-                        line.socket.transport.abort()
+                    self._abort(line, socket, action.cause, action.why)
                     return
                 case ToProbation():
-                    await self._to_probation(line, action)
+                    self._to_probation(line, action)
                 case GoHome():
-                    await self._go_home(action.stream)
+                    self._go_home(action.stream)
 
-    async def _to_probation(self, line: _Line, action: ToProbation) -> None:
+    @staticmethod
+    def _abort(line: _Line, socket: Wire, cause: Cause, why: str) -> None:
+        line.cut = line.cut or _Cut(cause, why)
+        socket.transport.abort()
+
+    def _told(self, fact: Fact) -> Fact:
+        """
+        A fact of the session's, on the tape's clock and with the venue's words bounded.
+        """
+        match fact:
+            case NotAcknowledged():
+                asked = self._tape().clock.now() - (monotonic_ns() - fact.requested_ts)
+                return msgspec.structs.replace(fact, requested_ts=asked)
+            case Rejected():
+                return msgspec.structs.replace(fact, text=printable(fact.text))
+        return fact
+
+    def _to_probation(self, line: _Line, action: ToProbation) -> None:
         stream = action.stream
-        if stream in self._promoting:
-            # Its trial at home failed; probation still carries it.
-            del self._promoting[stream]
+        # If it is on trial at home, that has failed; probation still carries it.
+        self._promoting.pop(stream, None)
         log.warning("%s moves to the probation connection: %s", stream.label(), action.why)
         fact = Moved(stream, self._probation.index, action.why)
         self._tape().fact(fact, connection=line.index, attempt=line.attempt)
-        self._probation.session.add(stream, why=action.why)
+        wait_s = self._promote_after_s.get(stream, PROMOTE_AFTER_S)
+        self._promote_after_s[stream] = min(wait_s * 4, PROMOTE_MAX_S)
+        self._probation.session.add(stream, why=action.why, promote_after_s=wait_s)
         self._probation_wanted.set()
-        await self._perform(line, line.session.remove(stream))
+        line.outbox += line.session.remove(stream)
 
-    async def _go_home(self, stream: Stream) -> None:
+    def _go_home(self, stream: Stream) -> None:
         """
         Subscribe at home as well; probation lets go only when home has brought a frame, so that nothing is missed.
         """
@@ -325,51 +354,26 @@ class Capture:
         self._promoting[stream] = home
         self._lines[home].session.add(stream, why="it speaks again")
 
-    async def _settle(self, line: _Line, stream: Stream) -> None:
+    def _settle(self, line: _Line, stream: Stream) -> None:
         if self._promoting.get(stream) != line.index:
             return
         del self._promoting[stream]
         log.info("%s is back on connection %d", stream.label(), line.index)
         fact = Moved(stream, line.index, "it speaks again")
         self._tape().fact(fact, connection=line.index, attempt=line.attempt)
-        await self._perform(self._probation, self._probation.session.remove(stream))
-        if not self._probation.session.streams and self._probation.socket is not None:
-            self._probation.cut = _Cut("recorder", "no stream is on probation any more")
-            self._probation.socket.transport.abort()
+        probation = self._probation
+        leaving = probation.session.remove(stream)
+        if probation.socket is None:
+            return
+        probation.outbox += leaving
+        if not probation.session.streams:
+            self._abort(probation, probation.socket, "recorder", "no stream is on probation any more")
 
 
-def blame(code: int | None, socket: ClientConnection) -> tuple[Cause, str]:
-    """
-    Cause and words for a connection that the other side, or the network, ended.
-    """
-    if code == CLOSE_UNSUPPORTED:
-        return "recorder", "the venue refused a request as malformed"
-    if code == CLOSE_POLICY:
-        return "recorder", "the venue says we read too slowly"
-    if code is not None:
-        return "venue", "the venue closed the connection"
-    ours = socket.protocol.close_sent
-    if ours is not None and ours.code not in {1000, 1001}:
-        # The library failed the connection: a ping without pong, a frame too large, a broken frame.
-        return ("network" if ours.code == 1011 else "venue"), f"we gave up on it: {ours.code} {ours.reason}"
-    return "network", "the connection broke without a close frame"
-
-
-def explain(error: BaseException, open_timeout_s: float) -> tuple[Cause, str]:
-    """
-    Cause and one line of words for a connect that failed.
-    """
-    match error:
-        case TimeoutError():
-            return "network", f"no websocket within {open_timeout_s:g} s"
-        case ssl.SSLCertVerificationError():
-            return "venue", f"the certificate does not hold: {error.verify_message}"
-        case ssl.SSLError():
-            return "network", f"TLS failed: {error.reason or error}"
-        case InvalidStatus():
-            return "venue", f"HTTP {error.response.status_code} instead of a websocket"
-        case InvalidHandshake():
-            return "venue", f"not a websocket handshake: {error}"
-        case OSError():
-            return "network", f"{error.strerror or error}"
-    return "network", "the connection ended during the handshake"
+async def _happens(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -2,8 +2,12 @@
 Where everything that is heard goes: stamped, numbered, journaled, and folded by the live monitor, in that order.
 
 Used from the event loop's thread only. The journal's writer has a thread of its own; nothing here waits for it.
+
+The live monitor is a convenience: what it says is said again, of the whole record, by the seal. A fault in it must cost
+a message in the log, never a frame.
 """
 
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -16,7 +20,9 @@ from recorder.clock import SystemClock
 from recorder.journal.entry import FORMAT_VERSION
 from recorder.journal.names import RUN_LOCK, run_name
 from recorder.journal.writer import Journal, JournalSettings
-from recorder.quality.monitor import Monitor
+from recorder.quality.events import printable
+from recorder.quality.identity import Identity
+from recorder.quality.monitor import Monitor, Verdict
 from recorder.quality.state import MonitorState
 from recorder.records import (
     NO_CONNECTION,
@@ -24,6 +30,7 @@ from recorder.records import (
     EntryKind,
     Event,
     Fact,
+    JobFailed,
     QualitySettings,
     RunStarted,
     RunStopped,
@@ -33,6 +40,11 @@ from recorder.records import (
 )
 from recorder.venue.markets import MarketList
 from recorder.venue.protocol import Peek, peek
+
+log = logging.getLogger("recorder.tape")
+
+MAX_TS_MS = 1 << 53
+"""A publisher's time beyond this is no time, and too large for arithmetic."""
 
 
 class TapeSettings(msgspec.Struct, frozen=True):
@@ -105,7 +117,10 @@ class Tape:
         self.journal = Journal(folder, header=self._header, settings=settings.journal)
         self.journal.start()
         self._monitor = Monitor(listed, MonitorState(now=now))
-        self._last_ts = now
+        self._monitor_faults = 0
+        self._identity = Identity(listed, {})
+        """Of frames the journal did not take, which the monitor must not see."""
+        self._closed = False
         self.counters = Counters()
         self.fact(
             RunStarted(
@@ -145,21 +160,24 @@ class Tape:
         counters.frames += 1
         counters.bytes += len(payload)
         seen = peek(payload)
-        if seen.ts is not None and seen.market_name is not None:
+        if seen.ts is not None and seen.market_name is not None and 0 < seen.ts < MAX_TS_MS:
             latencies = counters.latency_ms.get(connection)
             if latencies is None:
                 latencies = counters.latency_ms[connection] = []
             latencies.append(now / 1e6 - seen.ts)
         if not seq:
-            # Not kept, so not received: the monitor must not take it for a fill or a book that is there.
-            return now, seen, None
+            # Not kept, so not received: the monitor must not take it for a fill or a book that is there. The session
+            # must, or it would take our slow disk for a silent venue.
+            return now, seen, self._stream(seen)
         if self.journal.named is not None:
             self._fold_overflow(seq, now)
-        entry = Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run)
-        verdict = self._monitor.step(entry, seen)
-        if self._monitor.events or self._monitor.openings:
-            self._tell()
+        verdict = self._fold(Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run), seen)
         return now, seen, verdict.resolution.stream if verdict is not None else None
+
+    def _stream(self, seen: Peek) -> Stream | None:
+        if seen.channel is None:
+            return None
+        return self._identity.resolve(seen.channel, seen.market_name, self.streams).stream
 
     def fact(self, fact: Fact, *, connection: int = NO_CONNECTION, attempt: int = 0) -> int:
         """
@@ -179,23 +197,43 @@ class Tape:
         if seq:
             if self.journal.named is not None:
                 self._fold_overflow(seq, now)
-            self._monitor.step(Entry(kind, connection, attempt, seq, now, payload, self.run))
-            self._tell()
+            self._fold(Entry(kind, connection, attempt, seq, now, payload, self.run))
         return now
 
     def _fold_overflow(self, seq: int, now: int) -> None:
         overflow, self.journal.named = self.journal.named, None
         if overflow is not None:
-            payload = encode_fact(overflow)
-            self._monitor.step(Entry(EntryKind.FACT, NO_CONNECTION, 0, seq - 1, now, payload, self.run))
+            self._fold(Entry(EntryKind.FACT, NO_CONNECTION, 0, seq - 1, now, encode_fact(overflow), self.run))
+
+    def _fold(self, entry: Entry, seen: Peek | None = None) -> Verdict | None:
+        """
+        The live monitor's step; the entry is in the journal, whatever comes of this.
+        """
+        try:
+            verdict = self._monitor.step(entry, seen)
+            if self._monitor.events or self._monitor.openings:
+                self._tell()
+        except Exception as error:
+            self._monitor_faults += 1
+            if self._monitor_faults == 1:
+                # Once: a fault that comes with each frame would fill the log and the journal.
+                log.exception("the live monitor failed at entry %d; recording goes on", entry.seq)
+                words = printable(f"{type(error).__name__}: {error}, at entry {entry.seq}")
+                self.fact(JobFailed("live monitor", words))
+            if seen is not None and seen.channel is not None:
+                return Verdict(self._identity.resolve(seen.channel, seen.market_name, self.streams), 0)
+            return None
+        return verdict
 
     def _tell(self) -> None:
-        for opening in self._monitor.openings:
-            self._on_opening(opening)
+        openings, events = list(self._monitor.openings), list(self._monitor.events)
+        # Emptied first: whoever is told may fail.
         self._monitor.openings.clear()
-        for event in self._monitor.events:
-            self._on_event(event)
         self._monitor.events.clear()
+        for opening in openings:
+            self._on_opening(opening)
+        for event in events:
+            self._on_event(event)
 
     def take_counters(self) -> Counters:
         """
@@ -204,12 +242,18 @@ class Tape:
         counters, self.counters = self.counters, Counters()
         return counters
 
-    def stop(self, reason: str, *, timeout_s: float) -> bool:
+    def stop(self, reason: str) -> None:
         """
-        Write the run's last entry and commit everything; False if the disk did not let us in time.
+        Write the run's last entry, and let the journal commit what is left: `closed` tells when it has.
         """
         self.fact(RunStopped(reason))
-        done = self.journal.close(timeout_s)
-        if done:
+        self.journal.close(0)
+
+    def closed(self) -> bool:
+        """
+        Whether everything is committed, after `stop`; the run's lock is then free, and its hours may be sealed.
+        """
+        if not self._closed and self.journal.close(0):
+            self._closed = True
             self._lock.release()
-        return done
+        return self._closed
