@@ -5,13 +5,16 @@ Heavy libraries are imported by the verbs that need them: the process that recor
 """
 
 import asyncio
+import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -22,28 +25,93 @@ from recorder.errors import RecorderError, RootError
 
 _FILE = click.Path(path_type=Path)
 _OUT_OF_MEMORY_FIRST = 800
+_INTERRUPTED = 130
+_PROBLEMS_FOUND = 9
+_WHAT_TO_DO = {
+    errno.EACCES: "check its owner and mode",
+    errno.EPERM: "check its owner and mode",
+    errno.EROFS: "remount it, or choose another place",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "give a file",
+    errno.ENOSPC: "free space on it",
+    errno.EDQUOT: "free space, or raise the quota",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EADDRINUSE: "choose another --port, or 0 for any free one",
+    errno.EADDRNOTAVAIL: "choose another --host",
+}
 
 
 class _Group(click.Group):
     """
-    Turns our errors into one line and an exit code.
+    Turns every error into one line on standard error and an exit code; a reader that went away into silence.
     """
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's signature
+    def main(  # click's signature
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *rest: Any,  # noqa: ANN401
+        **extra: Any,  # noqa: ANN401
+    ) -> NoReturn:
+        """
+        Run a verb and exit.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal or file that cannot show a character gets its number, not a traceback.
+            with suppress(AttributeError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        extra["standalone_mode"] = False
         try:
-            return super().invoke(ctx)
-        except RecorderError as error:
-            click.echo(f"drift-recorder: {error}", err=True)
-            ctx.exit(error.exit_code)
+            code = super().main(args, prog_name, *rest, **extra)
+            sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read our output has had enough.
-            with suppress(OSError):
+            # Whoever read our output has had enough. What is still buffered goes nowhere.
+            with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
+            code = 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            code = error.exit_code
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "drift-recorder"
+            code = _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+        except click.Abort:
+            code = _complain("interrupted", _INTERRUPTED)
+        except RecorderError as error:
+            code = _complain(str(error), error.exit_code)
         except OSError as error:
+            # asyncio puts the address into the text, and the number only into errno.
+            hint = _WHAT_TO_DO.get(error.errno or 0, "check the path and the disk")
             name = f"{error.filename}: " if error.filename else ""
-            click.echo(f"drift-recorder: {name}{error.strerror or error}", err=True)
-            ctx.exit(1)
+            words = os.strerror(error.errno) if error.errno in _WHAT_TO_DO else error.strerror
+            code = _complain(f"{name}{words or error}; {hint}", 1)
+        _exit(code if isinstance(code, int) else 0)
+
+
+def _complain(words: str, code: int) -> int:
+    """
+    One line, whatever is in the words.
+    """
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in words)
+    with suppress(BrokenPipeError):
+        click.echo(f"drift-recorder: {line}", err=True)
+    return code
+
+
+def _exit(code: int) -> NoReturn:
+    """
+    Exit without waiting for a thread that hangs in a name lookup or a dead file system.
+    """
+    threads = [t for t in threading.enumerate() if t.name.startswith("asyncio_") and not t.daemon]
+    for thread in threads:
+        thread.join(0.1)
+    if any(thread.is_alive() for thread in threads):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -56,24 +124,51 @@ def main() -> None:
     \b
     Exit codes: 0 fine, 1 error, 2 configuration or arguments, 3 data root, 4 locked by another
     process, 5 not our file, 6 damaged file, 7 could not seal, 8 venue out of reach, 9 verify
-    found problems.
+    found problems, 130 interrupted.
     """
 
 
+class _LogFormat(logging.Formatter):
+    """
+    UTC, and what came from outside cannot break a line or hide one.
+    """
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  # logging's
+        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's
+        from recorder.quality.events import printable  # noqa: PLC0415
+
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 def _logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s", force=True
-    )
-    for noisy in ("apscheduler", "websockets"):
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogFormat("%(asctime)sZ %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("apscheduler", "websockets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Failed jobs are told by our own listener, in one line.
+    logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
+
+
+class _Console(Console):
+    """
+    Prints text as it is: what a file or a venue says is never markup.
+    """
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def _console() -> Console:
     """
     For tables: as wide as the terminal, and wide enough for a file when there is none.
     """
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    console = _Console(**options)
+    return console if console.is_terminal else _Console(**options, width=160)
 
 
 # ---- recording
@@ -91,19 +186,21 @@ def run(config: Path, for_s: float | None, *, beside: bool) -> None:
     """Record what CONFIG names, until SIGTERM or Ctrl-C.
 
     Connections are made again for ever, closed hours are sealed by a child process. Stopping commits everything and
-    takes at most 5 s.
+    takes at most 5 s; a second signal exits at once.
     """
     from recorder.config import load_config  # noqa: PLC0415
-    from recorder.daemon import Recorder  # noqa: PLC0415
+    from recorder.daemon import Recorder, record  # noqa: PLC0415
 
     settings = load_config(config)
     _logging(settings.log.level)
-
-    async def record() -> None:
-        await Recorder(settings, beside=beside, for_s=for_s).run()
-
-    asyncio.run(record())
-    if for_s is not None:
+    recorder = Recorder(settings, beside=beside, for_s=for_s)
+    record(recorder)
+    if for_s is None:
+        return
+    if recorder.interrupted:
+        # Whoever stops us early wants us gone within seconds; a seal may take longer.
+        click.echo(f"not sealed: run `drift-recorder seal {settings.storage.root} --open`", err=True)
+    else:
         _seal(settings.storage.root, open_hour=True)
 
 
@@ -128,9 +225,10 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
     console = _console()
     wanted = streams(settings)
     console.print(streams_table(wanted, f"{settings.venue.name}: {settings.venue.url}"))
+    count = len(connections(settings))
     console.print(
-        f"\n{len(wanted)} streams on {len(connections(settings))} connection(s), into {settings.storage.root}; "
-        f"market list {settings.venue.network}"
+        f"\n{len(wanted)} streams on {count} connection{'s' if count > 1 else ''}, "
+        f"into {printable(str(settings.storage.root))}; market list {settings.venue.network}"
     )
     for market_type, symbol, near in unlisted(settings):
         hint = f" (near: {', '.join(near)})" if near else ""
@@ -139,9 +237,10 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
         )
     if not connect:
         return
-    checked = asyncio.run(ask_venue(settings, listen_s=listen))
+    with _progress(f"listening for {listen:g} s"):
+        checked = asyncio.run(ask_venue(settings, listen_s=listen))
     table = plain(
-        f"after {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
+        f"After {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
         f"{'with' if checked.compressed else 'without'} compression",
         "stream",
         "acknowledged",
@@ -153,14 +252,15 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
     console.print()
     console.print(table)
     for error in dict.fromkeys(checked.errors):
-        console.print(f"the venue answered: {printable(error)}", markup=False)
+        console.print(printable(error))
     for name, listed in checked.other_names.items():
         console.print(
             f"note: the venue calls {printable(name)} what the list calls {listed}: is `venue.network` right?"
         )
-    dead = [a.stream.label() for a in checked.answers if not a.acknowledged and not a.frames]
+    dead = [answer.stream.label() for answer in checked.answers if not answer.came]
     if dead:
-        raise Unreachable(f"no answer for {', '.join(dead[:5])}{' …' if len(dead) > 5 else ''}; check the market names")
+        more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
+        raise Unreachable(f"{settings.venue.url}: no answer for {', '.join(dead[:5])}{more}; check the market names")
 
 
 @main.command()
@@ -377,7 +477,8 @@ def _seal(root: Path, *, hour: int | None = None, open_hour: bool = False) -> in
         rows = sum(file.rows for file in manifest.files if file.symbol is not None)
         state = "sealed" if manifest.complete else "published so far"
         click.echo(
-            f"{manifest.hour}: {state}: {rows} books and trades of {manifest.frames} frames, {len(manifest.files)} files"
+            f"{manifest.hour}: {state}: {rows} books and trades of {manifest.frames} frames, "
+            f"in {len(manifest.files)} files"
         )
         problems += manifest.problems
     if problems:
@@ -400,17 +501,17 @@ def verify(root: Path) -> None:
     with _progress("verifying") as show:
         report = check_root(root, progress=show)
     for problem in report.problems:
-        click.echo(f"{printable(problem.path)}: {problem.problem}; {problem.hint}")
+        click.echo(f"{printable(problem.path)}: {printable(problem.problem)}; {problem.hint}")
     for note in report.notes:
         click.echo(f"note: {printable(note)}")
     so_far = f" ({report.incomplete_hours} so far)" if report.incomplete_hours else ""
     click.echo(
-        f"{report.hours} hours{so_far}, {report.files} files with {report.rows} rows, {report.segments} journal segments "
-        f"with {report.entries} entries, {size(report.bytes)}: "
+        f"{report.hours} hours{so_far}, {report.files} files with {report.rows} rows, "
+        f"{report.segments} journal segments with {report.entries} entries, {size(report.bytes)}: "
         + (f"{len(report.problems)} problems" if report.problems else "all as it was written")
     )
     if report.problems:
-        raise SystemExit(9)
+        click.get_current_context().exit(_PROBLEMS_FOUND)
 
 
 @main.command()
@@ -427,11 +528,14 @@ def inspect(path: Path, lines: int) -> None:
 
 @main.command()
 @click.option(
-    "--for", "for_s", type=click.FloatRange(5, 3600), default=60, show_default=True, help="Seconds to record."
+    "--for", "for_s", type=click.FloatRange(12, 3600), default=60, show_default=True, help="Seconds to record."
 )
 @click.option("--root", type=_FILE, default=Path("demo-lake"), show_default=True, help="Where to put the data.")
 def demo(for_s: float, root: Path) -> None:
-    """Record a simulated venue for a minute, with one hole in it, and show what you get."""
+    """Record a simulated venue for a minute, with one hole in it, and show what you get.
+
+    Nothing leaves this machine: the venue is a process on loopback.
+    """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from recorder.demo import run_demo  # noqa: PLC0415
 

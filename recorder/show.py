@@ -1,21 +1,26 @@
 """
-What people see in a terminal: tables of segments, files and roots, ladders and events. Reads only.
+What people see in a terminal: tables of segments, files and roots. Reads only.
+
+Everything shown comes from files that anybody may have written: cells are never markup, and control characters in them
+are escaped (`PlainTable`).
 """
 
 import os
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from recorder.errors import ForeignFile
+from recorder.errors import DamagedFile, ForeignFile
+from recorder.journal.entry import ZSTD_MAGIC
 from recorder.journal.names import parse_segment_name
 from recorder.journal.reader import Damage, read_segment, segments
-from recorder.lake.layout import JOURNAL, LAKE, ROOT_FILE, hour_label
+from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, QUARANTINE, ROOT_FILE, hour_label
 from recorder.quality.events import printable
 from recorder.records import (
     SECOND_NS,
@@ -35,7 +40,10 @@ def clock(ns: int, *, date: bool = True) -> str:
     """
     `2026-11-22 16:00:00.123` of ns since the epoch, UTC.
     """
-    moment = datetime.fromtimestamp(ns // SECOND_NS, UTC)
+    try:
+        moment = datetime.fromtimestamp(ns // SECOND_NS, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{ns} ns"  # of a damaged or foreign file
     whole = f"{moment:%Y-%m-%d %H:%M:%S}" if date else f"{moment:%H:%M:%S}"
     return f"{whole}.{ns % SECOND_NS // 1_000_000:03d}"
 
@@ -51,13 +59,32 @@ def size(number: float) -> str:
     return f"{number:.1f} TB"
 
 
-def plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+class PlainTable(Table):
     """
-    A table in the one style of this program.
+    A table whose cells are text as it is, fit for a terminal.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401  # rich's signature
+        """
+        Add a row; strings are escaped.
+        """
+        super().add_row(*(Text(printable(c)) if isinstance(c, str) else c for c in cells), **options)
+
+
+def plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> PlainTable:
+    """
+    A table in the one style of this program. Columns named in `right` hold numbers, which are never broken.
+    """
+    table = PlainTable(
+        title=Text(printable(title), style="bold") if title else None,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        number = column in right
+        table.add_column(Text(column), justify="right" if number else "left", overflow="fold", no_wrap=number)
     return table
 
 
@@ -72,21 +99,24 @@ def inspect(path: Path, console: Console, *, lines: int = FIRST_LINES) -> None:
     """
     if path.is_dir():
         if not (path / ROOT_FILE).exists():
-            raise ForeignFile(path, f"is a folder without {ROOT_FILE}", "give a data root, a segment or a Parquet file")
+            raise ForeignFile(path, f"is a folder without {ROOT_FILE}", _GIVE)
         console.print(_root(path))
-    elif parse_segment_name(path.name) is not None:
-        console.print(_segment(path, lines))
-    elif path.suffix == ".parquet":
-        console.print(_parquet(path, lines))
-    elif path.suffix == ".json" and path.parent.name == "manifest":
+    elif not path.is_file():
+        raise ForeignFile(path, "is no regular file", _GIVE)
+    elif path.suffix == ".json" and path.parent.name == MANIFEST:
         console.print(_manifest(path))
     else:
         with path.open("rb") as file:
             head = file.read(4)
-        if head == b"PAR1":
+        if path.suffix == ".parquet" or head == b"PAR1":
             console.print(_parquet(path, lines))
-        else:
+        elif parse_segment_name(path.name) is not None or head == ZSTD_MAGIC:
             console.print(_segment(path, lines))
+        else:
+            raise ForeignFile(path, "is no journal segment, Parquet file or manifest", _GIVE)
+
+
+_GIVE = "give a data root, or a journal segment, Parquet file or manifest below one"
 
 
 # ---- a segment
@@ -141,7 +171,7 @@ def _kind(entry: Entry) -> str:
     if entry.kind == EntryKind.FACT:
         try:
             return f"fact {decode_fact(entry.payload).__struct_config__.tag}"
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return "fact of a newer version"
     return EntryKind(entry.kind).name.lower() if entry.kind in set(EntryKind) else f"kind {entry.kind}"
 
@@ -158,19 +188,22 @@ def _content(entry: Entry) -> Text:
 def _parquet(path: Path, lines: int) -> RenderableType:
     import polars as pl  # noqa: PLC0415  # heavy: only for those who look
 
-    from recorder.lake.parquet import describe  # noqa: PLC0415
+    from recorder.lake.parquet import describe, first_line  # noqa: PLC0415
 
     about = describe(path)
     summary = plain(f"Parquet file {path.name}", "", "")
     for key, value in about["metadata"].items():
-        summary.add_row(key.replace("_", " "), printable(value))
+        summary.add_row(key.replace("_", " "), value)
     summary.add_row("rows", f"{about['rows']} in {about['row_groups']} row groups")
     per_row = f", {about['bytes'] / about['rows']:.0f} a row" if about["rows"] else ""
     summary.add_row("bytes", f"{size(about['bytes'])}{per_row}")
     columns = plain("columns", "name", "type")
     for name, kind in about["columns"]:
         columns.add_row(name, kind)
-    frame = pl.read_parquet(path, n_rows=lines)
+    try:
+        frame = pl.read_parquet(path, n_rows=lines)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DamagedFile(path, f"cannot be read as Parquet: {first_line(error)}") from None
     rows = plain(f"first {frame.height} rows (lists cut to 3)", "row")
     wanted = [c for c in ("recv_ts", "symbol", "kind", "start", "best_bid_price", "best_ask_price", "bid_price",
                           "bid_size", "price", "base_amount", "aggressor", "rows", "cause", "evidence", "reason",
@@ -187,10 +220,10 @@ def _cell(value: object) -> str:
         case None:
             return "–"
         case list():
-            return ", ".join(str(v) for v in value[:3]) + (" …" if len(value) > 3 else "")
+            return ", ".join(_cell(v) for v in value[:3]) + (" …" if len(value) > 3 else "")
         case datetime():
             return f"{value:%H:%M:%S.%f}"[:-3]
-    return printable(str(value))
+    return str(value)
 
 
 # ---- a manifest
@@ -211,10 +244,10 @@ def _manifest(path: Path) -> RenderableType:
         "journal", f"{manifest.entries} entries, {manifest.frames} of them frames, from {len(manifest.inputs)} segments"
     )
     for problem in manifest.problems:
-        summary.add_row(Text("problem", style="bold red"), printable(problem))
+        summary.add_row(Text("problem", style="bold red"), problem)
     files = plain("files", "rows", "bytes", "file", right=("rows", "bytes"))
     for file in manifest.files:
-        files.add_row(str(file.rows), size(file.bytes), printable(file.path))
+        files.add_row(str(file.rows), size(file.bytes), file.path)
     return Group(summary, "", files)
 
 
@@ -233,7 +266,11 @@ def _root(root: Path) -> RenderableType:
     summary.add_row("journal", f"{len(found)} segments of {len({s.run for s in found})} runs, {size(journal_bytes)}")
     hours = plain("hours", "hour (UTC)", "state", "rows", "markets", "bytes", right=("rows", "markets", "bytes"))
     for hour in manifests.hours(root):
-        manifest = manifests.read(root, hour)
+        try:
+            manifest = manifests.read(root, hour)
+        except DamagedFile as error:
+            hours.add_row(hour_label(hour), Text(printable(error.problem), style="bold red"))
+            continue
         if manifest is None:
             continue
         hours.add_row(
@@ -243,7 +280,7 @@ def _root(root: Path) -> RenderableType:
             str(len({file.symbol for file in manifest.files if file.symbol is not None})),
             size(sum(file.bytes for file in manifest.files)),
         )
-    quarantined = [path for path in (root / "quarantine").rglob("*") if path.is_file()]
+    quarantined = [path for path in (root / QUARANTINE).rglob("*") if path.is_file()]
     if quarantined:
         summary.add_row(Text("quarantine", style="bold yellow"), f"{len(quarantined)} files")
     tables: Counter[str] = Counter()
