@@ -5,27 +5,36 @@
 import asyncio
 import subprocess
 import sys
-import time
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from recorder.analysis import Lake
-from recorder.clock import wall_ns
+from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config, parse_config
 from recorder.daemon import Recorder
-from recorder.errors import RecorderError
+from recorder.errors import ForeignFile, RecorderError
 from recorder.lake import manifest as manifests
+from recorder.lake.manifest import LakeFile
+from recorder.quality.events import printable
 from recorder.show import plain, size
+from recorder.simulator.ledger import read_ledger
 
 MARKET = "SOL-PERP"
 HOLE_MARKET = "BTC-PERP"
+HOLES = frozenset({"silent", "trade_gap"})
 LADDER_LEVELS = 8
-BAR = 24
+BAR = 20
+TRADES = 6
+BUSY_EVERY_S = 0.5
 
 
 def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], object]) -> None:
@@ -35,68 +44,98 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
     Raises:
         RecorderError: the simulator did not start, or the root cannot be used.
     """
-    hole_from, hole_to = for_s / 3, for_s / 3 + min(10.0, for_s / 3)
+    # Long enough to be noticed after 5 s, and to end before we do.
+    hole_s = min(max(for_s // 3, 7), 10)
+    hole_from = for_s // 4
     started = wall_ns()
-    console.print(
-        f"[bold]1.[/] A simulated venue starts on loopback. From second {hole_from:.0f} to {hole_to:.0f} it will say "
-        f"nothing about {HOLE_MARKET}, and nobody tells the recorder."
-    )
-    with _simulator(hole_from, hole_to) as url:
-        config = _config(url, root)
-        console.print(f"[bold]2.[/] The recorder listens to {url} for {for_s:g} s and writes to {root}/ …")
-        asyncio.run(_record(config, for_s, console))
-    console.print("[bold]3.[/] The hour so far becomes Parquet:")
+    with tempfile.TemporaryDirectory(prefix="drift-recorder-demo-") as folder:
+        ledger = Path(folder) / "ledger.jsonl"
+        _say(
+            console,
+            "1",
+            f"A simulated venue starts on loopback. From its second {hole_from:g} to {hole_from + hole_s:g} it keeps "
+            f"back all books and trades of {HOLE_MARKET}; nobody tells the recorder.",
+        )
+        with _simulator(hole_from, hole_from + hole_s, ledger) as url:
+            _say(console, "2", f"The recorder listens to {url} for {for_s:g} s and writes to {printable(str(root))}/")
+            asyncio.run(_record(_config(url, root), for_s, console))
+        kept_back = _kept_back(ledger)
+    _say(console, "3", "The hour so far becomes Parquet, a file for each table, market and hour:")
     seal()
     _print_files(root, console)
     lake = Lake(root)
     _print_ladder(lake, started, console)
     _print_trades(lake, started, console)
     _print_spread(lake, started, console)
-    _print_hole(lake, started, console)
-    console.print(
-        "\n[bold]Go on[/]\n"
-        f"  python -c \"from recorder.analysis import Lake; print(Lake('{root}').trades('{MARKET}').collect())\"\n"
-        f"  drift-recorder inspect {root}\n"
-        f"  drift-recorder verify {root}"
-    )
+    _print_holes(lake, started, kept_back, console)
+    _head(console, "Go on")
+    for command in (
+        f"python -c \"from recorder.analysis import Lake; print(Lake('{root}').trades('{MARKET}').collect())\"",
+        f"drift-recorder inspect {root}",
+        f"drift-recorder verify {root}",
+    ):
+        console.print(f"  {printable(command)}", soft_wrap=True)
+
+
+def _say(console: Console, number: str, words: str) -> None:
+    console.print(Text(f"{number}. ", style="bold") + Text(words))
+
+
+def _head(console: Console, words: str) -> None:
+    console.print()
+    console.print(Text(words, style="bold"))
 
 
 async def _record(config: Config, for_s: float, console: Console) -> None:
     recorder = Recorder(config, for_s=for_s, seal=False)
     running = asyncio.create_task(recorder.run())
+    began = monotonic_ns()
     with console.status("recording") as status:
-        began = time.monotonic()
         while not running.done():
-            status.update(f"recording, {max(for_s - (time.monotonic() - began), 0):.0f} s to go")
-            await asyncio.wait([running], timeout=0.5)
+            left_s = max(for_s - (monotonic_ns() - began) / 1e9, 0)
+            status.update(f"recording, {left_s:.0f} s to go (Ctrl-C: stop now, and show what is there)")
+            await asyncio.wait([running], timeout=BUSY_EVERY_S)
     await running
 
 
 @contextmanager
-def _simulator(hole_from: float, hole_to: float) -> Iterator[str]:
+def _simulator(hole_from: float, hole_to: float, ledger: Path) -> Iterator[str]:
     span = f"{HOLE_MARKET}:{hole_from:g}-{hole_to:g}"
+    faults = ["--silence", span, "--withhold-fills", span, "--ledger", str(ledger)]
     process = subprocess.Popen(  # noqa: S603  # this very program, with arguments made above
-        [sys.executable, "-m", "recorder", "simulate", "--port", "0", "--silence", span, "--withhold-fills", span],
+        [sys.executable, "-m", "recorder", "simulate", "--port", "0", *faults],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C in a terminal is for the recorder
     )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if "ws://" not in line:
-            raise RecorderError(
-                f"the simulator did not start (it ended with {process.wait(5)}); try `drift-recorder simulate`"
-            )
+            _, errors = process.communicate(timeout=5)
+            said = (errors.strip().splitlines() or ["it said nothing"])[-1]
+            raise RecorderError(f"the simulator did not start: {said}; try `drift-recorder simulate --port 0`")
         yield line.split()[-1]
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.communicate(timeout=5)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+            process.communicate()
+
+
+def _kept_back(ledger: Path) -> Counter[str]:
+    """
+    What the venue did not send, by its own account: `books` and `trades`.
+    """
+    kept: Counter[str] = Counter()
+    with suppress(OSError, ForeignFile):
+        for line in read_ledger(ledger):
+            if line.what == "withheld":
+                kept["trades" if line.fill_id is not None else "books"] += 1
+    return kept
 
 
 def _config(url: str, root: Path) -> Config:
@@ -119,11 +158,29 @@ def _toml(text: str) -> str:
 
 
 def _print_files(root: Path, console: Console) -> None:
-    table = plain("\nFiles of this hour", "rows", "bytes", "a row", "file", right=("rows", "bytes", "a row"))
     manifest = manifests.read(root, manifests.hours(root)[-1])
-    for file in manifest.files if manifest is not None else ():
-        table.add_row(str(file.rows), size(file.bytes), f"{file.bytes / file.rows:.0f} B", file.path)
+    files = manifest.files if manifest is not None else []
+    by_market: dict[str, dict[str, LakeFile]] = {}
+    for file in files:
+        if file.symbol is not None:
+            by_market.setdefault(file.symbol, {})[file.table] = file
+    numbers = ("books", "bytes", "a book", "trades", "bytes ", "a trade")
+    console.print()
+    table = plain("Files of this hour", "market", *numbers, right=numbers)
+    for symbol, tables in by_market.items():
+        table.add_row(symbol, *_weights(tables.get("books")), *_weights(tables.get("trades")))
     console.print(table)
+    example = next((f.path for f in files if f.symbol == MARKET and f.table == "books"), None)
+    if example is not None:
+        console.print(f"e.g. {example}", soft_wrap=True)
+    others = ", ".join(f"{file.table} ({file.rows} rows)" for file in files if file.symbol is None)
+    console.print(f"beside them, for all markets: {others}")
+
+
+def _weights(file: LakeFile | None) -> tuple[str, str, str]:
+    if file is None:
+        return "0", "–", "–"
+    return str(file.rows), size(file.bytes), f"{file.bytes / file.rows:.0f} B"
 
 
 def _print_ladder(lake: Lake, started: int, console: Console) -> None:
@@ -132,8 +189,10 @@ def _print_ladder(lake: Lake, started: int, console: Console) -> None:
         console.print(f"No book of {MARKET} came.")
         return
     book = books.row(0, named=True)
+    console.print()
+    received = f"{book['recv_ts']:%H:%M:%S.%f}"[:-3]
     table = plain(
-        f"\nLast book of {MARKET}, received {book['recv_ts']:%H:%M:%S.%f} UTC, slot {book['slot']}",
+        f"Last book of {MARKET}, received {received} UTC, slot {book['slot']}",
         "", "bid size", "bid", "ask", "ask size", "",
         right=("", "bid size", "bid"),
     )  # fmt: skip
@@ -159,12 +218,13 @@ def _bar(value: float | None, largest: float) -> int:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"
+    return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def _print_trades(lake: Lake, started: int, console: Console) -> None:
-    trades = lake.trades(start=started).sort("recv_ts").tail(6).collect()
-    table = plain("\nLast trades", "time", "market", "side", "price", "size", "how", "fill id",
+    trades = lake.trades(start=started).sort("recv_ts").tail(TRADES).collect()
+    console.print()
+    table = plain("Last trades", "time", "market", "side", "price", "size", "how", "fill id",
                   right=("price", "size", "fill id"))  # fmt: skip
     for trade in trades.iter_rows(named=True):
         side = trade["aggressor"] or "–"
@@ -175,7 +235,7 @@ def _print_trades(lake: Lake, started: int, console: Console) -> None:
             _number(trade["price"], 4),
             _number(trade["base_amount"], 4),
             trade["action_explanation"] or "–",
-            str(trade["fill_record_id"]),
+            "–" if trade["fill_record_id"] is None else str(trade["fill_record_id"]),
         )
     console.print(table)
 
@@ -196,9 +256,10 @@ def _print_spread(lake: Lake, started: int, console: Console) -> None:
         .sort("symbol")
         .collect()
     )
-    table = plain("\nMid and spread of every market (one polars query)", "market", "books", "first mid", "last mid",
-                  "median spread, bps", "median latency, ms",
-                  right=("books", "first mid", "last mid", "median spread, bps", "median latency, ms"))  # fmt: skip
+    columns = ("books", "first mid", "last mid", "spread, bps", "latency, ms")
+    console.print()
+    title = "Mid, median spread and median latency of every market, by one polars query"
+    table = plain(title, "market", *columns, right=columns)
     for row in summary.iter_rows(named=True):
         table.add_row(
             row["symbol"],
@@ -211,19 +272,30 @@ def _print_spread(lake: Lake, started: int, console: Console) -> None:
     console.print(table)
 
 
-def _print_hole(lake: Lake, started: int, console: Console) -> None:
-    events = lake.quality(start=started).collect()
-    columns = ("kind", "cause", "market", "from", "to", "missing", "evidence")
-    table = plain("\nWhat the quality table says of this run", *columns, right=("missing",))
-    for event in events.iter_rows(named=True):
-        hole = event["kind"] in {"silent", "trade_gap"}
-        table.add_row(
-            Text(event["kind"], style="bold yellow" if hole else ""),
-            event["cause"],
-            event["symbol"] or "",
-            f"{event['start']:%H:%M:%S.%f}"[:-3],
-            f"{event['end']:%H:%M:%S.%f}"[:-3],
-            "" if event["missing"] is None else str(event["missing"]),
-            event["evidence"],
-        )
-    console.print(table)
+def _print_holes(lake: Lake, started: int, kept_back: Counter[str], console: Console) -> None:
+    _head(console, "What the quality table says of this run")
+    events = lake.quality(start=started).collect().rows(named=True)
+    for event in events:
+        console.print(_event_line(event))
+        console.print(Padding(Text(printable(event["evidence"])), (0, 0, 0, 4)))
+    _head(console, "And what really happened")
+    proved = sum(event["missing"] or 0 for event in events if event["kind"] == "trade_gap")
+    console.print(
+        f"By its own ledger the venue kept back {kept_back['books']} books and {kept_back['trades']} trades of "
+        f"{HOLE_MARKET}. The recorder was not told: it saw the silence, and proved {proved} trades missing by the "
+        "ids that were left out."
+    )
+
+
+def _event_line(event: dict[str, Any]) -> Text:
+    lasted_s = (event["end"] - event["start"]).total_seconds()
+    place = " ".join(part for part in (event["symbol"], event["channel"]) if part)
+    parts = [
+        f"{event['start']:%H:%M:%S.%f}"[:-3],
+        f"for {lasted_s:.1f} s" if lasted_s else "",
+        place,
+        "" if event["missing"] is None else f"{event['missing']} missing",
+        f"cause: {event['cause']}",
+    ]
+    line = Text(f"{event['kind']:<17}", style="bold yellow" if event["kind"] in HOLES else "bold")
+    return line + Text("  ".join(part for part in parts if part), style="")
