@@ -73,7 +73,6 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
     try:
         durable.make_directories(root)
         if not (root / ROOT_FILE).exists():
-            _refuse_other_content(root)
             _make(root, Binding(FORMAT, venue, network))
     except OSError as error:
         raise _not_writable(root, error) from None
@@ -99,6 +98,12 @@ def _make(root: Path, fresh: Binding) -> None:
     """
     Bind a new root. Under a lock: of two that start on it at once with different venues, one must lose.
     """
+    try:
+        _refuse_other_content(root)
+    except RootError:
+        if (root / ROOT_FILE).exists():
+            return  # another has made it meanwhile, and that is what was found
+        raise
     lock = seal_lock(root)
     try:
         if not (root / ROOT_FILE).exists():

@@ -458,9 +458,23 @@ def test_whatever_fails_when_each_entry_is_read_once_in_order(tmp_path_factory, 
 
         assert list(read_run(found)) == entries
         assert [s.start for s in found] == sorted(s.start for s in found)
-        for middle in (entries[len(entries) // 2].recv_ts, entries[-1].recv_ts):
-            later = [e for e in entries if e.recv_ts >= middle]
-            assert list(read_merged(found, start=middle, end=now + 1)) == later
+        for at, entry in enumerate(entries):
+            if at == 0 or entries[at - 1].recv_ts < entry.recv_ts:
+                assert list(read_merged(found, start=entry.recv_ts, end=now + 1)) == entries[at:]
+
+
+def test_a_failure_after_a_rotation_writes_only_the_rest_again(folder, faults):
+    """
+    Segments begin in the order of their entries, so names are enough to choose those of a window.
+    """
+    entries = [Entry(FRAME, 0, 1, n, HOUR + n * SECOND_NS, b"{}", HEADER.run) for n in range(1, 90)]
+    faults.failing["sync"] += [0, 0, errno.EIO]  # the first segment's, its end's, then the second's
+    by_hand(folder, [entries[:80], entries[80:]], JournalSettings())
+
+    found = segments(folder.parent)
+    assert [(s.start, s.again) for s in found] == [(HOUR + SECOND_NS, 0), (HOUR + 61 * SECOND_NS, 1)]
+    late = HOUR + 70 * SECOND_NS
+    assert [e.seq for e in read_merged(found, start=late, end=HOUR + HOUR_NS)] == list(range(70, 90))
 
 
 def test_a_full_disk_is_given_back_what_no_commit_reached(folder, faults):

@@ -12,6 +12,7 @@ import pytest
 
 from recorder import durable
 from recorder.errors import RootBusy, RootError
+from recorder.lake import root as root_module
 from recorder.lake.root import Binding, bind, read_binding, seal_lock
 
 VENUE = {"venue": "velocity-mainnet", "network": "velocity-mainnet-beta"}
@@ -136,6 +137,22 @@ def test_of_two_that_make_a_root_at_once_one_venue_wins(tmp_path):
             thread.join()
         assert (len(bound), len(refused)) == (1, 1)
         assert read_binding(root) == bound[0]
+
+
+def test_a_root_that_another_makes_meanwhile_is_found(tmp_path, monkeypatch):
+    """
+    What it has put there is not taken for other people's things.
+    """
+    real = root_module._refuse_other_content
+
+    def late(root):
+        monkeypatch.undo()
+        bind(root, **VENUE)
+        real(root)
+
+    monkeypatch.setattr(root_module, "_refuse_other_content", late)
+
+    assert bind(tmp_path, **VENUE) == Binding(1, **VENUE)
 
 
 @pytest.mark.parametrize(
