@@ -44,6 +44,13 @@ class Connections:
         known = self._connections.get((run, connection))
         return known is None or known.up
 
+    def in_outage(self, run: str, connection: int) -> bool:
+        """
+        Whether a connection has not brought anything since it was down.
+        """
+        known = self._connections.get((run, connection))
+        return known is not None and known.outage_start is not None
+
     def last_heartbeat(self, run: str, connection: int) -> int | None:
         """
         When a connection last brought a heartbeat, or opened; None if it was not seen.

@@ -87,8 +87,10 @@ class Flows:
         if flow is None:
             flow = self.expect(run, connection, stream, now)
             flow.fresh = _FIRST_AFTER_GAP
-        elif not again:
+        elif not again and self._connections.in_outage(run, connection):
+            # Until now the outage tells of it. One that has moved here is expected since its move.
             flow.since = now
+        flow.up = True
         if is_book(stream):
             flow.fresh |= _MAYBE_INITIAL
 
@@ -135,12 +137,13 @@ class Flows:
 
     # ---- holes
 
-    def came_up(self, run: str, connection: int) -> None:
+    def met(self, run: str, connection: int, now: int) -> None:
         """
-        A connection opened.
+        Frames come on a connection whose opening and requests were not seen.
         """
         for flow in self.of_connection(run, connection):
             flow.up = True
+            flow.since = now
 
     def went_down(self, run: str, connection: int, now: int, ended_by: str) -> int | None:
         """

@@ -263,7 +263,6 @@ class Monitor:
                 self._bury(run, stopped_by=fact.reason)
             case Connected():
                 self._connections.connected(fact, entry)
-                self._flows.came_up(run.run, connection)
             case ConnectFailed():
                 waiting = self._flows.of_connection(run.run, connection)
                 self._connections.failed(fact, entry, min((flow.since for flow in waiting), default=None))

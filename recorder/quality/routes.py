@@ -80,7 +80,7 @@ class Routes:
         """
         connection, opened = self._connections.hearing(entry)
         if opened:
-            self._flows.came_up(entry.run, entry.connection)
+            self._flows.met(entry.run, entry.connection, entry.recv_ts)
         return connection
 
     def _look_up(self, entry: Entry, seen: Peek, run: RunState) -> Route:

@@ -84,6 +84,7 @@ class Runs:
                 last_seq=entry.seq - 1,
             )
         run.gone = False
+        run.started = now
         run.known = entry.seq == 1
         return run
 

@@ -28,6 +28,7 @@ class RunState(msgspec.Struct):
     streams: list[Stream]
     settings: QualitySettings
     started: int
+    """Since when it records; its first entry, or the first after it was taken for dead."""
     last_ts: int
     last_seq: int
     known: bool = True

@@ -1,0 +1,134 @@
+"""
+The carry: a fold that is cut anywhere, written to JSON and read back, comes to the same.
+"""
+
+from itertools import pairwise
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quality_cases import BTC, ETH, HOUR, SOL, SOL_TRADES, Tape, at, carried, feed, header, monitor
+from recorder.quality.monitor import Monitor
+from recorder.records import Entry, Moved, NotAcknowledged, Requested, RunStarted
+
+STREAMS = [SOL, BTC, SOL_TRADES]
+STEP_S = (0.0, 0.3, 0.9, 1.1, 3.0, 6.0, 15.0, 70.0, 4000.0)
+
+
+@st.composite
+def journals(draw: st.DrawFn) -> list[Entry]:
+    """
+    Two runs, two connections each, and everything that can happen to them, in any order.
+    """
+    tape = Tape()
+    t = 3480.0
+    tape.fact(t, RunStarted("a", "h", 1, "0", "v", "n", ["u"], STREAMS), run="a")
+    actions = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(STEP_S),
+                st.sampled_from(
+                    ["alive"] * 4
+                    + ["book"] * 4
+                    + ["beat", "trade", "trade", "up", "down", "fail", "ask", "again", "leave", "move", "home"]
+                    + ["start", "start beside", "stop", "junk", "stranger", "unacknowledged", "lost"]
+                ),
+                st.sampled_from("ab"),
+                st.integers(0, 1),
+                st.sampled_from(STREAMS),
+                st.integers(1, 12),
+            ),
+            max_size=60,
+        )
+    )
+    spans: list[tuple[float, float]] = []
+    for step_s, action, run, connection, stream, number in actions:
+        t = round(t + step_s + 0.001, 3)
+        where = {"run": run, "connection": connection, "attempt": 1 + number // 6}
+        match action:
+            case "alive":
+                tape.alive(t - 0.05, t, run=run)
+            case "book":
+                tape.book(t, BTC if stream == BTC else SOL, slot=number, **where)
+            case "beat":
+                tape.heartbeat(t, **where)
+            case "trade":
+                tape.trade(t, number, **where)
+            case "up":
+                tape.connection(t, t, STREAMS, **where)
+            case "down":
+                tape.disconnected(t, **where)
+            case "fail":
+                tape.connect_failed(t, run=run, connection=connection, attempt=where["attempt"])
+            case "ask" | "again":
+                tape.fact(t, Requested(stream, why="silent" if action == "again" else ""), **where)
+            case "leave":
+                tape.fact(t, Requested(stream, op="unsubscribe"), **where)
+            case "move" | "home":
+                tape.fact(t, Moved(stream, 1 - connection if action == "move" else connection, "why"), **where)
+            case "start" | "start beside":
+                beside = ["a", "b"] if action == "start beside" else []
+                tape.fact(t, RunStarted(run, "h", 1, "0", "v", "n", ["u"], STREAMS, beside), run=run)
+            case "stop":
+                tape.stop(t, run=run)
+            case "junk":
+                tape.frame(t, b"junk", **where)
+            case "stranger":
+                tape.book(t, ETH, **where)
+            case "unacknowledged":
+                tape.fact(t, NotAcknowledged(stream, at(t - 10), 10.0), **where)
+            case "lost":
+                spans.append((t - number, t))
+    return tape.entries(lost=spans)
+
+
+def adopted(judge: Monitor) -> Monitor:
+    """
+    A monitor that was told of both runs, as a seal is by their segments.
+    """
+    judge.adopt(header("a", STREAMS))
+    judge.adopt(header("b", STREAMS))
+    return judge
+
+
+@settings(max_examples=150, deadline=None)
+@given(entries=journals(), cuts=st.lists(st.integers(0, 80), max_size=4))
+def test_a_fold_that_is_cut_comes_to_the_same_events_and_the_same_state(entries, cuts):
+    """
+    Hours are sealed one by one, days apart, by different processes; their events must be those of one long fold.
+    """
+    whole = adopted(monitor())
+    feed(whole, entries)
+
+    judge = adopted(monitor())
+    events = []
+    for a, b in pairwise(sorted({0, len(entries), *(cut % (len(entries) + 1) for cut in cuts)})):
+        events += judge.events
+        judge = adopted(monitor(carried(judge.state())))
+        feed(judge, entries[a:b])
+    events += judge.events
+
+    assert msgspec.json.encode(judge.state()) == msgspec.json.encode(whole.state())
+    assert sorted(map(msgspec.json.encode, events)) == sorted(map(msgspec.json.encode, whole.events))
+
+
+@settings(max_examples=100, deadline=None)
+@given(entries=journals())
+def test_events_keep_their_promises_whatever_happened(entries):
+    """
+    Bounds are in order, lie in what was folded, and no two events share an id.
+    """
+    judge = adopted(monitor())
+    feed(judge, entries)
+    end = entries[-1].recv_ts + 61 * 10**9
+    judge.finish(end, closed=True)
+
+    first = min(entries[0].recv_ts, HOUR)
+    for event in judge.events:
+        assert first <= event.start <= event.end <= end
+        assert event.true_start == event.start
+        assert event.evidence
+        assert event.missing is None or event.missing > 0
+    ids = [e.event_id for e in judge.events]
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,344 @@
+"""
+Missing fills: proved, counted, and never claimed while they may still come.
+"""
+
+import msgspec
+import pytest
+
+from quality_cases import (
+    HOUR,
+    SOL,
+    SOL_TRADES,
+    Tape,
+    at,
+    carried,
+    feed,
+    fold,
+    monitor,
+    one,
+    since,
+    told,
+    trade_frame,
+    unusual,
+)
+from recorder.quality.fills import MAX_JUDGED, MAX_MARKETS, MAX_PENDING
+from recorder.records import HOUR_NS, Entry, EntryKind, Flag, Overflowed
+from recorder.venue.protocol import peek
+
+
+def traded(ids: list[tuple[float, int | None]], until: float = 60) -> Tape:
+    """
+    A healthy run with these fills, as (time, id).
+    """
+    tape = Tape()
+    tape.run(0, until, [SOL, SOL_TRADES])
+    tape.connection(0.1, until, [SOL, SOL_TRADES])
+    for t, fill_id in ids:
+        tape.trade(t, fill_id, slot=int(t * 10))
+    return tape
+
+
+def counter(tape: Tape):
+    """
+    The counter of SOL-PERP after all.
+    """
+    judge = monitor()
+    feed(judge, tape.entries())
+    return judge.fills()["perp:0"]
+
+
+def test_a_jump_is_a_gap_between_the_fills_around_it():
+    """
+    The counter proves the loss and its size; nothing was down, so the venue lost them.
+    """
+    events = fold(traded([(10, 100), (20, 104), (21, 105)]))
+
+    assert unusual(events) == [("trade_gap", 10, 20, "venue")]
+    gap = one(events, "trade_gap")
+    assert (gap.missing, gap.first_slot, gap.last_slot, gap.symbol, gap.channel) == (3, 100, 200, "SOL-PERP", "trades")
+    assert gap.evidence == "fill ids 101 to 103 of perp:0 never came; the connection was up all the while"
+
+
+@pytest.mark.parametrize("order", [[3, 2, 1], [2, 1, 3], [1, 4, 3, 2], [5, 1, 2, 3, 4]])
+def test_reordered_fills_are_no_gap_and_no_repeat(order):
+    """
+    Within a slot the newest transaction comes first; also before the very first fill we have.
+    """
+    tape = traded([(10 + i / 10, fill_id) for i, fill_id in enumerate(order)])
+
+    assert unusual(fold(tape)) == []
+    assert (counter(tape).lowest, counter(tape).highest) == (1, max(order))
+
+
+@pytest.mark.parametrize(("late_s", "gaps"), [(9.5, 0), (11.5, 1)])
+def test_a_late_fill_closes_its_gap_if_it_comes_within_the_wait(late_s, gaps):
+    """
+    Ten seconds; after that the gap is told, and the fill that comes after all is still no repeat.
+    """
+    tape = traded([(10, 1), (20, 3), (20 + late_s, 2)])
+
+    events = fold(tape)
+
+    assert [e.kind for e in events if e.kind.startswith("trade")] == ["trade_gap"] * gaps
+
+
+def test_a_late_fill_that_comes_twice_is_a_repeat_the_second_time():
+    """
+    Late or not, once is once.
+    """
+    events = fold(traded([(10, 1), (20, 4), (35, 2), (36, 2), (37, 3)], until=150))
+
+    assert told(events, "trade_gap", "trade_repeat") == [
+        ("trade_gap", 10, 20, "venue"),
+        ("trade_repeat", 36, 36, "venue"),
+    ]
+
+
+def test_some_of_the_missing_may_come():
+    """
+    What is left of the gap is told as two, under two ids.
+    """
+    events = fold(traded([(10, 1), (20, 6), (22, 3), (23, 4)]))
+
+    gaps = [e for e in events if e.kind == "trade_gap"]
+    assert [(e.missing, e.evidence.partition(" of")[0]) for e in gaps] == [
+        (1, "fill ids 2 to 2"),
+        (1, "fill ids 5 to 5"),
+    ]
+    assert len({e.event_id for e in gaps}) == 2
+
+
+def test_repeats_are_flagged_and_one_event():
+    """
+    A restarted publisher sends its last transaction again.
+    """
+    tape = traded([(10, 1), (10.1, 2), (11, 1), (11.1, 2), (12, 3)])
+    judge = monitor()
+
+    verdicts = feed(judge, tape.entries())
+    judge.finish(at(60), closed=False)
+
+    trades = [v.flags & Flag.REPEAT for v in verdicts if v is not None and v.resolution.stream == SOL_TRADES]
+    assert trades == [0, 0, Flag.REPEAT, Flag.REPEAT, 0]
+    assert unusual(judge.events) == [("trade_repeat", 11, 11.1, "venue")]
+    assert judge.fills()["perp:0"].hour_repeated == 2
+
+
+def test_what_another_connection_brought_is_no_repeat():
+    """
+    It was paired before it came here.
+    """
+    judge = monitor()
+    entries = traded([(10, 1)]).entries()
+    feed(judge, entries)
+    again = Entry(EntryKind.FRAME, 1, 1, entries[-1].seq + 1, at(60), trade_frame(1), "a")
+
+    verdict = judge.step(again, peek(again.payload), duplicate=True)
+
+    assert verdict is not None
+    assert not verdict.flags & Flag.REPEAT
+    assert judge.fills()["perp:0"].hour_repeated == 0
+
+
+def test_absent_ids_prove_nothing():
+    """
+    Before 2024 there were none: no counter, no gap, no claim.
+    """
+    tape = traded([(10, None), (11, None)])
+    judge = monitor()
+    feed(judge, tape.entries())
+    judge.finish(at(60), closed=False)
+
+    assert judge.fills() == {}
+    assert unusual(judge.events) == []
+
+
+def test_fills_missing_before_our_first_are_told_without_blame():
+    """
+    They may have been sent before we listened: the newest transaction of a slot comes first.
+    """
+    events = fold(traded([(10, 100), (10.1, 96), (10.2, 97)]))
+
+    gap = one(events, "trade_gap")
+    assert (gap.missing, gap.cause) == (2, "unknown")
+    assert "fill ids 98 to 99" in gap.evidence
+    assert told(events, "trade_repeat") == []
+
+
+def test_a_gap_over_an_outage_has_its_cause():
+    """
+    Whoever was down lost them.
+    """
+    tape = Tape()
+    tape.run(0, 80, [SOL, SOL_TRADES])
+    tape.connection(0.1, 20, [SOL, SOL_TRADES])
+    tape.trade(10, 1)
+    tape.disconnected(20.5, cause="network", why="the connection broke")
+    tape.connection(30, 80, [SOL, SOL_TRADES], attempt=2)
+    tape.trade(40, 9, attempt=2)
+
+    gap = one(fold(tape), "trade_gap")
+
+    assert (gap.cause, since(gap.start), since(gap.end), gap.missing) == ("network", 10, 40, 7)
+    assert gap.evidence.endswith("the connection broke, after 0.0 s")
+
+
+def test_an_outage_of_another_connection_explains_nothing():
+    """
+    The one that carries the trades was up all the while.
+    """
+    tape = traded([(10, 1), (40, 9)])
+    tape.connection(0.1, 20, [SOL], connection=1)
+    tape.disconnected(20.5, connection=1)
+    tape.connection(30, 60, [SOL], connection=1, attempt=2)
+
+    assert one(fold(tape), "trade_gap").cause == "venue"
+
+
+@pytest.mark.parametrize("how", ["down", "overflow", "damage", "stall"])
+def test_a_gap_over_our_own_hole_is_ours(how):
+    """
+    A crash, a full queue, a damaged journal, a process that stood still: none of these is the venue's loss.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL, SOL_TRADES])
+    tape.connection(0.1, 20, [SOL, SOL_TRADES])
+    tape.trade(10, 1)
+    lost = []
+    run = "b" if how == "down" else "a"
+    if how == "down":
+        tape.run(30, 60, [SOL, SOL_TRADES], run="b")
+        tape.connection(30.1, 60, [SOL, SOL_TRADES], run="b")
+    else:
+        tape.alive(30 if how == "stall" else 20, 60)
+        tape.books(30.2 if how == "stall" else 20.2, 60, SOL)
+    if how == "overflow":
+        tape.fact(25, Overflowed(9, 9, 1, 9, at(22), at(25)))
+    if how == "damage":
+        lost = [(22, 25)]
+    tape.trade(40, 5, run=run)
+    judge = monitor()
+
+    feed(judge, tape.entries(lost=lost))
+
+    assert one(judge.events, "trade_gap").cause == "recorder"
+
+
+def test_the_counter_goes_on_across_runs_and_hours():
+    """
+    Ids are the venue's: what was lost while the recorder was down is proved by the first fill after it.
+    """
+    tape = traded([(10, 1)], until=20)
+    tape.stop(20.5)
+    judge = monitor()
+    feed(judge, tape.entries())
+    judge.turn_hour(HOUR + HOUR_NS)
+    following = monitor(carried(judge.state()))
+    later = Tape()
+    later.run(4000, 4060, [SOL_TRADES], run="b")
+    later.connection(4000.1, 4060, [SOL_TRADES], run="b")
+    later.trade(4010, 51, run="b")
+
+    feed(following, later.entries())
+
+    gap = one(following.events, "trade_gap")
+    assert (gap.missing, since(gap.start), since(gap.end), gap.cause) == (49, 10, 4010, "recorder")
+    fills = following.fills()["perp:0"]
+    assert (fills.hour_first, fills.hour_last) == (51, 51)
+
+
+@pytest.mark.parametrize(("late", "gaps"), [(3602.0, 0), (3612.0, 1)])
+def test_a_gap_at_the_end_of_an_hour_waits_into_the_next(late, gaps):
+    """
+    The hour's seal looks a minute ahead, and the next hour's comes to the same answer.
+    """
+    tape = Tape()
+    tape.run(3580, 3660, [SOL_TRADES])
+    tape.connection(3580.1, 3660, [SOL_TRADES])
+    for t, fill_id in ((3590.0, 1), (3598.0, 3), (late, 2)):
+        tape.trade(t, fill_id)
+    entries = tape.entries()
+    judge = monitor()
+    feed(judge, [e for e in entries if e.recv_ts < HOUR + HOUR_NS])
+    judge.turn_hour(HOUR + HOUR_NS)
+    probe, following = monitor(carried(judge.state())), monitor(carried(judge.state()))
+
+    feed(probe, [e for e in entries if e.recv_ts >= HOUR + HOUR_NS])
+    probe.finish(at(3660), closed=True)
+    feed(following, [e for e in entries if e.recv_ts >= HOUR + HOUR_NS])
+
+    ids = [e.event_id for e in probe.events if e.kind == "trade_gap"]
+    assert len(ids) == gaps
+    assert ids == [e.event_id for e in following.events if e.kind == "trade_gap"]
+
+
+def test_a_nonsense_id_neither_makes_a_gap_nor_blinds_the_counter():
+    """
+    One absurd number must not cost the proof of every loss after it.
+    """
+    near = 1_000_000
+    ids = [(10, near), (20, 10**15), (30, near + 1), (40, near + 3), (41, 0), (42, near + 4), (43, -5), (44, near + 5)]
+
+    events = fold(traded(ids))
+
+    assert told(events, "trade_gap", "trade_repeat") == [("trade_gap", 30, 40, "venue")]
+    assert one(events, "trade_gap").missing == 1
+    assert told(events, "schema_drift") == [("schema_drift", 20, 43, "venue")]
+
+
+def test_a_counter_that_begins_anew_is_followed():
+    """
+    A program deployed again counts from one; two ids side by side show it.
+    """
+    tape = traded([(10, 5_000_000), (20, 1), (21, 2), (22, 3), (30, 6)])
+
+    events = fold(tape)
+
+    assert told(events, "schema_drift") == [("schema_drift", 20, 21, "venue")]
+    assert [(e.missing, e.evidence.partition(" of")[0]) for e in events if e.kind == "trade_gap"] == [
+        (2, "fill ids 4 to 5")
+    ]
+    assert (counter(tape).lowest, counter(tape).highest) == (1, 6)
+
+
+def test_a_large_gap_over_a_long_time_is_counted_all_the_same():
+    """
+    A recorder that was off for an hour may have missed a million fills; the count is exact.
+    """
+    judge = monitor()
+    feed(judge, traded([(10, 100)], until=20).entries())
+    tape = Tape()
+    tape.run(3000, 3030, [SOL_TRADES], run="b")
+    tape.connection(3000.1, 3030, [SOL_TRADES], run="b")
+    tape.trade(3010, 1_000_101, run="b")
+
+    feed(judge, tape.entries())
+
+    assert one(judge.events, "trade_gap").missing == 1_000_000
+
+
+def test_counters_are_bounded_whatever_the_venue_sends():
+    """
+    Endless jumps, endless late fills, endless markets: the carry stays small.
+    """
+    judge = monitor()
+    nameless = msgspec.structs.replace(SOL_TRADES, symbol="UNLISTED-PERP")
+    tape = Tape()
+    tape.run(0, 1, [SOL_TRADES, nameless])
+    tape.connection(0.1, 1, [SOL_TRADES, nameless])
+    entries = tape.entries()
+    feed(judge, entries)
+    seq, now = entries[-1].seq, entries[-1].recv_ts
+    for i in range(6000):
+        for payload in (trade_frame(4 * i), trade_frame(1, index=200 + i)):
+            seq += 1
+            judge.step(Entry(EntryKind.FRAME, 0, 1, seq, now + i, payload, "a"), peek(payload))
+    for i in range(6000):
+        seq += 1
+        late = trade_frame(4 * i + 2)
+        judge.step(Entry(EntryKind.FRAME, 0, 1, seq, now + 6000 + i, late, "a"), peek(late))
+
+    fills = judge.fills()
+    assert len(fills) <= MAX_MARKETS
+    assert len(fills["perp:0"].pending) <= MAX_PENDING * 2
+    assert len(fills["perp:0"].judged) <= MAX_JUDGED

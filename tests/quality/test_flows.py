@@ -1,0 +1,218 @@
+"""
+Silent streams: bounds, moves, late frames, several connections.
+"""
+
+import pytest
+
+from quality_cases import (
+    BTC,
+    ETH,
+    SOL,
+    Tape,
+    at,
+    feed,
+    fold,
+    monitor,
+    one,
+    since,
+    steady,
+    told,
+    unusual,
+)
+from recorder.records import (
+    Connected,
+    EntryKind,
+    Flag,
+    Moved,
+    Requested,
+)
+
+
+def test_a_silent_book_is_unknown_from_its_last_frame_to_its_next():
+    """
+    Heartbeats go on, the other market goes on: this one is the venue's.
+    """
+    tape = steady(60)
+    tape.without(20.1, 31.0, channel="orderbook_perp_0_grouped_1")
+
+    events = fold(tape)
+
+    assert unusual(events) == [("silent", 19.9, 31.1, "venue")]
+    event = one(events, "silent")
+    assert (event.symbol, event.channel, event.connection, event.scope) == ("SOL-PERP", "orderbook", 0, "stream")
+    assert (event.first_slot, event.last_slot) == (49, 77)
+    assert "no book for 11.2 s, until the next frame; last heartbeat 1.0 s before that" in event.evidence
+
+
+def test_the_first_book_after_a_silence_is_marked():
+    """
+    A reader must not interpolate across the hole.
+    """
+    tape = steady(40, [SOL])
+    tape.without(20.1, 31.0, channel="orderbook_perp_0_grouped_1")
+
+    verdicts = [v for v in feed(monitor(), tape.entries()) if v is not None]
+
+    marked = [i for i, v in enumerate(verdicts) if v.flags & Flag.FIRST_AFTER_GAP]
+    assert len(marked) == 2
+    assert verdicts[0].flags == Flag.FIRST_AFTER_GAP | Flag.MAYBE_INITIAL
+    assert verdicts[marked[1]].flags == Flag.FIRST_AFTER_GAP
+
+
+@pytest.mark.parametrize(("gap_s", "silences"), [(4.9, 0), (5.1, 1)])
+def test_silence_begins_at_the_limit(gap_s, silences):
+    """
+    Five seconds, whether the clock's entry or the next frame is the first to notice.
+    """
+    tape = Tape()
+    tape.run(0, 2 + gap_s, [SOL])
+    tape.fact(0.1, Connected("u", 1, 1.0, compressed=True), connection=0, attempt=1)
+    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
+    tape.book(1, SOL)
+    tape.book(1 + gap_s, SOL)
+
+    assert len(told(fold(tape), "silent")) == silences
+
+
+def test_a_book_that_never_came_is_silent_from_its_request():
+    """
+    Acknowledged but never published: the ordinary case after the relaunch.
+    """
+    tape = steady(30, [SOL])
+    tape.fact(2, Requested(ETH), connection=0, attempt=1)
+
+    event = one(fold(tape), "silent")
+
+    assert (since(event.start), event.symbol, event.continues) == (2, "ETH-PERP", True)
+
+
+def test_silence_ends_with_its_connection_and_goes_on_after_it():
+    """
+    The stretches of one hole touch: nothing between them is called known.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    tape.connection(0.1, 30, [SOL, BTC])
+    tape.disconnected(30.5)
+    tape.connection(32, 60, [SOL, BTC], attempt=2)
+    tape.without(20.1, 50, channel="orderbook_perp_0_grouped_1")
+
+    events = fold(tape)
+
+    assert unusual(events) == [
+        ("disconnected", 29.9, 32.2, "network"),
+        ("silent", 19.9, 30.5, "venue"),
+        ("silent", 32, 50.2, "venue"),
+    ]
+
+
+def test_silence_across_a_move_to_probation_and_home_again_leaves_no_crack():
+    """
+    Each stretch is told about the connection that carried the stream then.
+    """
+    tape = steady(90)
+    tape.without(20.1, 90, channel="orderbook_perp_0_grouped_1")
+    where = {"connection": 0, "attempt": 1}
+    tape.fact(25, Requested(SOL, why="no book for 5 s"), **where)
+    tape.fact(30, Moved(SOL, 1, "silent after another subscribe"), **where)
+    tape.fact(30.01, Requested(SOL, op="unsubscribe"), **where)
+    tape.connection(31, 90, [SOL], connection=1)
+    tape.without(31, 40, channel="orderbook_perp_0_grouped_1")
+    tape.fact(75, Requested(SOL, why="it speaks again"), **where)
+    tape.books(75.2, 90, SOL, connection=0, attempt=1)
+    tape.fact(75.21, Moved(SOL, 0, "it speaks again"), **where)
+
+    events = fold(tape)
+
+    assert unusual(events) == [("silent", 19.9, 30, "venue"), ("silent", 30, 40, "venue")]
+    assert [e.connection for e in events if e.kind == "silent"] == [0, 1]
+
+
+def test_the_empty_probation_connection_ends_without_a_hole():
+    """
+    It is cut when its last stream has gone home; its next use may be days away.
+    """
+    tape = steady(60)
+    tape.connection(10, 30, [ETH], connection=1)
+    tape.fact(20, Requested(ETH, why="it speaks again"), connection=0, attempt=1)
+    tape.books(20.2, 60, ETH)
+    tape.fact(20.3, Moved(ETH, 0, "it speaks again"), connection=0, attempt=1)
+    tape.disconnected(30.1, connection=1, cause="recorder", why="no stream is on probation any more")
+
+    events = fold(tape)
+
+    assert unusual(events) == [("disconnected", 30, 30.1, "recorder")]
+
+
+def test_a_stream_that_goes_home_while_probation_is_down_ends_that_hole():
+    """
+    Nobody waits for that connection any more.
+    """
+    tape = steady(60)
+    tape.connection(10, 20, [ETH], connection=1)
+    tape.disconnected(20.5, connection=1)
+    tape.fact(25, Requested(ETH, why="it speaks again"), connection=0, attempt=1)
+    tape.books(25.2, 60, ETH)
+    tape.fact(25.3, Moved(ETH, 0, "it speaks again"), connection=0, attempt=1)
+
+    assert unusual(fold(tape)) == [("disconnected", 19.8, 25.3, "network")]
+
+
+def test_a_late_frame_after_an_unsubscribe_is_stored_and_expected_no_more():
+    """
+    It was on its way. Its stream must not be called silent for ever because of it.
+    """
+    tape = steady(60)
+    tape.without(20.3, 60, channel="orderbook_perp_0_grouped_1")
+    tape.fact(20.2, Requested(SOL, op="unsubscribe"), connection=0, attempt=1)
+    entries = tape.entries()
+    judge = monitor()
+
+    verdicts = feed(judge, entries)
+    judge.finish(entries[-1].recv_ts, closed=False)
+
+    late = verdicts[[e.recv_ts for e in entries if e.kind == EntryKind.FRAME].index(at(20.3))]
+    assert late.resolution.stream == SOL
+    assert unusual(judge.events) == []
+    assert judge.streams() == [BTC]
+
+
+def test_two_connections_are_judged_apart_and_their_union_has_no_first_after_a_gap():
+    """
+    One of them is silent; the rows of the other went on.
+    """
+    tape = steady(60, [SOL])
+    tape.connection(0.1, 20, [SOL], connection=1)
+    tape.heartbeats(20.1, 60, connection=1)
+    tape.books(40, 60, SOL, connection=1)
+
+    entries = tape.entries()
+    judge = monitor()
+    frames = [e for e in entries if e.kind == EntryKind.FRAME]
+    flags = {
+        (since(e.recv_ts), e.connection): v.flags
+        for e, v in zip(frames, feed(judge, entries), strict=True)
+        if v is not None
+    }
+
+    assert unusual(judge.events) == [("silent", 19.9, 40, "venue")]
+    assert one(judge.events, "silent").connection == 1
+    assert flags[40, 1] == 0
+    assert judge.carriers() == {SOL: {("a", 0), ("a", 1)}}
+
+
+def test_a_recorder_that_stood_still_does_not_blame_the_venue():
+    """
+    Suspended for half a minute, it has heard nothing; the books were in the socket's buffer.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL])
+    tape.connection(0.1, 20, [SOL])
+    tape.alive(50, 60)
+    tape.books(50.2, 60, SOL)
+    tape.heartbeats(47, 60, connection=0)
+
+    events = fold(tape)
+
+    assert told(events, "silent") == []
+    assert told(events, "heartbeat_gap") == [("heartbeat_gap", 15.1, 52, "recorder")]

@@ -1,0 +1,273 @@
+"""
+Beginnings, ends and crashes of runs, and entries that are lost.
+"""
+
+import msgspec
+
+from quality_cases import (
+    BTC,
+    ETH,
+    SOL,
+    Tape,
+    at,
+    book_frame,
+    feed,
+    fold,
+    header,
+    monitor,
+    one,
+    since,
+    steady,
+    told,
+    unusual,
+)
+from recorder.records import (
+    Entry,
+    EntryKind,
+    Flag,
+    Overflowed,
+    RunStarted,
+)
+from recorder.venue.protocol import peek
+
+
+def test_a_kill_is_a_hole_from_the_last_entry_to_the_next_start():
+    """
+    Nothing says that it stopped; the alive entries bound what is lost.
+    """
+    tape = Tape()
+    tape.run(0, 30, [SOL])
+    tape.connection(0.1, 30, [SOL])
+    tape.run(100, 130, [SOL], run="b")
+    tape.connection(100.1, 130, [SOL], run="b")
+
+    events = fold(tape)
+
+    assert unusual(events) == [("recorder_down", 29.9, 100, "recorder")]
+    event = one(events, "recorder_down")
+    assert (event.run, event.scope) == (None, "recorder")
+    assert event.evidence == "no run was recording for 70.1 s, after a crash or kill"
+
+
+def test_after_a_stop_its_reason_is_told():
+    """
+    A stop by hand and a crash are different mornings.
+    """
+    tape = steady(30, [SOL])
+    tape.stop(30.5, reason="SIGTERM")
+    tape.run(40, 50, [SOL], run="b")
+
+    event = one(fold(tape), "recorder_down")
+
+    assert (since(event.start), since(event.end)) == (30.5, 40)
+    assert event.evidence == "no run was recording for 9.5 s, after: SIGTERM"
+
+
+def test_the_reason_of_an_older_stop_is_not_told_of_a_later_crash():
+    """
+    One of two runs stopped; the other was killed.
+    """
+    tape = steady(30, [SOL])
+    tape.run(10, 60, [SOL], run="b", beside=["a"])
+    tape.stop(30.5)
+    tape.run(100, 110, [SOL], run="c")
+
+    events = fold(tape)
+
+    assert told(events, "recorder_down") == [("recorder_down", 59.05, 100, "recorder")]
+    assert one(events, "recorder_down").evidence.endswith("after a crash or kill")
+
+
+def test_a_run_beside_another_leaves_no_hole_when_that_one_ends():
+    """
+    That is how one upgrades.
+    """
+    tape = steady(30, [SOL])
+    tape.run(20, 60, [SOL], run="b", beside=["a"])
+    tape.connection(20.1, 60, [SOL], run="b")
+    tape.stop(30.5)
+
+    assert unusual(fold(tape)) == []
+
+
+def test_a_run_that_dies_beside_another_is_noticed_within_seconds():
+    """
+    Its silences must not go on for ever.
+    """
+    tape = steady(30, [SOL])
+    tape.run(20, 60, [SOL], run="b", beside=["a"])
+    tape.connection(20.1, 60, [SOL], run="b")
+    entries = tape.entries()
+    judge = monitor()
+    feed(judge, entries)
+
+    assert judge.carriers() == {SOL: {("b", 0)}}
+    assert unusual(judge.events) == []
+
+
+def test_a_run_that_stood_still_beside_another_goes_on():
+    """
+    It was taken for dead; its streams are known still, and what it brings is stored.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL])
+    tape.connection(0.1, 20, [SOL])
+    tape.alive(40, 60)
+    tape.books(40.2, 60, SOL)
+    tape.run(10, 60, [SOL], run="b", beside=["a"])
+    tape.connection(10.1, 60, [SOL], run="b")
+    entries = tape.entries()
+    judge = monitor()
+
+    verdicts = [v for v in feed(judge, entries) if v is not None]
+
+    assert all(v.resolution.stream == SOL for v in verdicts)
+    assert judge.carriers() == {SOL: {("a", 0), ("b", 0)}}
+    assert unusual(judge.events) == []
+
+
+def test_a_run_that_continues_another_of_its_process_does_not_end_it():
+    """
+    After a backward step of the clock the entries of both lie side by side.
+    """
+    tape = steady(60, [SOL])
+    fact = RunStarted("b", "h", 1, "0", "v", "n", ["u"], [SOL], continues="a")
+    tape.fact(40, fact, run="b")
+    tape.alive(40, 90, run="b")
+    tape.connection(40.1, 90, [SOL], run="b")
+    tape.stop(60.5, reason="clock step")
+
+    assert unusual(fold(tape)) == []
+
+
+def test_a_start_without_its_stop_bounds_what_was_open():
+    """
+    The outage of the dead run ends where that run does, and the hole goes on as `recorder_down`.
+    """
+    tape = Tape()
+    tape.run(0, 30, [SOL])
+    tape.connection(0.1, 20, [SOL])
+    tape.disconnected(20.5)
+    tape.run(100, 110, [SOL], run="b")
+
+    assert unusual(fold(tape)) == [
+        ("disconnected", 19.9, 29.05, "network"),
+        ("recorder_down", 29.05, 100, "recorder"),
+    ]
+
+
+def test_a_run_met_in_the_middle_is_known_from_its_header():
+    """
+    The hour before was never sealed, or its journal has expired: what was asked for must not be `unrequested`.
+    """
+    tape = steady(60)
+    tape.without(20, 60, channel="orderbook_perp_1_grouped_1")
+    entries = [e for e in tape.entries() if e.recv_ts > at(15)]
+    judge = monitor()
+    judge.adopt(header("a", [SOL, BTC, ETH]))
+
+    verdicts = [v for v in feed(judge, entries) if v is not None]
+    judge.finish(at(60), closed=False)
+
+    assert all(v.resolution.stream in {SOL, BTC} for v in verdicts)
+    assert {e.symbol: (since(e.start), e.connection) for e in judge.events if e.kind == "silent"} == {
+        "BTC-PERP": (19.9, 0),
+        "ETH-PERP": (15.05, -1),
+    }
+    assert judge.streams() == [BTC, ETH, SOL]
+
+
+def test_what_one_monitor_was_told_of_runs_another_adopts():
+    """
+    The copy that looks beyond the hour meets runs that begin there.
+    """
+    first, second = monitor(), monitor()
+    first.adopt(header("a", [SOL]))
+
+    second.adopt_all(first)
+
+    entry = Entry(EntryKind.FRAME, 0, 1, 9, at(1), book_frame("SOL-PERP", 0), "a")
+    verdict = second.step(entry, peek(entry.payload))
+    assert verdict is not None
+    assert verdict.resolution.stream == SOL
+
+
+def test_the_streams_of_the_last_run_are_on_record_while_nobody_records():
+    """
+    An hour without a recorder has coverage rows.
+    """
+    tape = steady(30)
+    tape.stop(31)
+    judge = monitor()
+    feed(judge, tape.entries())
+
+    assert judge.streams() == [BTC, SOL]
+    assert judge.carriers() == {}
+
+
+def test_lost_entries_are_counted_and_blamed_on_us():
+    """
+    Numbers without a hole make every lost entry visible; the books lost with them are not the venue's.
+    """
+    tape = steady(60, [SOL])
+    entries = tape.entries(lost=[(20, 30)])
+    lost = len(tape.entries()) - len(entries)
+    judge = monitor()
+
+    verdicts = [v for v in feed(judge, entries) if v is not None]
+    judge.finish(entries[-1].recv_ts, closed=False)
+
+    event = one(judge.events, "journal_damaged")
+    assert (since(event.start), since(event.end), event.missing, event.cause) == (19.9, 30.05, lost, "recorder")
+    assert told(judge.events, "silent") == []
+    assert sum(bool(v.flags & Flag.FIRST_AFTER_GAP) for v in verdicts) == 2
+
+
+def test_entries_we_dropped_by_name_are_an_overflow_and_no_damage():
+    """
+    The fact that follows explains the numbers.
+    """
+    tape = steady(60, [SOL])
+    full = tape.entries()
+    dropped = [e for e in full if at(20) < e.recv_ts < at(22)]
+    named = Overflowed(len(dropped), 9000, dropped[0].seq, dropped[-1].seq, dropped[0].recv_ts, dropped[-1].recv_ts)
+    fact = Entry(EntryKind.FACT, -1, 0, dropped[-1].seq + 1, at(22), msgspec.json.encode(named), "a")
+    later = [msgspec.structs.replace(e, seq=e.seq + 1) for e in full if e.recv_ts >= at(22)]
+    judge = monitor()
+
+    feed(judge, [*(e for e in full if e.recv_ts < at(20)), *[e for e in full if e.recv_ts == at(20)], fact, *later])
+
+    assert unusual(judge.events) == [("overflow", since(dropped[0].recv_ts), since(dropped[-1].recv_ts), "recorder")]
+    assert one(judge.events, "overflow").missing == len(dropped)
+
+
+def test_damage_beside_an_overflow_is_counted_apart():
+    """
+    Only what the fact names is explained by it.
+    """
+    tape = steady(10, [SOL])
+    entries = [e for e in tape.entries() if e.recv_ts < at(5)]
+    last = entries[-1]
+    named = Overflowed(4, 100, last.seq + 3, last.seq + 6, at(5), at(6))
+    fact = Entry(EntryKind.FACT, -1, 0, last.seq + 7, at(6), msgspec.json.encode(named), "a")
+    judge = monitor()
+
+    feed(judge, [*entries, fact])
+
+    assert one(judge.events, "journal_damaged").missing == 2
+    assert one(judge.events, "overflow").missing == 4
+
+
+def test_a_fact_of_a_newer_version_is_passed_over():
+    """
+    An older seal reads a newer journal.
+    """
+    tape = steady(10, [SOL])
+    tape.alive(10, 11)
+    entries = tape.entries()
+    newer = Entry(EntryKind.FACT, -1, 0, entries[-1].seq + 1, at(11.5), b'{"fact":"of tomorrow"}', "a")
+    judge = monitor()
+
+    feed(judge, [*entries, newer])
+
+    assert unusual(judge.events) == []
