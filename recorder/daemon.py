@@ -29,7 +29,7 @@ from recorder.capture.client import Capture
 from recorder.capture.session import SessionSettings
 from recorder.capture.tape import Tape, TapeSettings
 from recorder.capture.wire import ClientSettings
-from recorder.clock import STEP_TOLERANCE_NS, process_cpu_s
+from recorder.clock import STEP_TOLERANCE_NS, process_cpu_s, wall_ns
 from recorder.config import Config, connections, quality_settings, streams
 from recorder.errors import RecorderError, RootBusy
 from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name
@@ -461,7 +461,7 @@ class Recorder:
 
     def _schedule(self) -> None:
         self._set_jobs()
-        now = datetime.now(UTC)
+        now = datetime.fromtimestamp(wall_ns() / SECOND_NS, UTC)
         self._scheduler.modify_job("disk", next_run_time=now)
         if self._sealing:
             # What was left unsealed is caught up with at once.

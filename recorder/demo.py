@@ -35,6 +35,7 @@ LADDER_LEVELS = 8
 BAR = 20
 TRADES = 6
 BUSY_EVERY_S = 0.5
+BRIEF_S = 0.05
 
 
 def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], object]) -> None:
@@ -164,23 +165,21 @@ def _print_files(root: Path, console: Console) -> None:
     for file in files:
         if file.symbol is not None:
             by_market.setdefault(file.symbol, {})[file.table] = file
-    numbers = ("books", "bytes", "a book", "trades", "bytes ", "a trade")
-    console.print()
-    table = plain("Files of this hour", "market", *numbers, right=numbers)
+    numbers = ("books", "bytes", "trades", "bytes ")
+    _head(console, "Files of this hour")
+    table = plain("", "market", *numbers, right=numbers)
     for symbol, tables in by_market.items():
         table.add_row(symbol, *_weights(tables.get("books")), *_weights(tables.get("trades")))
     console.print(table)
     example = next((f.path for f in files if f.symbol == MARKET and f.table == "books"), None)
     if example is not None:
         console.print(f"e.g. {example}", soft_wrap=True)
-    others = ", ".join(f"{file.table} ({file.rows} rows)" for file in files if file.symbol is None)
+    others = ", ".join(f"{file.table} (rows: {file.rows})" for file in files if file.symbol is None)
     console.print(f"beside them, for all markets: {others}")
 
 
-def _weights(file: LakeFile | None) -> tuple[str, str, str]:
-    if file is None:
-        return "0", "–", "–"
-    return str(file.rows), size(file.bytes), f"{file.bytes / file.rows:.0f} B"
+def _weights(file: LakeFile | None) -> tuple[str, str]:
+    return ("0", "–") if file is None else (str(file.rows), size(file.bytes))
 
 
 def _print_ladder(lake: Lake, started: int, console: Console) -> None:
@@ -189,11 +188,10 @@ def _print_ladder(lake: Lake, started: int, console: Console) -> None:
         console.print(f"No book of {MARKET} came.")
         return
     book = books.row(0, named=True)
-    console.print()
     received = f"{book['recv_ts']:%H:%M:%S.%f}"[:-3]
+    _head(console, f"Last book of {MARKET}, received {received} UTC, slot {book['slot']}")
     table = plain(
-        f"Last book of {MARKET}, received {received} UTC, slot {book['slot']}",
-        "", "bid size", "bid", "ask", "ask size", "",
+        "", "", "bid size", "bid", "ask", "ask size", "",
         right=("", "bid size", "bid"),
     )  # fmt: skip
     bids = list(zip(book["bid_price"], book["bid_size"], strict=True))[:LADDER_LEVELS]
@@ -223,8 +221,8 @@ def _number(value: float | None, digits: int) -> str:
 
 def _print_trades(lake: Lake, started: int, console: Console) -> None:
     trades = lake.trades(start=started).sort("recv_ts").tail(TRADES).collect()
-    console.print()
-    table = plain("Last trades", "time", "market", "side", "price", "size", "how", "fill id",
+    _head(console, "Last trades")
+    table = plain("", "time", "market", "side", "price", "size", "how", "fill id",
                   right=("price", "size", "fill id"))  # fmt: skip
     for trade in trades.iter_rows(named=True):
         side = trade["aggressor"] or "–"
@@ -257,9 +255,8 @@ def _print_spread(lake: Lake, started: int, console: Console) -> None:
         .collect()
     )
     columns = ("books", "first mid", "last mid", "spread, bps", "latency, ms")
-    console.print()
-    title = "Mid, median spread and median latency of every market, by one polars query"
-    table = plain(title, "market", *columns, right=columns)
+    _head(console, "Mid, median spread and median latency of every market, by one polars query")
+    table = plain("", "market", *columns, right=columns)
     for row in summary.iter_rows(named=True):
         table.add_row(
             row["symbol"],
@@ -277,13 +274,17 @@ def _print_holes(lake: Lake, started: int, kept_back: Counter[str], console: Con
     events = lake.quality(start=started).collect().rows(named=True)
     for event in events:
         console.print(_event_line(event))
-        console.print(Padding(Text(printable(event["evidence"])), (0, 0, 0, 4)))
+        console.print(Padding(Text(printable(event["evidence"])), (0, 0, 0, 4), expand=False))
     _head(console, "And what really happened")
     proved = sum(event["missing"] or 0 for event in events if event["kind"] == "trade_gap")
+    proof = (
+        f"proved that {proved} trades are missing, by the ids that were left out"
+        if proved
+        else "cannot yet prove that trades are missing: for 10 s after the next one, they may still come"
+    )
     console.print(
         f"By its own ledger the venue kept back {kept_back['books']} books and {kept_back['trades']} trades of "
-        f"{HOLE_MARKET}. The recorder was not told: it saw the silence, and proved {proved} trades missing by the "
-        "ids that were left out."
+        f"{HOLE_MARKET}. The recorder, which was not told, {proof}."
     )
 
 
@@ -292,7 +293,7 @@ def _event_line(event: dict[str, Any]) -> Text:
     place = " ".join(part for part in (event["symbol"], event["channel"]) if part)
     parts = [
         f"{event['start']:%H:%M:%S.%f}"[:-3],
-        f"for {lasted_s:.1f} s" if lasted_s else "",
+        f"for {lasted_s:.1f} s" if lasted_s >= BRIEF_S else "",
         place,
         "" if event["missing"] is None else f"{event['missing']} missing",
         f"cause: {event['cause']}",

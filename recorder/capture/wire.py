@@ -59,7 +59,7 @@ class Wire(ClientConnection):
     _wire_bytes = 0
     """Of messages that are not whole yet."""
     _inflated = 0
-    _checked = 0.0
+    _checked: float | None = None
 
     def data_received(self, data: bytes) -> None:
         """
@@ -87,7 +87,8 @@ class Wire(ClientConnection):
 
     def _weigh(self) -> None:
         now = self.loop.time()
-        passed_s, self._checked = now - self._checked, now
+        passed_s = now - self._checked if self._checked is not None else 0.0
+        self._checked = now
         self._controls = max(self._controls - CONTROL_LEAK_S * passed_s, 0)
         if self._inflated:
             out, came = self._inflated, self._wire_bytes
