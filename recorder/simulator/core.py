@@ -15,7 +15,7 @@ from recorder.records import SECOND_NS
 from recorder.simulator.faults import AnyFault, Drop, Garbage, Silence, Span, StopHeartbeats, WithholdFills, edges
 from recorder.simulator.fills import Fills, make_accounts
 from recorder.simulator.frames import HEARTBEAT, book_frame, data_frame, trade_frame
-from recorder.simulator.ledger import Line, digest
+from recorder.simulator.ledger import Line
 from recorder.simulator.market import MarketModel
 from recorder.simulator.markets import SimMarket
 from recorder.simulator.messages import Close, Cut, Frame, Gone, Input, Log, Opened, Output, Send, Text
@@ -160,7 +160,7 @@ class Venue:
         if state is None:
             return None
         state.seq += 1
-        return Send(client, Frame("sent", text, channel, digest(text)), state.seq)
+        return Send(client, Frame("sent", text, channel), state.seq)
 
     def has_subscribed(self, client: int) -> bool:
         """
@@ -230,7 +230,7 @@ class Venue:
             case Drop():
                 self._cut_all(now, fault.code, outputs)
             case Garbage():
-                frame = Frame("garbage", fault.text, sha=digest(fault.text))
+                frame = Frame("garbage", fault.text)
                 outputs.extend(Send(client, frame) for client in self._clients)
         if fault.every_s is not None:
             again = (_after(due, round(fault.every_s * SECOND_NS), now), fault)
@@ -273,7 +273,7 @@ class Venue:
                         self._hand_out(now, Frame("sent", "", name), outputs, withheld=True)
                     continue
                 for name, text in _book_texts(published.model, wanted, slot=slot, ts_ms=ts_ms, indicative=indicative):
-                    self._hand_out(now, Frame("sent", text, name, digest(text)), outputs, withheld=False)
+                    self._hand_out(now, Frame("sent", text, name), outputs, withheld=False)
 
     def _publish_trades(self, now: int, outputs: list[Output]) -> None:
         self._trades_due = _after(self._trades_due, TRADES_INTERVAL_NS, now)
@@ -291,7 +291,7 @@ class Venue:
                 for fill in transaction:
                     withheld = bool(self._on) and self._keeps_back(published.market.symbol, fill.fill_id)
                     text = "" if withheld else trade_frame(fill, name=published.trades)
-                    frame = Frame("sent", text, published.trades, None if withheld else digest(text), fill.fill_id)
+                    frame = Frame("sent", text, published.trades, fill.fill_id)
                     self._hand_out(now, frame, outputs, withheld=withheld)
             self._told_slot = slot + 1
 
@@ -314,7 +314,7 @@ class Venue:
                     "unsafeMax": 250_000_000,
                 }
                 text = data_frame(published.fees, fees)
-                self._hand_out(now, Frame("sent", text, published.fees, digest(text)), outputs, withheld=False)
+                self._hand_out(now, Frame("sent", text, published.fees), outputs, withheld=False)
 
 
 _HEARTBEAT_FRAME = Frame("heartbeat", HEARTBEAT)

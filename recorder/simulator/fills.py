@@ -13,6 +13,7 @@ from recorder.simulator.frames import Fill, Party
 from recorder.simulator.market import MarketModel
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_PAIRS = [first + second for first in _BASE58 for second in _BASE58]
 
 _PERP_KINDS = {
     "orderFilledWithMatch": 0.45,
@@ -47,11 +48,11 @@ def base58(number: int) -> str:
     """
     As Solana prints keys and signatures (without the rule for leading zero bytes, which random ones do not have).
     """
-    digits: list[str] = []
+    pairs: list[str] = []
     while number:
-        number, digit = divmod(number, 58)
-        digits.append(_BASE58[digit])
-    return "".join(reversed(digits))
+        number, pair = divmod(number, 58 * 58)
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs)).lstrip("1")
 
 
 class Accounts(msgspec.Struct, frozen=True):

@@ -12,18 +12,30 @@ from bisect import insort
 from recorder.simulator.frames import DLOB, INDICATIVE, VAMM, Book, Level, level_text
 from recorder.simulator.markets import SimMarket
 
-_REACH = 40
+_REACH = 26
 """Resting orders a shallow book takes from a side."""
-_POOL_REACH = 10
+_POOL_REACH = 8
 _POOL_LEVELS = 100
-_POOL_OFFSETS = [
-    4e-4 + 3e-5 * (3**level - 1) if level < 3 else 4e-4 + 6e-4 * (level - 2) for level in range(_POOL_LEVELS)
-]
+_POOL_OFFSETS = [4e-4 + 6e-4 * level for level in range(_POOL_LEVELS)]
 _POOL_QUOTE = [500.0, 1000.0, 2000.0, *[5000.0 * (1 + level / 20) for level in range(_POOL_LEVELS - 3)]]
 """What the pool offers at each level, in quote units."""
-_PEGGED_OFFSETS = (2e-4, 4.5e-4, 9e-4, 1.6e-3, 2.6e-3, 4e-3)
+_PEGGED_OFFSETS = (2e-4, 7e-4, 1.3e-3, 2.5e-3)
+"""Of quotes that follow the oracle; none of them where the pool quotes, so that levels seldom merge, as captured."""
 _MEAN_DISTANCE = 0.005
 """Of a resting order from the middle, as a share of the price."""
+
+
+def _ladder(pool_levels: int) -> list[tuple[float, float, int]]:
+    """
+    Where pegged orders and the pool quote, best first: offset from the oracle, what the pool offers there in quote
+    units, and which pegged order it is (-1 for the pool).
+    """
+    pegged = [(offset, 0.0, number) for number, offset in enumerate(_PEGGED_OFFSETS)]
+    pool = [(offset, quote, -1) for offset, quote in zip(_POOL_OFFSETS, _POOL_QUOTE, strict=True)]
+    return sorted(pegged + pool[:pool_levels])
+
+
+_LADDERS = {count: _ladder(count) for count in (0, _POOL_REACH, _POOL_LEVELS)}
 
 
 class MarketModel:
@@ -40,6 +52,8 @@ class MarketModel:
         self._oracle_lag = 0
         self._mood = ""
         self._mood_ticks = 0
+        moods = market.moods
+        self._moody = moods.crossed + moods.locked + moods.one_sided + moods.empty
         self._odd_levels: tuple[list[Level], list[Level]] = ([], [])
         self._hidden_side = -1
         self._pool_factor = (1.0, 1.0)
@@ -58,7 +72,7 @@ class MarketModel:
 
     def _rest(self, side: int) -> None:
         tick = self.market.tick
-        distance = max(1.0, self._random.expovariate(1 / (_MEAN_DISTANCE * self._price)))
+        distance = max(1.0, -math.log(1.0 - self._random.random()) * _MEAN_DISTANCE * self._price)
         price = self.oracle + (distance if side else -distance)
         ticks = math.ceil(price / tick) if side else math.floor(price / tick)
         self._insert(side, max(1, ticks) * tick, self._size())
@@ -71,26 +85,28 @@ class MarketModel:
         Let a tick pass.
         """
         rng, market = self._random, self.market
-        if rng.random() < 0.8:
+        random = rng.random
+        if random() < 0.8:
             # Drawn back to where it began, so that hours in virtual time stay in a plausible range.
             drift = -0.0005 * (self._price / (market.price * 1e6) - 1)
             self._price *= 1 + rng.gauss(0.0, market.volatility) + drift
             self.oracle = max(market.tick, round(self._price))
-            self._oracle_lag = int(rng.random() * 3)
+            self._oracle_lag = int(random() * 3)
             self._twap += (self._price - self._twap) / 150
             # The pool's reserves move with the oracle, and with them the low digits of all its sizes.
-            self._pool_factor = (1 + rng.gauss(0.0, 2e-4), 1 + rng.gauss(0.0, 2e-4))
+            self._pool_factor = (0.9996 + 8e-4 * random(), 0.9996 + 8e-4 * random())
+        oracle, depth = self.oracle, market.depth
         for side, resting in enumerate(self._resting):
-            limit = self.oracle if side else -self.oracle
+            limit = oracle if side else -oracle
             # What the oracle has passed is filled by keepers within the slot; few orders wait for them.
             while resting and resting[0][0] <= limit:
                 del resting[0]
-            if rng.random() < 0.012 * market.depth and resting:
-                del resting[int(rng.random() * len(resting))]
-            while len(resting) < market.depth:
+            if random() < 0.012 * depth and resting:
+                del resting[int(random() * len(resting))]
+            while len(resting) < depth:
                 self._rest(side)
-            if rng.random() < 0.1:
-                self._pegged_sizes[side][int(rng.random() * len(_PEGGED_OFFSETS))] = self._size(3.0)
+            if random() < 0.1:
+                self._pegged_sizes[side][int(random() * len(_PEGGED_OFFSETS))] = self._size(3.0)
         self._change_mood()
 
     def _change_mood(self) -> None:
@@ -101,12 +117,12 @@ class MarketModel:
                 self._mood, self._hidden_side, self._odd_levels = "", -1, ([], [])
             return
         chance = rng.random()
+        if chance >= self._moody:
+            return
         for mood in ("crossed", "locked", "one_sided", "empty"):
             chance -= float(getattr(moods, mood))
             if chance < 0:
                 break
-        else:
-            return
         self._mood = mood
         self._mood_ticks = 1 + int(rng.expovariate(1 / moods.mean_ticks))
         if mood == "one_sided":
@@ -122,28 +138,24 @@ class MarketModel:
                 [(ask, self._size(), DLOB, "")],
             )
 
-    def _pegged(self, side: int) -> list[Level]:
-        oracle, sizes = self.oracle, self._pegged_sizes[side]
-        if side:
-            return [
-                (math.ceil(oracle * (1 + offset)), size, DLOB, "")
-                for offset, size in zip(_PEGGED_OFFSETS, sizes, strict=True)
-            ]
-        return [
-            (-int(oracle * (1 - offset)), size, DLOB, "") for offset, size in zip(_PEGGED_OFFSETS, sizes, strict=True)
-        ]
-
-    def _pool(self, side: int, count: int) -> list[Level]:
-        oracle = self.oracle
+    def _quotes(self, side: int, pool_levels: int) -> list[Level]:
+        """
+        What follows the oracle, best first: pegged orders and the pool's levels.
+        """
+        oracle, pegged = self.oracle, self._pegged_sizes[side]
         scale = 10**self.market.size_exponent * 1e6 / self._price * self._pool_factor[side]
         if side:
             return [
                 (math.ceil(oracle * (1 + offset)), int(quote * scale), VAMM, "")
-                for offset, quote in zip(_POOL_OFFSETS[:count], _POOL_QUOTE, strict=False)
+                if number < 0
+                else (math.ceil(oracle * (1 + offset)), pegged[number], DLOB, "")
+                for offset, quote, number in _LADDERS[pool_levels]
             ]
         return [
             (-int(oracle * (1 - offset)), int(quote * scale), VAMM, "")
-            for offset, quote in zip(_POOL_OFFSETS[:count], _POOL_QUOTE, strict=False)
+            if number < 0
+            else (-int(oracle * (1 - offset)), pegged[number], DLOB, "")
+            for offset, quote, number in _LADDERS[pool_levels]
         ]
 
     def _side(self, side: int, *, whole: bool) -> tuple[list[Level], int | None]:
@@ -157,12 +169,14 @@ class MarketModel:
         if not whole and len(resting) > _REACH:
             resting = resting[:_REACH]
             known_to = resting[-1][0]
-        levels = resting + self._pegged(side) + odd
+        pool_levels = 0
         if self.market.has_pool:
-            pool = self._pool(side, _POOL_LEVELS if whole else _POOL_REACH)
+            pool_levels = _POOL_LEVELS if whole else _POOL_REACH
             if not whole:
-                known_to = min(known_to, pool[-1][0]) if known_to is not None else pool[-1][0]
-            levels += pool
+                reach = _POOL_OFFSETS[_POOL_REACH - 1]
+                pool_to = math.ceil(self.oracle * (1 + reach)) if side else -int(self.oracle * (1 - reach))
+                known_to = min(known_to, pool_to) if known_to is not None else pool_to
+        levels = resting + self._quotes(side, pool_levels) + odd
         levels.sort()  # runs that are sorted already: cheaper than merging them by hand
         return levels, known_to
 

@@ -84,8 +84,8 @@ def market_named(
     for market in DEFAULT_MARKETS:
         if (market.market_type, market.symbol.upper()) == (market_type, symbol.upper()):
             return msgspec.structs.replace(market, symbol=symbol, index=index, size_exponent=size_exponent)
-    # From 0.02 to 200, evenly in the logarithm; most tokens trade there.
-    price = round(0.02 * 10 ** (zlib.crc32(f"{market_type} {symbol}".encode()) % 4001 / 1000), 6)
+    # From 0.6 to 190, evenly in the logarithm: cheaper tokens trade by the thousand or million.
+    price = round(0.6 * 10 ** (zlib.crc32(f"{market_type} {symbol}".encode()) % 2501 / 1000), 6)
     tick = 10 ** max(0, math.floor(math.log10(price * 1e6)) - 6)
     step = max(1, 10 ** (size_exponent - max(0, math.floor(math.log10(price)) + 1)))
     return SimMarket(market_type, symbol, index, size_exponent, price, tick, step, 2e-4, 0.25)

@@ -4,7 +4,7 @@ What goes into the core and what comes out of it, as values.
 
 import msgspec
 
-from recorder.simulator.ledger import Line, What
+from recorder.simulator.ledger import Line, What, digest
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -45,8 +45,14 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     """Its ledger line; `sent` for data."""
     text: str
     channel: str | None = None
-    sha: str | None = None
     fill_id: int | None = None
+
+    @property
+    def sha(self) -> str | None:
+        """
+        How the ledger names it; None for what has no content of its own.
+        """
+        return digest(self.text) if self.what in {"sent", "garbage"} and self.text else None
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
