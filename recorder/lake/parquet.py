@@ -58,6 +58,7 @@ class Draft:
             **{f"recorder.{key}": value for key, value in metadata.items()},
         }
         self._writer: pq.ParquetWriter | None = None
+        self._sink: _SummingFile | None = None
         self._rows = 0
         self._bounds: list[int] = []
 
@@ -68,8 +69,9 @@ class Draft:
         if rows.num_rows == 0:
             return
         if self._writer is None:
+            self._sink = _SummingFile(self.temporary)
             self._writer = pq.ParquetWriter(
-                self.temporary,
+                self._sink,
                 self._table.schema.with_metadata(self._metadata),
                 version="2.6",
                 compression=COMPRESSION,
@@ -91,13 +93,14 @@ class Draft:
         Raises:
             SealFailed: what was read is not what was written.
         """
-        if self._writer is None:
+        if self._writer is None or self._sink is None:
             return None
         self._writer.close()
+        self._sink.close()
         durable.sync_file(self.temporary)
         durable.drop_cache(self.temporary)
         try:
-            digest, size, rows = read_back(self.temporary)
+            digest, size, rows = read_back(self.temporary, sha256=self._sink.sha256.hexdigest())
         except DamagedFile as error:
             raise SealFailed(str(error)) from None
         if rows != self._rows:
@@ -126,7 +129,37 @@ class Draft:
         if self._writer is not None:
             with suppress(pa.ArrowException, OSError):  # of a disk that is full, say
                 self._writer.close()
+        if self._sink is not None:
+            with suppress(OSError):
+                self._sink.close()
         durable.remove(self.temporary)
+
+
+class _SummingFile:
+    """
+    A file to write whose bytes are summed on their way, so that what is read back can be compared with what was meant.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.sha256 = hashlib.sha256()
+        self._file = path.open("wb")
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def read_back(path: Path, *, sha256: str | None = None) -> tuple[str, int, int]:

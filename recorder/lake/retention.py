@@ -42,7 +42,14 @@ def expirable(
     """
     if not found:
         return []
-    listed = {hour: {(i.run, i.name) for i in manifest.inputs} for hour, manifest in sealed.items()}
+    present = {_name(segment) for segment in found}
+    listed: dict[int, set[tuple[str, str]]] = {}
+    for hour, manifest in sealed.items():
+        inputs = {(i.run, i.name) for i in manifest.inputs}
+        # Another run that turned up makes an hour unsealed: it needs all it was made from. Unless some of that has
+        # expired already; then it is never made again, and only what it has not read must stay.
+        if not inputs <= present or {_name(segment) for segment in window(found, hour)} <= inputs:
+            listed[hour] = inputs
     begun = {hour_of(segment.start) for segment in found}
     unsealed = min(begun)
     while unsealed in listed:
@@ -53,8 +60,7 @@ def expirable(
     def needed(segment: SegmentFile, hour: int) -> bool:
         if hour not in reads:
             reads[hour] = {read.path for read in window(found, hour)}
-        name = (segment.run, segment.name.removesuffix(".open"))
-        return segment.path in reads[hour] and name not in listed.get(hour, ())
+        return segment.path in reads[hour] and _name(segment) not in listed.get(hour, ())
 
     free = []
     for segment in found:
@@ -73,6 +79,10 @@ def expirable(
             gone.append(segment)
             excess -= sizes.get(segment.path, 0)
     return gone
+
+
+def _name(segment: SegmentFile) -> tuple[str, str]:
+    return segment.run, segment.name.removesuffix(".open")
 
 
 def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[SegmentFile]:

@@ -79,20 +79,33 @@ class HourJournal:
         """
         All entries of the window, those before and after the hour too. Fills `damages`.
         """
+        return self._read(check=True, on_damage=self.damages.append, on_header=on_header)
+
+    def within(self) -> Iterator[Entry]:
+        """
+        The entries of the hour, once they have been read by `around`, and in the same places.
+        """
+        # Bytes whose checksums held a moment ago are not summed again; damaged ones must be skipped again.
+        for entry in self._read(check=bool(self.damages)):
+            if self.hour <= entry.recv_ts < self.end:
+                yield entry
+
+    def _read(
+        self,
+        *,
+        check: bool,
+        on_damage: Callable[[Damage], None] | None = None,
+        on_header: Callable[[SegmentHeader], None] | None = None,
+    ) -> Iterator[Entry]:
+        # Always with the same bounds: were a journal's time to step back, other bounds could give other entries.
         return read_merged(
             self.inputs,
             start=self.hour - LOOK_BACK_NS,
             end=self.until,
-            on_damage=self.damages.append,
+            check=check,
+            on_damage=on_damage,
             on_header=on_header,
         )
-
-    def within(self) -> Iterator[Entry]:
-        """
-        The entries of the hour, once they have been read by `around`.
-        """
-        # Bytes whose checksums held a moment ago are not summed again; damaged ones must be skipped again.
-        return read_merged(self.inputs, start=self.hour, end=min(self.until, self.end), check=bool(self.damages))
 
 
 def digest(segment: SegmentFile, size: int | None = None) -> tuple[int, str] | None:
