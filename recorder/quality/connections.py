@@ -156,6 +156,7 @@ class Connections:
             self.end_outage(connection, now)
 
     def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str) -> None:
+        start = max(start, connection.outage_end, self._runs[connection.run].started)
         connection.outage_start, connection.outage_cause, connection.outage_why = start, cause, why
         self._findings.opening(f"connection {connection.connection}: down: {why}")
 
@@ -169,7 +170,7 @@ class Connections:
             Outage(start, now, connection.outage_cause, connection.outage_why, connection.run, connection.connection)
         )
         self._findings.events.append(_outage_event(connection, start, now))
-        connection.outage_start = None
+        connection.outage_start, connection.outage_end = None, now
 
     def books_stay_silent(self, run: str, connection: int, asked: int) -> None:
         """

@@ -58,6 +58,8 @@ class ConnectionState(msgspec.Struct):
     outage_start: int | None = None
     outage_cause: Cause = "unknown"
     outage_why: str = ""
+    outage_end: int = 0
+    """Of the last one that is over: the next begins no earlier."""
     counted_to: int = 0
     """Up to when `HourBeats.up_ns` counts."""
 
