@@ -210,11 +210,12 @@ class Flows:
     def _heard_elsewhere(self, flow: FlowState) -> bool:
         """
         Whether another connection or run went on hearing the stream, so that there was no hole in it.
+
+        One that is down, or was, has the flag for its own next row.
         """
         return any(
             other.stream == flow.stream
             and other is not flow
-            and other.up
             and not other.silent
             and not other.fresh & _FIRST_AFTER_GAP
             for other in self._flows.values()

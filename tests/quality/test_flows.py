@@ -216,3 +216,25 @@ def test_a_recorder_that_stood_still_does_not_blame_the_venue():
 
     assert told(events, "silent") == []
     assert told(events, "heartbeat_gap") == [("heartbeat_gap", 15.1, 52, "recorder")]
+
+
+def test_after_both_connections_were_down_the_first_row_of_the_two_comes_after_a_gap():
+    """
+    Neither went on hearing; the second to come back has missed nothing that the first did not bring.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL])
+    for connection, back in ((0, 30), (1, 32)):
+        tape.connection(0.1, 20, [SOL], connection=connection)
+        tape.disconnected(20.5, connection=connection)
+        tape.connection(back, 60, [SOL], connection=connection, attempt=2)
+
+    entries = tape.entries()
+    frames = [e for e in entries if e.kind == EntryKind.FRAME]
+    marked = [
+        (since(e.recv_ts), e.connection)
+        for e, v in zip(frames, feed(monitor(), entries), strict=True)
+        if v is not None and v.flags & Flag.FIRST_AFTER_GAP
+    ]
+
+    assert marked == [(0.3, 0), (30.2, 0)]

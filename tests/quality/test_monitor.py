@@ -21,6 +21,7 @@ from quality_cases import (
     since,
     steady,
     told,
+    trade_frame,
     unusual,
 )
 from recorder.quality.events import cut
@@ -147,6 +148,25 @@ def test_a_stream_is_told_without_folding():
     assert judge.stream_of("nobody", peek(book_frame("SOL-PERP", 0))) is None
     assert judge.stream_of("a", peek(b"?")) is None
     assert msgspec.json.encode(judge.state()) == before
+
+
+def test_trades_have_the_name_that_a_book_of_their_index_gave_from_then_on():
+    """
+    The first of them came before the book, under the list's name.
+    """
+    hype, trades = Stream("perp", "HYPE-PERP", "orderbook", 1), Stream("perp", "HYPE-PERP", "trades")
+    apt = Stream("perp", "APT-PERP", "trades")
+    tape = Tape()
+    tape.run(0, 5, [hype, trades, apt])
+    tape.connection(0.1, 5, [trades, apt])
+    tape.fact(0.1, Requested(hype), connection=0, attempt=1)
+    tape.frame(1, trade_frame(1, index=3))
+    tape.frame(2, book_frame("HYPE-PERP", 3))
+    tape.frame(3, trade_frame(2, index=3))
+
+    verdicts = [v for v in feed(monitor(), tape.entries()) if v is not None]
+
+    assert [v.resolution.stream for v in verdicts] == [apt, hype, trades]
 
 
 def test_a_book_that_contradicts_the_list_is_loud_once_a_run():
