@@ -198,6 +198,8 @@ class Capture:
             if cause == "recorder":
                 log.exception("connection %d: %s", line.index, words)
             delay_s = line.session.ended(monotonic_ns(), opened=False)
+            # A run of failures is one event, told when it ends; whoever just started us wants to know now.
+            log.warning("connection %d: attempt %d: %s; again in %.1f s", line.index, line.attempt, words, delay_s)
             fact = ConnectFailed(self._url, line.attempt, words, cause, round(delay_s, 3))
             self._tape().fact(fact, connection=line.index, attempt=line.attempt)
             return delay_s
