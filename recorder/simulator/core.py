@@ -2,56 +2,97 @@
 The venue without a socket: time and what clients did go in, what to do and what to note come out.
 
 `Venue.step(now, inputs)` may be driven by a real clock or in virtual time, jumping from `next_due()` to `next_due()`.
-The same steps with the same seed give the same outputs. Faults change what is sent, never what the market does.
+The same steps with the same seed give the same outputs. Most faults change what is sent, never what the market does.
 
 As in the real server, a slow tick is late and not queued: of several ticks that have come due, one is published.
-Whoever performs the outputs decides about back-pressure: a data frame for a client with `BACKLOG_LIMIT_BYTES` or more
-waiting is dropped, everything else is queued. A `Send` becomes a ledger line by `messages.sent_line`.
+Whoever performs the outputs decides about back-pressure: a data frame (`Send.limited`) for a client with
+`BACKLOG_LIMIT_BYTES` or more waiting is dropped, everything else is queued; at a `Check` such a client is reported to
+`Venue.overflowed`. A `Send` becomes a ledger line by `messages.sent_line`.
+
+On a single feed the server drops books with a slot lower than the last of their channel, for as long as its process
+lives, whoever listened meanwhile. With two feeds the servers of Drift forward everything.
 """
 
+import heapq
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
 
 from recorder.records import SECOND_NS
-from recorder.simulator.faults import AnyFault, Drop, Garbage, Silence, Span, StopHeartbeats, WithholdFills, edges
-from recorder.simulator.fills import Fills, make_accounts
-from recorder.simulator.frames import HEARTBEAT, book_frame, data_frame, trade_frame
+from recorder.simulator.alter import BUS_ERROR, GARBAGE
+from recorder.simulator.clients import CLOSE_REASON, Client
+from recorder.simulator.frames import HEARTBEAT, data_frame
+from recorder.simulator.generations import FEED_SILENT_S, GENERATIONS, PublisherName, ServerName
+from recorder.simulator.kinds import (
+    AnyFault,
+    Backlog,
+    BusFails,
+    Cadence,
+    Drop,
+    Garbage,
+    HalfOpen,
+    NewMarket,
+    RepeatFrames,
+    Restart,
+    Silence,
+    SkipFrames,
+    SlowTicks,
+    Span,
+    StopHeartbeats,
+    TwoFeeds,
+    WithholdFills,
+    edges,
+    kind_of,
+)
 from recorder.simulator.ledger import Line
-from recorder.simulator.market import MarketModel
-from recorder.simulator.markets import SimMarket
-from recorder.simulator.messages import Close, Cut, Frame, Gone, Input, Log, Opened, Output, Send, Text
+from recorder.simulator.markets import SimMarket, market_named
+from recorder.simulator.messages import Check, Close, Cut, Frame, Gone, Input, Log, Opened, Output, Pause, Text
+from recorder.simulator.publisher import FIRST_SLOT, SLOT_NS, BookChannel, Printed, Published, Publisher
 from recorder.simulator.requests import Crash, Hang, Refuse, Subscribe, Unsubscribe, answer
-from recorder.venue.protocol import GROUPINGS, HEARTBEAT_INTERVAL_S
+from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, CLOSE_POLICY, HEARTBEAT_INTERVAL_S
 
-SLOT_NS = 400_000_000
-FIRST_SLOT = 352_100_000
+__all__ = ["FIRST_SLOT", "SLOT_NS", "Venue"]
+
 TRADES_INTERVAL_NS = SECOND_NS
 """The publisher polls the chain this often."""
-CONFIRMATION_SLOTS = 2
-"""Fills of younger slots are not confirmed yet."""
 FEES_INTERVAL_NS = 5 * SECOND_NS
+CHECK_INTERVAL_NS = 10 * SECOND_NS
+CLOSE_TIMEOUT_NS = 30 * SECOND_NS
+"""A close frame that finds no way through a backlog is given up after this long, and the socket destroyed."""
 
 _HEARTBEAT_NS = HEARTBEAT_INTERVAL_S * SECOND_NS
 _MS = 1_000_000
+_NEVER = 1 << 63
+_FEES: dict[str, object] = {
+    "min": 0,
+    "low": 0,
+    "medium": 1.25,
+    "high": 10_000,
+    "veryHigh": 1_050_000,
+    "unsafeMax": 250_000_000,
+}
 
 
-class _Client:
-    def __init__(self, now: int) -> None:
-        self.heartbeat_due = now + _HEARTBEAT_NS
-        self.seq = 0
+_Kind = TypeVar("_Kind", bound=Span)
 
 
-class _Published:
+class _SecondFeed(msgspec.Struct, frozen=True):
     """
-    A market with its model, its fills and the names of its channels.
+    What the other publisher says of one tick.
     """
 
-    def __init__(self, market: SimMarket, model: MarketModel, fills: Fills) -> None:
-        stream = f"{market.market_type}_{market.index}"
-        self.market, self.model, self.fills = market, model, fills
-        self.books = [(f"orderbook_{stream}_grouped_{grouping}", grouping) for grouping in GROUPINGS]
-        self.indicative = [(f"{name}_indicative", grouping) for name, grouping in self.books]
-        self.trades = f"trades_{stream}"
-        self.fees = f"priorityFees_{stream}"
+    books: list[tuple[Published, list[Printed]]]
+
+
+class _Initial(msgspec.Struct, frozen=True):
+    """
+    A stored copy on its way to a client.
+    """
+
+    client: int
+    name: str
+    text: str
 
 
 class Venue:
@@ -63,6 +104,11 @@ class Venue:
         start: ns since the epoch; faults count from here.
         quiet: acknowledge and beat, but publish nothing (a replay feeds the clients).
         priority_fees: whether that channel speaks; on the real server it mostly does not.
+        server: which version of the server.
+        publisher: that of the books; the Rust one exists for `velocity` only.
+        two_feeds: books come from two publishers, the second somewhat behind.
+        crash: whether a `channel` that is no string ends the process; None: as that version does.
+        initial_delay_ms: from the acknowledgement to the initial book, where there is one. Live ones may come first.
     """
 
     def __init__(
@@ -75,37 +121,67 @@ class Venue:
         faults: Sequence[AnyFault] = (),
         quiet: bool = False,
         priority_fees: bool = False,
+        server: ServerName = "2026-05",
+        publisher: PublisherName = "typescript",
+        two_feeds: bool = False,
+        crash: bool | None = None,
+        initial_delay_ms: int = 2,
     ) -> None:
         self._start = start
-        self._tick_ns = tick_ms * _MS
-        accounts = make_accounts(seed)
-        self._published: list[_Published] = []
+        self._generation = GENERATIONS[server]
+        self._crashes = self._generation.dies_of_bad_channel if crash is None else crash
+        self._initial_delay_ns = initial_delay_ms * _MS
+        self._publisher = Publisher(markets, start=start, seed=seed, generation=self._generation, publisher=publisher)
         self._indices: dict[tuple[str, str], int] = {}
-        for market in markets:
-            model = MarketModel(market, seed=seed)
-            fills = Fills(model, accounts, seed=seed)
-            self._published.append(_Published(market, model, fills))
-            # Of two markets with one name the server finds the first.
-            self._indices.setdefault((market.market_type, market.symbol.upper()), market.index)
-        self._clients: dict[int, _Client] = {}
+        self._by_book: dict[str, tuple[Published, BookChannel]] = {}
+        for published in self._publisher.markets:
+            self._list(published)
+        self._clients: dict[int, Client] = {}
         self._subscribers: dict[str, dict[int, None]] = {}
-        never = 1 << 63
-        self._tick_due = never if quiet else start + self._tick_ns
-        self._trades_due = never if quiet else start + TRADES_INTERVAL_NS
-        self._fees_due = start + FEES_INTERVAL_NS if priority_fees and not quiet else never
-        self._told_slot = FIRST_SLOT
+        self._plan: list[tuple[Published, list[BookChannel], list[BookChannel]]] | None = None
+        """Markets with their channels that have subscribers, and those that only are remembered; firm ones first."""
+        self._last_slots: dict[str, int] = {}
+        """By channel that was ever subscribed."""
+        self._base_tick_ns = self._tick_ns = tick_ms * _MS
+        self._tick_grid = self._tick_due = _NEVER if quiet else start + self._tick_ns
+        self._tick_number = 0
+        self._last_tick = start
+        self._trades_due = _NEVER if quiet else start + TRADES_INTERVAL_NS
+        self._fees_due = start + FEES_INTERVAL_NS if priority_fees and not quiet else _NEVER
+        self._check_due = start + CHECK_INTERVAL_NS
+        self._later: list[tuple[int, int, _SecondFeed | _Initial]] = []
+        self._laters = 0
+        self._feed: int = 1
+        self._feed_heard = {1: start, 2: start}
+        self._always_two = TwoFeeds(from_s=0, to_s=0) if two_feeds else None
         self._edges: list[tuple[int, AnyFault]] = sorted(
             ((start + round(at * SECOND_NS), fault) for fault in faults for at in edges(fault)),
             key=lambda edge: edge[0],
         )
         self._on: dict[AnyFault, int] = {}
         """Faults that last, with their start."""
+        self._struck: dict[AnyFault, list[int]] = {}
+        """Clients a fault has got hold of."""
+
+    def _list(self, published: Published) -> None:
+        market = published.market
+        # Of two markets with one name the server finds the first.
+        self._indices.setdefault((market.market_type, market.symbol.upper()), market.index)
+        for channel in self._publisher.channels(published):
+            self._by_book.setdefault(channel.name, (published, channel))
+
+    @property
+    def is_down(self) -> bool:
+        """
+        Whether the server refuses handshakes at present.
+        """
+        return bool(self._on) and self._lasting(Restart) is not None
 
     def slot(self, now: int) -> int:
         """
         The chain's slot.
         """
-        return FIRST_SLOT + (now - self._start) // SLOT_NS
+        return self._publisher.slot(now)
 
     def next_due(self) -> int:
         """
@@ -114,6 +190,8 @@ class Venue:
         due = min(self._tick_due, self._trades_due, self._fees_due)
         if self._edges:
             due = min(due, self._edges[0][0])
+        if self._later:
+            due = min(due, self._later[0][0])
         for client in self._clients.values():
             due = min(due, client.heartbeat_due)
         return due
@@ -129,38 +207,52 @@ class Venue:
         for given in inputs:
             match given:
                 case Opened(client):
-                    self._clients[client] = _Client(now)
+                    self._clients[client] = Client(client, heartbeat_due=now + _HEARTBEAT_NS)
                     outputs.append(Log(Line(now, "connected", client)))
+                    if self.is_down:
+                        self._cut(now, self._clients[client], None, outputs)
                 case Text(client, text) if client in self._clients:
-                    self._answer(now, client, text, outputs)
+                    if not self._clients[client].deaf:
+                        self._answer(now, self._clients[client], text, outputs)
                 case Gone(client, code) if client in self._clients:
                     self._forget(now, client, code, outputs)
         while self._edges and self._edges[0][0] <= now:
             self._turn(now, outputs)
+        while self._later and self._later[0][0] <= now:
+            self._follow_up(now, outputs)
         if self._tick_due <= now:
             self._publish_books(now, outputs)
         if self._trades_due <= now:
             self._publish_trades(now, outputs)
         if self._fees_due <= now:
             self._publish_fees(now, outputs)
-        for number, state in self._clients.items():
+        for state in self._clients.values():
             if state.heartbeat_due <= now:
                 state.heartbeat_due = _after(state.heartbeat_due, _HEARTBEAT_NS, now)
-                if any(isinstance(fault, StopHeartbeats) for fault in self._on):
-                    outputs.append(Log(Line(now, "heartbeat_withheld", number)))
+                if self._on and self._lasting(StopHeartbeats) is not None:
+                    outputs.append(Log(Line(now, "heartbeat_withheld", state.number, why="stop_heartbeats")))
                 else:
-                    outputs.append(Send(number, _HEARTBEAT_FRAME))
+                    state.put(now, _HEARTBEAT_FRAME, outputs, counted=False)
+        if self._check_due <= now:
+            self._check(now, outputs)
         return outputs
 
-    def due_to(self, client: int, *, channel: str, text: str) -> Send | None:
+    def overflowed(self, now: int, client: int) -> list[Output]:
+        """
+        More than the limit waits for this client at a `Check`: close it.
+        """
+        return self.close(now, client, CLOSE_POLICY, CLOSE_REASON)
+
+    def relay(self, now: int, client: int, *, channel: str, text: str) -> list[Output] | None:
         """
         A data frame from elsewhere (a replay), counted as due to this client; None if it is gone.
         """
         state = self._clients.get(client)
         if state is None:
             return None
-        state.seq += 1
-        return Send(client, Frame("sent", text, channel), state.seq)
+        outputs: list[Output] = []
+        state.put(now, Frame("sent", text, channel, why="replay"), outputs)
+        return outputs
 
     def has_subscribed(self, client: int) -> bool:
         """
@@ -168,13 +260,13 @@ class Venue:
         """
         return any(client in subscribers for subscribers in self._subscribers.values())
 
-    def close(self, now: int, client: int, code: int) -> list[Output]:
+    def close(self, now: int, client: int, code: int, reason: str = "") -> list[Output]:
         """
         Close one client.
         """
         outputs: list[Output] = []
         if client in self._clients:
-            outputs.append(Close(client, code, ""))
+            outputs.append(Close(client, code, reason))
             self._forget(now, client, code, outputs)
         return outputs
 
@@ -182,139 +274,330 @@ class Venue:
         """
         The server stops: faults that were on end here, clients are closed with 1001.
         """
-        outputs: list[Output] = [Log(_fault_line(now, fault, began)) for fault, began in self._on.items()]
+        outputs: list[Output] = []
+        for published, fills in self._publisher.unpublished():
+            for told in fills:
+                self._hand_out(now, Frame("sent", "", published.trades, told.fill.fill_id), outputs, withheld=told.why)
+        for fault, began in list(self._on.items()):
+            self._end(now, fault, outputs)
+            outputs.append(Log(_fault_line(now, fault, began)))
         self._on.clear()
         for client in list(self._clients):
             outputs.extend(self.close(now, client, 1001))
         return outputs
 
-    def _answer(self, now: int, client: int, text: str, outputs: list[Output]) -> None:
-        match answer(text, self._indices):
+    # ---- clients
+
+    def _answer(self, now: int, state: Client, text: str, outputs: list[Output]) -> None:
+        client = state.number
+        match answer(text, self._indices, default_grouping=self._generation.default_grouping):
             case Subscribe(name, ack):
+                if self._on and self._lasting(BusFails) is not None and name not in self._subscribers:
+                    state.put(now, Frame("error", BUS_ERROR, why="bus_fails"), outputs, counted=False)
+                    state.put(now, Frame("ack", ack, name), outputs, counted=False)
+                    return
                 self._subscribers.setdefault(name, {})[client] = None
-                outputs.append(Send(client, Frame("ack", ack, name)))
+                self._plan = None
+                state.put(now, Frame("ack", ack, name), outputs, counted=False)
+                self._fetch_initial(now, client, name)
             case Unsubscribe(name):
                 if self._subscribers.get(name, {}).pop(client, client) is None:
+                    self._plan = None
                     outputs.append(Log(Line(now, "unsubscribed", client, name)))
             case Refuse(frame):
-                outputs.append(Send(client, Frame("error", frame)))
+                state.put(now, Frame("error", frame), outputs, counted=False)
             case Hang(code, reason):
-                outputs.append(Close(client, code, reason))
-                self._forget(now, client, code, outputs)
-            case Crash():
+                if state.open:
+                    outputs.append(Close(client, code, reason))
+                    self._forget(now, client, code, outputs)
+                else:
+                    self._cut(now, state, None, outputs)
+            case Crash() if self._crashes:
                 outputs.append(Log(Line(now, "fault", fault="crash", start_ns=now, end_ns=now, text=text)))
                 self._cut_all(now, None, outputs)
+                self._last_slots.clear()
+
+    def _fetch_initial(self, now: int, client: int, name: str) -> None:
+        if name not in self._by_book or self._generation.initial == "none":
+            return
+        published, channel = self._by_book[name]
+        text = self._publisher.stored(published, channel, self._last_tick)
+        if text is not None:
+            self._schedule(now + self._initial_delay_ns, _Initial(client, name, text))
+
+    def _schedule(self, due: int, what: _SecondFeed | _Initial) -> None:
+        self._laters += 1
+        heapq.heappush(self._later, (due, self._laters, what))
 
     def _forget(self, now: int, client: int, code: int | None, outputs: list[Output]) -> None:
         state = self._clients.pop(client)
         for subscribers in self._subscribers.values():
             subscribers.pop(client, None)
+        self._plan = None
+        state.give_up(now, outputs)
         outputs.append(Log(Line(now, "disconnected", client, code=code, count=state.seq)))
 
+    def _cut(self, now: int, state: Client, code: int | None, outputs: list[Output]) -> None:
+        if state.deaf:
+            pass  # it is told nothing, not even this; what got hold of it ends in a cut
+        elif code is None or not state.open:
+            outputs.append(Cut(state.number))
+        else:
+            outputs.append(Close(state.number, code, ""))
+        self._forget(now, state.number, code, outputs)
+
     def _cut_all(self, now: int, code: int | None, outputs: list[Output]) -> None:
-        for client in list(self._clients):
-            outputs.append(Cut(client) if code is None else Close(client, code, ""))
-            self._forget(now, client, code, outputs)
+        for state in list(self._clients.values()):
+            self._cut(now, state, code, outputs)
+
+    def _check(self, now: int, outputs: list[Output]) -> None:
+        self._check_due = _after(self._check_due, CHECK_INTERVAL_NS, now)
+        for state in list(self._clients.values()):
+            if state.open:
+                outputs.append(Check(state.number))
+            elif state.closing_since is not None:
+                if now - state.closing_since >= CLOSE_TIMEOUT_NS:
+                    self._cut(now, state, None, outputs)
+            elif state.waiting > BACKLOG_LIMIT_BYTES:
+                state.closing_since = now
+
+    # ---- faults
+
+    def _lasting(self, kind: type[_Kind]) -> _Kind | None:
+        return next((fault for fault in self._on if isinstance(fault, kind)), None)
 
     def _turn(self, now: int, outputs: list[Output]) -> None:
         due, fault = self._edges.pop(0)
         if isinstance(fault, Span):
             if fault in self._on:
+                self._end(now, fault, outputs)
                 outputs.append(Log(_fault_line(now, fault, self._on.pop(fault))))
             else:
                 self._on[fault] = now
                 outputs.append(Log(_fault_line(now, fault, None)))
+                self._begin(now, fault, outputs)
+            self._publisher.set_faults(self._on, now)
             return
         outputs.append(Log(_fault_line(now, fault, now)))
         match fault:
-            case Drop():
-                self._cut_all(now, fault.code, outputs)
-            case Garbage():
-                frame = Frame("garbage", fault.text)
-                outputs.extend(Send(client, frame) for client in self._clients)
+            case Drop(code=code):
+                self._cut_all(now, code, outputs)
+            case Garbage(text=text, what=what):
+                frame = Frame("garbage", GARBAGE[what] if what else text, why=what, binary=what == "binary")
+                for state in self._clients.values():
+                    state.put(now, frame, outputs, counted=False)
+            case NewMarket(market=symbol, market_type=market_type, index=index):
+                self._publisher.add(market_named(market_type, symbol, index))
+                self._list(self._publisher.markets[-1])
+                self._publisher.set_faults(self._on, now)
         if fault.every_s is not None:
             again = (_after(due, round(fault.every_s * SECOND_NS), now), fault)
             self._edges.append(again)
             self._edges.sort(key=lambda edge: edge[0])
 
-    def _silent(self, symbol: str, channels: str) -> bool:
-        return any(
-            isinstance(fault, Silence) and fault.market in {"*", symbol} and fault.channels in {"all", channels}
-            for fault in self._on
-        )
+    def _begin(self, now: int, fault: AnyFault, outputs: list[Output]) -> None:
+        match fault:
+            case Cadence(tick_ms=tick_ms) if self._tick_due < _NEVER:
+                self._tick_ns = tick_ms * _MS
+                self._tick_grid = self._tick_due = now + self._tick_ns
+            case Restart(code=code):
+                self._cut_all(now, code, outputs)
+                self._last_slots.clear()
+                # Nobody is subscribed any more, so nothing is remembered either.
+                self._subscribers.clear()
+                self._plan = None
+            case HalfOpen() | Backlog():
+                struck = [state for state in self._clients.values() if state.open]
+                self._struck[fault] = [state.number for state in struck]
+                for state in struck:
+                    if isinstance(fault, Backlog):
+                        state.hold(fault.buffer_bytes)
+                    else:
+                        state.deaf = True
+                        outputs.append(Pause(state.number))
 
-    def _hand_out(self, now: int, frame: Frame, outputs: list[Output], *, withheld: bool) -> None:
-        for client in self._subscribers[frame.channel or ""]:
-            state = self._clients[client]
-            state.seq += 1
-            if withheld:
-                line = Line(now, "withheld", client, frame.channel, state.seq, fill_id=frame.fill_id)
-                outputs.append(Log(line))
+    def _end(self, now: int, fault: AnyFault, outputs: list[Output]) -> None:
+        match fault:
+            case Cadence() if self._tick_due < _NEVER:
+                self._tick_ns = self._base_tick_ns
+                self._tick_grid = self._tick_due = now + self._tick_ns
+            case HalfOpen():
+                for number in self._struck.pop(fault, ()):
+                    outputs.append(Cut(number))
+                    if number in self._clients:
+                        self._forget(now, number, None, outputs)
+            case Backlog():
+                for number in self._struck.pop(fault, ()):
+                    if number in self._clients:
+                        state = self._clients[number]
+                        state.release(outputs)
+                        if state.closing_since is not None:
+                            self._forget(now, number, CLOSE_POLICY, outputs)
+
+    def _silenced(self, published: Published, channels: str, feed: int = 1) -> str | None:
+        for fault in published.faults:
+            if isinstance(fault, Silence) and fault.channels in {"all", channels} and fault.feed in {None, feed}:
+                return kind_of(fault)
+        return None
+
+    # ---- what is published
+
+    def _hand_out(
+        self,
+        now: int,
+        frame: Frame,
+        outputs: list[Output],
+        *,
+        withheld: str | None = None,
+        due_ns: int | None = None,
+    ) -> None:
+        for client in self._subscribers.get(frame.channel or "", ()):
+            if withheld is None:
+                self._clients[client].put(now, frame, outputs, due_ns=due_ns)
             else:
-                outputs.append(Send(client, frame, state.seq))
+                self._clients[client].withhold(now, frame, withheld, outputs)
+
+    def _planned(self) -> list[tuple[Published, list[BookChannel], list[BookChannel]]]:
+        """
+        What is to be printed each tick. Two publishers: that of the firm books goes through all markets first.
+        """
+        plan: list[tuple[Published, list[BookChannel], list[BookChannel]]] = []
+        for indicative in (False, True):
+            for published in self._publisher.markets:
+                known = [
+                    channel
+                    for channel in self._publisher.channels(published)
+                    if channel.indicative == indicative and channel.name in self._subscribers
+                ]
+                if known:
+                    wanted = [channel for channel in known if self._subscribers[channel.name]]
+                    plan.append((published, wanted, [channel for channel in known if channel not in wanted]))
+        return plan
 
     def _publish_books(self, now: int, outputs: list[Output]) -> None:
-        missed = (now - self._tick_due) // self._tick_ns
+        missed = (now - self._tick_grid) // self._tick_ns
         if missed:
             outputs.append(Log(Line(now, "ticks_missed", count=missed)))
-        self._tick_due = _after(self._tick_due, self._tick_ns, now)
-        slot, ts_ms = self.slot(now), now // _MS
-        for published in self._published:
-            published.model.advance()
-        # Two publishers: that of the firm books goes through all markets first.
-        for indicative in (False, True):
-            for published in self._published:
-                channels = published.indicative if indicative else published.books
-                wanted = [channel for channel in channels if self._subscribers.get(channel[0])]
-                if not wanted:
-                    continue
-                if self._on and self._silent(published.market.symbol, "books"):
-                    for name, _ in wanted:
-                        self._hand_out(now, Frame("sent", "", name), outputs, withheld=True)
-                    continue
-                for name, text in _book_texts(published.model, wanted, slot=slot, ts_ms=ts_ms, indicative=indicative):
-                    self._hand_out(now, Frame("sent", text, name), outputs, withheld=False)
+        self._tick_grid = self._tick_due = _after(self._tick_grid, self._tick_ns, now)
+        self._tick_number += 1
+        second = self._always_two
+        if self._on:
+            second = second or self._lasting(TwoFeeds)
+            slow = self._lasting(SlowTicks)
+            if slow is not None and self._tick_number % slow.every == 0:
+                self._tick_due += slow.late_ms * _MS
+        self._last_tick = now
+        self._publisher.advance()
+        if self._plan is None:
+            self._plan = self._planned()
+        lagging: list[tuple[Published, list[Printed]]] = []
+        for published, wanted, remembered in self._plan:
+            silenced = self._silenced(published, "books") if published.faults else None
+            if remembered and silenced is None:
+                self._remember(remembered, self._publisher.slot_of(published, now))
+            if silenced is None:
+                for printed in self._publisher.books(published, wanted, now):
+                    self._offer(now, published, printed, outputs, two=second is not None)
+            elif second is None or self._feed == 1 or self._generation.forwards_all_feeds:
+                for channel in wanted:
+                    self._hand_out(now, Frame("sent", "", channel.name), outputs, withheld=silenced)
+            if second is not None:
+                books = self._publisher.books(
+                    published, wanted, now, lag_ms=second.lag_ms, slots_behind=second.slots_behind
+                )
+                lagging.append((published, list(books)))
+        if second is not None:
+            self._schedule(now + second.lag_ms * _MS, _SecondFeed(lagging))
+
+    def _follow_up(self, now: int, outputs: list[Output]) -> None:
+        match heapq.heappop(self._later)[2]:
+            case _Initial(client, name, text):
+                if client in self._clients and client in self._subscribers.get(name, ()):
+                    self._clients[client].put(now, Frame("sent", text, name, why="initial"), outputs)
+            case _SecondFeed(books):
+                for published, prints in books:
+                    silenced = self._silenced(published, "books", 2) if published.faults else None
+                    for printed in prints:
+                        if silenced is None:
+                            self._offer(now, published, printed, outputs, two=True, feed=2)
+                        elif self._feed == 2 or self._generation.forwards_all_feeds:
+                            frame = Frame("sent", "", printed.channel.name)
+                            self._hand_out(now, frame, outputs, withheld=silenced)
+
+    def _remember(self, channels: list[BookChannel], slot: int) -> None:
+        for channel in channels:
+            self._last_slots[channel.name] = max(slot, self._last_slots.get(channel.name, 0))
+
+    def _offer(
+        self,
+        now: int,
+        published: Published,
+        printed: Printed,
+        outputs: list[Output],
+        *,
+        two: bool,
+        feed: int = 1,
+    ) -> None:
+        """
+        A book reaches the server: it may be lost before, forgotten for its slot, or go to the subscribers.
+        """
+        name = printed.channel.name
+        if two and not self._generation.forwards_all_feeds and not self._hears(now, feed, outputs):
+            return
+        frame = Frame("sent", printed.text, name, why="alter" if printed.altered else None)
+        again = False
+        for fault in published.faults:
+            match fault:
+                case SkipFrames(every=every) if published.counted(fault, name, every):
+                    self._hand_out(now, frame, outputs, withheld=kind_of(fault))
+                    return
+                case RepeatFrames(every=every) if published.counted(fault, name, every):
+                    again = True
+        if not (two and self._generation.forwards_all_feeds):
+            if printed.slot < self._last_slots.get(name, 0):
+                self._hand_out(now, frame, outputs, withheld="slot_memory")
+                return
+            self._last_slots[name] = printed.slot
+        self._hand_out(now, frame, outputs)
+        if again:
+            self._hand_out(now, msgspec.structs.replace(frame, why="repeat_frames"), outputs)
+
+    def _hears(self, now: int, feed: int, outputs: list[Output]) -> bool:
+        self._feed_heard[feed] = now
+        if feed != self._feed and now - self._feed_heard[self._feed] > FEED_SILENT_S * SECOND_NS:
+            self._feed = feed
+            # At a change of feeds slots may jump either way.
+            self._last_slots.clear()
+            outputs.append(Log(Line(now, "feed_changed", count=feed)))
+        return feed == self._feed
 
     def _publish_trades(self, now: int, outputs: list[Output]) -> None:
         self._trades_due = _after(self._trades_due, TRADES_INTERVAL_NS, now)
-        for slot in range(self._told_slot, self.slot(now) - CONFIRMATION_SLOTS):
-            ts_s = (self._start + (slot - FIRST_SLOT) * SLOT_NS) // SECOND_NS
-            transactions = [
-                (published, transaction)
-                for published in self._published
-                for transaction in published.fills.in_slot(slot=slot, ts_s=ts_s, slot_s=SLOT_NS / SECOND_NS)
-            ]
-            # Signatures are polled newest first and sorted by slot only; fills of one transaction stay in order.
-            for published, transaction in reversed(transactions):
-                if not self._subscribers.get(published.trades):
-                    continue
-                for fill in transaction:
-                    withheld = bool(self._on) and self._keeps_back(published.market.symbol, fill.fill_id)
-                    text = "" if withheld else trade_frame(fill, name=published.trades)
-                    frame = Frame("sent", text, published.trades, fill.fill_id)
-                    self._hand_out(now, frame, outputs, withheld=withheld)
-            self._told_slot = slot + 1
+        for published, fills in self._publisher.polled(now):
+            if not self._subscribers.get(published.trades) or not self._publisher.publishes(published.market):
+                continue
+            for told in fills:
+                fill_id = told.fill.fill_id
+                withheld = self._keeps_back(published, fill_id) if published.faults else None
+                if withheld is not None:
+                    frame = Frame("sent", "", published.trades, fill_id)
+                else:
+                    text, altered = self._publisher.trade(published, told.fill)
+                    frame = Frame("sent", text, published.trades, fill_id, told.why or ("alter" if altered else None))
+                self._hand_out(now, frame, outputs, withheld=withheld, due_ns=told.due_ns)
 
-    def _keeps_back(self, symbol: str, fill_id: int) -> bool:
-        return self._silent(symbol, "trades") or any(
-            isinstance(fault, WithholdFills) and fault.market in {"*", symbol} and fill_id % fault.every == 0
-            for fault in self._on
-        )
+    def _keeps_back(self, published: Published, fill_id: int) -> str | None:
+        for fault in published.faults:
+            if isinstance(fault, WithholdFills) and fill_id % fault.every == 0:
+                return kind_of(fault)
+        return self._silenced(published, "trades")
 
     def _publish_fees(self, now: int, outputs: list[Output]) -> None:
         self._fees_due = _after(self._fees_due, FEES_INTERVAL_NS, now)
-        for published in self._published:
+        for published in self._publisher.markets:
             if self._subscribers.get(published.fees):
-                fees: dict[str, object] = {
-                    "min": 0,
-                    "low": 0,
-                    "medium": 1.25,
-                    "high": 10_000,
-                    "veryHigh": 1_050_000,
-                    "unsafeMax": 250_000_000,
-                }
-                text = data_frame(published.fees, fees)
-                self._hand_out(now, Frame("sent", text, published.fees), outputs, withheld=False)
+                text = data_frame(published.fees, _FEES)
+                self._hand_out(now, Frame("sent", text, published.fees), outputs)
 
 
 _HEARTBEAT_FRAME = Frame("heartbeat", HEARTBEAT)
@@ -332,24 +615,10 @@ def _fault_line(now: int, fault: AnyFault, began: int | None) -> Line:
     return Line(
         now,
         "fault_end" if over and isinstance(fault, Span) else "fault",
-        fault=str(type(fault).__struct_config__.tag),
+        fault=kind_of(fault),
         market=getattr(fault, "market", None),
         start_ns=began if began is not None else now,
         end_ns=now if over else None,
         code=getattr(fault, "code", None),
+        text=msgspec.json.encode(fault).decode(),
     )
-
-
-def _book_texts(
-    model: MarketModel, wanted: list[tuple[str, int]], *, slot: int, ts_ms: int, indicative: bool
-) -> Iterable[tuple[str, str]]:
-    book = model.book(slot=slot, ts_ms=ts_ms)
-    shown = model.with_indicative(book) if indicative else book
-    for name, grouping in wanted:
-        text = book_frame(shown, name=name, grouping=grouping)
-        if text is None:
-            book = model.book(slot=slot, ts_ms=ts_ms, whole=True)
-            shown = model.with_indicative(book) if indicative else book
-            text = book_frame(shown, name=name, grouping=grouping)
-        if text is not None:
-            yield name, text

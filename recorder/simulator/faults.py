@@ -1,8 +1,7 @@
 """
-What goes wrong, and when: a schedule of faults, given as values.
+Schedules of faults: from a script, or as typed at the command line.
 
-Times are seconds from the start of the simulator. A fault either happens at moments (`at_s`, again each `every_s`) or
-lasts for a span (`from_s` up to `to_s`). A script is TOML:
+A script is TOML; kinds and their members are those of `kinds`:
 
     [[fault]]
     kind = "drop"
@@ -19,92 +18,44 @@ import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from recorder.errors import ConfigError
+from recorder.simulator.kinds import (
+    KINDS,
+    AnyFault,
+    Drop,
+    Fault,
+    Garbage,
+    Moment,
+    Silence,
+    Span,
+    StopHeartbeats,
+    WithholdFills,
+    edges,
+    kind_of,
+)
+
+__all__ = [
+    "AnyFault",
+    "Drop",
+    "Fault",
+    "Garbage",
+    "Moment",
+    "Silence",
+    "Span",
+    "StopHeartbeats",
+    "WithholdFills",
+    "edges",
+    "faults_from_arguments",
+    "read_script",
+]
 
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 """Those that may stand in a close frame (RFC 6455, 7.4)."""
-
-
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
-    """
-    Base of all.
-    """
-
-
-class Moment(Fault, frozen=True):
-    """
-    A fault that happens at once.
-    """
-
-    at_s: float
-    every_s: float | None = None
-    """Again after each of these; None: once."""
-
-
-class Span(Fault, frozen=True, kw_only=True):
-    """
-    A fault that lasts.
-    """
-
-    from_s: float
-    to_s: float
-
-
-class Drop(Moment, frozen=True, tag="drop"):
-    """
-    Cut every client's connection.
-    """
-
-    code: int | None = None
-    """Close with this code; None: cut the transport with no close frame, so that clients see 1006."""
-
-
-class Garbage(Moment, frozen=True, tag="garbage"):
-    """
-    Send `text` to every client as it is.
-    """
-
-    text: str = "{"
-
-
-class Silence(Span, frozen=True, tag="silence", kw_only=True):
-    """
-    Publish nothing of a market.
-    """
-
-    market: str = "*"
-    """A symbol, or `*` for all."""
-    channels: Literal["books", "trades", "all"] = "books"
-
-
-class WithholdFills(Span, frozen=True, tag="withhold_fills", kw_only=True):
-    """
-    Publish only some of a market's fills; their ids count on, so that the loss can be proved.
-    """
-
-    market: str = "*"
-    every: int = 1
-    """Withhold each n-th fill; 1: all."""
-
-
-class StopHeartbeats(Span, frozen=True, tag="stop_heartbeats"):
-    """
-    Send no heartbeats; everything else goes on.
-    """
-
-
-AnyFault = Drop | Garbage | Silence | WithholdFills | StopHeartbeats
-
-
-def edges(fault: AnyFault) -> tuple[float, ...]:
-    """
-    The instants at which a fault happens first, or begins and ends; seconds from the start.
-    """
-    return (fault.from_s, fault.to_s) if isinstance(fault, Span) else (fault.at_s,)
+_AT_LEAST_ONE = ("every", "tick_ms", "late_ms", "lag_ms", "by_s", "after_s")
 
 
 class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +76,7 @@ def read_script(path: Path) -> list[AnyFault]:
     try:
         script = msgspec.convert(members, _Script)
     except msgspec.ValidationError as error:
-        kinds = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in AnyFault.__args__))
+        kinds = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in KINDS))
         raise ConfigError(
             file=str(path), key="fault", problem=str(error), allowed=f"kinds are {kinds}; see `simulate --help`"
         ) from None
@@ -173,7 +124,7 @@ def faults_from_arguments(
         at, _, text = argument.partition(":")
         faults.append(Garbage(_seconds(at, argument, key="garbage", allowed="give 12:TEXT"), text=text))
     for fault in faults:
-        _check(fault, file="simulate", key=str(type(fault).__struct_config__.tag))
+        _check(fault, file="simulate", key=kind_of(fault))
     return faults
 
 
@@ -208,14 +159,17 @@ def _check(fault: AnyFault, *, file: str, key: str) -> None:
     else:
         problem = f"at {fault.at_s:g} s, again each {fault.every_s} s"
         wrong = not 0 <= fault.at_s < math.inf or (fault.every_s is not None and not 0 < fault.every_s < math.inf)
-    if isinstance(fault, WithholdFills) and fault.every < 1:
-        wrong, problem = True, f"every = {fault.every}"
-    if isinstance(fault, Drop) and fault.code is not None and fault.code not in _CLOSE_CODES:
-        wrong, problem = True, f"code = {fault.code}"
+    for member in _AT_LEAST_ONE:
+        value = getattr(fault, member, 1)
+        if not 1 <= value < math.inf:
+            wrong, problem = True, f"{member} = {value}"
+    code = getattr(fault, "code", None)
+    if code is not None and code not in _CLOSE_CODES:
+        wrong, problem = True, f"code = {code}"
     if wrong:
         raise ConfigError(
             file=file,
             key=key,
             problem=problem,
-            allowed="seconds from the start, from < to; every >= 1; code 1000-1003, 1007-1014, 3000-4999",
+            allowed="seconds from the start, from < to; every and durations >= 1; code 1000-1003, 1007-1014, 3000-4999",
         )

@@ -1,5 +1,7 @@
 """
-The venue's frames, printed as the May 2026 server prints them: member order, number formats, what is absent.
+The venue's frames, printed as its servers print them: member order, number formats, what is absent.
+
+`book_frame` is the grouped book of the May 2026 server; `shapes` has the others.
 
 A book's level is a tuple `(key, size, source, text)`: `key` is the price for asks and minus the price for bids, so that
 both sides sort best first in the same way and are rounded away from the middle by the same formula; `source` indexes
@@ -116,9 +118,14 @@ def _merge(levels: list[Level], step: int, depth: int) -> tuple[list[int], list[
     return keys, texts
 
 
-def book_frame(book: Book, *, name: str, grouping: int) -> str | None:
+def book_sides(book: Book, *, grouping: int, deep: bool = True) -> tuple[str, str] | None:
     """
-    A data frame of a book channel.
+    The levels of both sides as printed, bids first.
+
+    Args:
+        book: what to show.
+        grouping: ticks a level covers.
+        deep: show as many levels beyond 20 as are crossed.
 
     Returns:
         None if `book` does not reach deep enough for this grouping: build it whole.
@@ -128,7 +135,7 @@ def book_frame(book: Book, *, name: str, grouping: int) -> str | None:
     depth = DEPTH
     bid_keys, bid_texts = _group(bids, step, depth)
     ask_keys, ask_texts = _group(asks, step, depth)
-    if bid_keys and ask_keys and -bid_keys[0] >= ask_keys[0]:
+    if deep and bid_keys and ask_keys and -bid_keys[0] >= ask_keys[0]:
         bid_keys, bid_texts = _group(bids, step, 3 * DEPTH)
         ask_keys, ask_texts = _group(asks, step, 3 * DEPTH)
         crossed_bids = sum(-key >= ask_keys[0] for key in bid_keys)
@@ -138,6 +145,29 @@ def book_frame(book: Book, *, name: str, grouping: int) -> str | None:
         for keys, known_to in zip((bid_keys, ask_keys), book.known_to, strict=True):
             if len(keys) < depth or keys[depth - 1] >= known_to:
                 return None
+    return ",".join(bid_texts[:depth]), ",".join(ask_texts[:depth])
+
+
+def book_frame(
+    book: Book, *, name: str, grouping: int = 1, deep: bool = True, sides: tuple[str, str] | None = None
+) -> str | None:
+    """
+    A data frame of a book channel.
+
+    Args:
+        book: what to show.
+        name: of the channel.
+        grouping: ticks a level covers.
+        deep: show as many levels beyond 20 as are crossed.
+        sides: the levels, if they are printed already.
+
+    Returns:
+        None if `book` does not reach deep enough for this grouping: build it whole.
+    """
+    sides = sides or book_sides(book, grouping=grouping, deep=deep)
+    if sides is None:
+        return None
+    bids, asks = book.bids, book.asks
     oracle = book.oracle
     price, slot, confidence = f'\\"{oracle}\\"', f'\\"{book.oracle_slot}\\"', f'\\"{book.confidence}\\"'
     oracle_members = f'\\"slot\\":{slot},\\"confidence\\":{confidence},\\"hasSufficientNumberOfDataPoints\\":true'
@@ -159,9 +189,8 @@ def book_frame(book: Book, *, name: str, grouping: int) -> str | None:
     else:
         headline = f'\\"markPrice\\":{oracle}'
     return (
-        f'{{"channel":"{name}","data":"{{\\"bids\\":[{",".join(bid_texts[:depth])}],'
-        f'\\"asks\\":[{",".join(ask_texts[:depth])}],'
-        f'\\"marketName\\":{_inner_string(book.symbol.upper())},\\"marketType\\":\\"{book.market_type}\\",'
+        f'{{"channel":"{name}","data":"{{\\"bids\\":[{sides[0]}],\\"asks\\":[{sides[1]}],'
+        f'\\"marketName\\":{inner_string(book.symbol.upper())},\\"marketType\\":\\"{book.market_type}\\",'
         f'\\"marketIndex\\":{book.index},\\"ts\\":{book.ts_ms},\\"slot\\":{book.slot},{headline},'
         f'\\"oracle\\":{oracle},\\"oracleData\\":{{\\"price\\":{price},{oracle_members}}},'
         f'\\"mmOracleData\\":{{\\"price\\":{mm_price},{oracle_members}}},\\"marketSlot\\":{book.market_slot}}}"}}'
@@ -169,7 +198,10 @@ def book_frame(book: Book, *, name: str, grouping: int) -> str | None:
 
 
 @lru_cache(maxsize=2048)
-def _inner_string(text: str) -> str:
+def inner_string(text: str) -> str:
+    """
+    A string of the payload, escaped for the string it stands in.
+    """
     return js_string(js_string(text))[1:-1]
 
 

@@ -61,9 +61,17 @@ def js_string(text: str) -> str:
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 
+class Exact(int):
+    """
+    An integer that is no JavaScript number.
+    """
+
+
 def js_object(members: dict[str, object]) -> str:
     """
-    `JSON.stringify` of a flat object: members in the order given, None is null. Leave out what is undefined.
+    `JSON.stringify` of an object: members in the order given, None is null. Leave out what is undefined.
+
+    An `Exact` is printed with all its digits, as languages do that have such integers.
     """
     return "{" + ",".join(f"{js_string(name)}:{_js_value(value)}" for name, value in members.items()) + "}"
 
@@ -73,8 +81,12 @@ def _js_value(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Exact):
+        return str(int(value))
     if isinstance(value, int | float):
         return js_number(value)
     if isinstance(value, dict):
         return js_object(value)
+    if isinstance(value, list):
+        return "[" + ",".join(map(_js_value, value)) + "]"
     return js_string(str(value))

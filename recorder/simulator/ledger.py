@@ -2,8 +2,12 @@
 The ground truth of a simulated venue: what it sent to whom, what it kept back, and which faults were on.
 
 A file of JSON lines, appended to. For every client, the data frames due to it are counted from 1 (`seq`) and each has
-exactly one line: `sent`, `dropped` (the client had too much waiting) or `withheld` (a fault). So whatever a recorder
-does not have is explained by this file, or is the recorder's fault.
+exactly one line: `sent`, `dropped` (the client had too much waiting) or `withheld` (a fault, or the server's own memory
+of slots), and `disconnected` tells how many there were. So whatever a recorder does not have is explained by this file,
+or is the recorder's fault. Over a simulated network (`drive`) a frame that was sent can be `lost` on the way: it then
+has that line as well.
+
+Each fault has a line when it begins and one when it ends, with its true bounds and its definition.
 """
 
 import hashlib
@@ -33,6 +37,8 @@ What = Literal[
     "fault",
     "fault_end",
     "ticks_missed",
+    "feed_changed",
+    "lost",
 ]
 DATA_LINES = frozenset({"sent", "dropped", "withheld"})
 
@@ -63,6 +69,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     code: int | None = None
     count: int | None = None
     text: str | None = None
+    why: str | None = None
+    """Of a frame: why it was kept back, or what is odd about it (kind of a fault, `slot_memory`, `backlog`, …)."""
+    due_ns: int | None = None
+    """When it was due, if that was before `t_ns`."""
 
 
 def digest(text: str) -> str:

@@ -9,7 +9,10 @@ import math
 import random
 from bisect import insort
 
+import msgspec
+
 from recorder.simulator.frames import DLOB, INDICATIVE, VAMM, Book, Level, level_text
+from recorder.simulator.generations import STALE_ORACLE_SLOTS
 from recorder.simulator.markets import SimMarket
 
 _REACH = 26
@@ -48,6 +51,8 @@ class MarketModel:
         self._random = random.Random(f"{seed} {market.market_type} {market.index} {market.symbol}")
         self._price = market.price * 1e6
         self.oracle = round(self._price)
+        self.version = 0
+        """Counts changes of the book: equal ones print alike, but for time and slot."""
         self._twap = self._price
         self._oracle_lag = 0
         self._mood = ""
@@ -80,13 +85,15 @@ class MarketModel:
     def _insert(self, side: int, price: int, size: int) -> None:
         insort(self._resting[side], (price if side else -price, size, DLOB, level_text(price, size, DLOB)))
 
-    def advance(self) -> None:
+    def advance(self, *, oracle_stands: bool = False) -> None:
         """
         Let a tick pass.
         """
         rng, market = self._random, self.market
         random = rng.random
-        if random() < 0.8:
+        changed = False
+        if random() < market.moves and not oracle_stands:
+            changed = True
             # Drawn back to where it began, so that hours in virtual time stay in a plausible range.
             drift = -0.0005 * (self._price / (market.price * 1e6) - 1)
             self._price *= 1 + rng.gauss(0.0, market.volatility) + drift
@@ -101,24 +108,28 @@ class MarketModel:
             # What the oracle has passed is filled by keepers within the slot; few orders wait for them.
             while resting and resting[0][0] <= limit:
                 del resting[0]
-            if random() < 0.012 * depth and resting:
+            if random() < market.churn * depth and resting:
                 del resting[int(random() * len(resting))]
             while len(resting) < depth:
                 self._rest(side)
-            if random() < 0.1:
+                changed = True
+            if random() < 8 * market.churn:
                 self._pegged_sizes[side][int(random() * len(_PEGGED_OFFSETS))] = self._size(3.0)
-        self._change_mood()
+                changed = True
+        if self._change_mood() or changed:
+            self.version += 1
 
-    def _change_mood(self) -> None:
+    def _change_mood(self) -> bool:
         rng, moods = self._random, self.market.moods
         if self._mood_ticks:
             self._mood_ticks -= 1
             if not self._mood_ticks:
                 self._mood, self._hidden_side, self._odd_levels = "", -1, ([], [])
-            return
+                return True
+            return False
         chance = rng.random()
         if chance >= self._moody:
-            return
+            return False
         for mood in ("crossed", "locked", "one_sided", "empty"):
             chance -= float(getattr(moods, mood))
             if chance < 0:
@@ -137,6 +148,7 @@ class MarketModel:
                 [(-ask - through * tick, self._size(), DLOB, "")],
                 [(ask, self._size(), DLOB, "")],
             )
+        return True
 
     def _quotes(self, side: int, pool_levels: int) -> list[Level]:
         """
@@ -158,7 +170,7 @@ class MarketModel:
             for offset, quote, number in _LADDERS[pool_levels]
         ]
 
-    def _side(self, side: int, *, whole: bool) -> tuple[list[Level], int | None]:
+    def _side(self, side: int, *, whole: bool, pool: bool) -> tuple[list[Level], int | None]:
         """
         Best first, and the key up to which it is complete.
         """
@@ -170,7 +182,7 @@ class MarketModel:
             resting = resting[:_REACH]
             known_to = resting[-1][0]
         pool_levels = 0
-        if self.market.has_pool:
+        if pool:
             pool_levels = _POOL_LEVELS if whole else _POOL_REACH
             if not whole:
                 reach = _POOL_OFFSETS[_POOL_REACH - 1]
@@ -180,13 +192,22 @@ class MarketModel:
         levels.sort()  # runs that are sorted already: cheaper than merging them by hand
         return levels, known_to
 
-    def book(self, *, slot: int, ts_ms: int, whole: bool = False) -> Book:
+    def book(self, *, slot: int, ts_ms: int, whole: bool = False, oracle_slot: int | None = None) -> Book:
         """
         The book as it stands: shallow (enough for 20 levels at grouping 1) or whole.
+
+        Args:
+            slot: of the publisher's state.
+            ts_ms: of the publisher's clock.
+            whole: with all levels.
+            oracle_slot: of the oracle; None: of just now. The pool does not quote on an old one.
         """
         market = self.market
-        bids, bids_to = self._side(0, whole=whole)
-        asks, asks_to = self._side(1, whole=whole)
+        if oracle_slot is None:
+            oracle_slot = slot - self._oracle_lag
+        pool = market.has_pool and slot - oracle_slot <= STALE_ORACLE_SLOTS
+        bids, bids_to = self._side(0, whole=whole, pool=pool)
+        asks, asks_to = self._side(1, whole=whole, pool=pool)
         nowhere = 1 << 62
         return Book(
             market_type=market.market_type,
@@ -197,7 +218,7 @@ class MarketModel:
             slot=slot,
             market_slot=slot - 1,
             oracle=self.oracle,
-            oracle_slot=slot - self._oracle_lag,
+            oracle_slot=oracle_slot,
             confidence=self.oracle // 2500,
             twap=int(self._twap),
             bids=bids,
@@ -222,8 +243,7 @@ class MarketModel:
                     for number in range(1 + int(rng.random() * 3))
                 ]
             sides.append(sorted(levels + quotes))
-        changed = {name: getattr(book, name) for name in Book.__struct_fields__}
-        return Book(**(changed | {"bids": sides[0], "asks": sides[1]}))
+        return msgspec.structs.replace(book, bids=sides[0], asks=sides[1])
 
     def take(self, *, long: bool, size: int) -> tuple[int, int]:
         """
@@ -233,6 +253,7 @@ class MarketModel:
             Price ×10^6 and the amount matched.
         """
         resting = self._resting[1 if long else 0]
+        self.version += 1
         if not resting:
             self._rest(1 if long else 0)
         key, available, _, _ = resting[0]

@@ -55,6 +55,10 @@ class SimMarket(msgspec.Struct, frozen=True):
     depth: int = 60
     """Resting orders a side."""
     moods: Moods = Moods()
+    moves: float = 0.8
+    """Share of ticks at which the oracle moves, and all that follows it."""
+    churn: float = 0.012
+    """Chance per tick and resting order to be cancelled."""
 
     @property
     def has_pool(self) -> bool:
@@ -91,9 +95,13 @@ def market_named(
     return SimMarket(market_type, symbol, index, size_exponent, price, tick, step, 2e-4, 0.25)
 
 
-def synthetic_markets(count: int) -> list[SimMarket]:
+def synthetic_markets(count: int, *, calm: bool = False) -> list[SimMarket]:
     """
     The default markets and, beyond them, made-up ones: seven perps to each spot market.
+
+    Args:
+        count: how many.
+        calm: hardly anything moves, so that hours in virtual time pass faster; not for figures of size or speed.
 
     Raises:
         ConfigError: `count` is not in 1–1000.
@@ -108,6 +116,8 @@ def synthetic_markets(count: int) -> list[SimMarket]:
             markets.append(market_named("spot", f"SIM{number:03d}", 100 + number, 6))
         else:
             markets.append(market_named("perp", f"SIM{number:03d}-PERP", 100 + number))
+    if calm:
+        return [msgspec.structs.replace(market, moves=0.08, churn=0.0004) for market in markets]
     return markets
 
 

@@ -46,6 +46,9 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     text: str
     channel: str | None = None
     fill_id: int | None = None
+    why: str | None = None
+    """What made it out of the ordinary: the kind of a fault, `initial`, `replay`."""
+    binary: bool = False
 
     @property
     def sha(self) -> str | None:
@@ -53,6 +56,13 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         How the ledger names it; None for what has no content of its own.
         """
         return digest(self.text) if self.what in {"sent", "garbage"} and self.text else None
+
+    @property
+    def payload(self) -> bytes:
+        """
+        As it goes over the wire: a lone surrogate becomes bytes that are not UTF-8.
+        """
+        return self.text.encode("utf-8", "surrogatepass")
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +74,15 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     frame: Frame
     seq: int | None = None
     """Counts the data frames due to this client, from 1; None for all others."""
+    due_ns: int | None = None
+    """When it was due, if it is sent later than that."""
+
+    @property
+    def limited(self) -> bool:
+        """
+        Whether it is dropped when the client has too much waiting: all data is but an initial book.
+        """
+        return self.seq is not None and self.frame.why not in {"initial", "replay"}
 
 
 class Close(msgspec.Struct, frozen=True):
@@ -84,6 +103,22 @@ class Cut(msgspec.Struct, frozen=True):
     client: int
 
 
+class Check(msgspec.Struct, frozen=True):
+    """
+    See whether more than `BACKLOG_LIMIT_BYTES` wait for this client; if so, close it: `Venue.overflowed`.
+    """
+
+    client: int
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """
+    Read nothing more from this client, so that it gets no pongs either.
+    """
+
+    client: int
+
+
 class Log(msgspec.Struct, frozen=True):
     """
     Append to the ledger.
@@ -92,7 +127,7 @@ class Log(msgspec.Struct, frozen=True):
     line: Line
 
 
-Output = Send | Close | Cut | Log
+Output = Send | Close | Cut | Check | Pause | Log
 
 
 def sent_line(send: Send, t_ns: int, *, dropped: bool = False) -> Line:
@@ -106,7 +141,9 @@ def sent_line(send: Send, t_ns: int, *, dropped: bool = False) -> Line:
         send.client,
         frame.channel,
         send.seq,
-        len(frame.text.encode("utf-8", "surrogatepass")),
+        len(frame.payload),
         frame.sha,
         frame.fill_id,
+        why=frame.why,
+        due_ns=send.due_ns,
     )

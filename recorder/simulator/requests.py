@@ -63,13 +63,14 @@ class Crash(msgspec.Struct, frozen=True):
 Answer = Subscribe | Unsubscribe | Refuse | Hang | Crash
 
 
-def answer(text: str, markets: Mapping[tuple[str, str], int]) -> Answer | None:
+def answer(text: str, markets: Mapping[tuple[str, str], int], *, default_grouping: int | None = 1) -> Answer | None:
     """
     What the server does about one text frame.
 
     Args:
         text: as received.
         markets: index by (`perp` or `spot`, symbol in capitals).
+        default_grouping: of books asked for without a usable grouping; None: ungrouped, as old servers had it.
 
     Returns:
         None for what is silently ignored.
@@ -88,7 +89,7 @@ def answer(text: str, markets: Mapping[tuple[str, str], int]) -> Answer | None:
             op = "unsubscribe"
         case _:
             return None
-    name = _channel_name(request, markets)
+    name = _channel_name(request, markets, default_grouping)
     if name is not None:
         if op == "unsubscribe":
             return Unsubscribe(name)
@@ -107,7 +108,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _channel_name(request: dict[str, Any], markets: Mapping[tuple[str, str], int]) -> str | None:
+def _channel_name(
+    request: dict[str, Any], markets: Mapping[tuple[str, str], int], default_grouping: int | None
+) -> str | None:
     channel, market, market_type = (request.get(key) for key in ("channel", "market", "marketType"))
     if not (isinstance(channel, str) and isinstance(market, str) and isinstance(market_type, str)):
         return None
@@ -124,19 +127,20 @@ def _channel_name(request: dict[str, Any], markets: Mapping[tuple[str, str], int
     if channel not in BOOK_CHANNELS:
         return None
     suffix = "_indicative" if channel == "orderbook_indicative" else ""
-    return f"orderbook_{stream}_grouped_{_grouping(request.get('grouping'))}{suffix}"
+    grouping = _grouping(request.get("grouping")) or default_grouping
+    return f"orderbook_{stream}{f'_grouped_{grouping}' if grouping is not None else ''}{suffix}"
 
 
-def _grouping(value: object) -> str:
+def _grouping(value: object) -> str | None:
     if not value and not isinstance(value, list | dict):
-        return "1"
+        return None
     shown = _js_text(value)
     match = _LEADING_INTEGER.match(shown)
     if match is None:
-        return "1"
+        return None
     sign, hexadecimal, digits = match.groups()
     leading = int(hexadecimal, 16) if hexadecimal else int(digits[:20])
-    return shown if sign != "-" and leading in GROUPINGS else "1"
+    return shown if sign != "-" and leading in GROUPINGS else None
 
 
 def _js_text(value: object) -> str:

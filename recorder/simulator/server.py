@@ -23,16 +23,30 @@ from recorder.clock import SystemClock
 from recorder.errors import ConfigError
 from recorder.records import SECOND_NS
 from recorder.simulator.core import Venue
-from recorder.simulator.faults import AnyFault, Silence, WithholdFills
+from recorder.simulator.generations import PublisherName, ServerName
+from recorder.simulator.kinds import REPLAY_KINDS, AnyFault, NewMarket, kind_of
 from recorder.simulator.ledger import Ledger, Line
 from recorder.simulator.markets import DEFAULT_MARKETS, SimMarket
-from recorder.simulator.messages import Close, Cut, Gone, Input, Log, Opened, Output, Send, Text, sent_line
+from recorder.simulator.messages import (
+    Check,
+    Close,
+    Cut,
+    Gone,
+    Input,
+    Log,
+    Opened,
+    Output,
+    Pause,
+    Send,
+    Text,
+    sent_line,
+)
 from recorder.simulator.replay import CapturedFrame, due_after, markets_of, read_capture
 from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, PATH
 
 _MAX_REQUEST_BYTES = 1 << 20
-_CLOSE_TIMEOUT_S = 2.0
-"""For a client that does not answer a close frame: shorter than the real server's 30 s, so that a stop is quick."""
+_STOP_TIMEOUT_S = 2.0
+"""For clients that do not answer the close frame when the simulator stops."""
 
 
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +75,18 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Replay all captured frames from connect on, with no acknowledgements or heartbeats of our own."""
     once: bool = False
     """Close a client with 1001 after the replay's last frame, and stop when no client is left."""
+    server: ServerName = "2026-05"
+    """Which version of the server to be."""
+    publisher: PublisherName = "typescript"
+    """Of the books; `rust` with `velocity` only."""
+    two_feeds: bool = False
+    """Books come from two publishers, the second 150 ms and 3 slots behind."""
+    crash: bool | None = None
+    """Whether a `channel` that is no string cuts everybody; None: as that version of the server."""
+    initial_delay_ms: int = 2
+    """From the acknowledgement to the initial book, for servers that send one. Live books may come before it."""
+    close_timeout_s: float = 30.0
+    """For a client that does not answer a close frame; then its socket is destroyed, and it sees 1006."""
 
 
 async def serve(
@@ -81,21 +107,41 @@ async def serve(
         ForeignFile: the file to replay is no capture.
         OSError: the address cannot be bound, or the ledger not be written.
     """
-    _check_faults(options)
+    _check_options(options)
     frames = read_capture(options.replay, verbatim=options.verbatim) if options.replay is not None else None
     await _Shell(options, frames, stop or asyncio.Event()).run(ready, handle_signals=stop is None)
 
 
-def _check_faults(options: SimulatorOptions) -> None:
-    symbols = [] if options.replay is not None else [market.symbol for market in options.markets]
+def _check_options(options: SimulatorOptions) -> None:
+    if options.publisher == "rust" and options.server != "velocity":
+        raise ConfigError(
+            file="simulate",
+            key="publisher",
+            problem=f"rust with server {options.server}",
+            allowed="it exists for velocity only",
+        )
+    listed = {fault.market.upper() for fault in options.faults if isinstance(fault, NewMarket)}
+    symbols = [market.symbol for market in options.markets]
+    known = {"*", "PERP:*", "SPOT:*", *listed, *(symbol.upper() for symbol in symbols)}
+    known |= {f"{market.market_type}:{market.symbol}".upper() for market in options.markets}
     for fault in options.faults:
-        if isinstance(fault, Silence | WithholdFills) and fault.market not in {"*", *symbols}:
+        if options.replay is not None and not isinstance(fault, REPLAY_KINDS):
             raise ConfigError(
                 file="simulate",
-                key=str(type(fault).__struct_config__.tag),
-                problem=f"market {fault.market} is not simulated",
-                allowed=f"give one of {', '.join(symbols[:12])}, or *" if symbols else "a replay has no such faults",
+                key=kind_of(fault),
+                problem="a replay sends what was captured",
+                allowed=f"it can have {', '.join(str(kind.__struct_config__.tag) for kind in REPLAY_KINDS)}",
             )
+        if isinstance(fault, NewMarket):
+            continue
+        for name in getattr(fault, "market", "*").split(","):
+            if name.strip().upper() not in known:
+                raise ConfigError(
+                    file="simulate",
+                    key=kind_of(fault),
+                    problem=f"market {name} is not simulated",
+                    allowed=f"give one of {', '.join(symbols[:12])}, or *",
+                )
 
 
 class _Shell:
@@ -111,6 +157,11 @@ class _Shell:
             faults=options.faults,
             quiet=frames is not None,
             priority_fees=options.priority_fees,
+            server=options.server,
+            publisher=options.publisher,
+            two_feeds=options.two_feeds,
+            crash=options.crash,
+            initial_delay_ms=options.initial_delay_ms,
         )
         self._ledger = Ledger(options.ledger) if options.ledger is not None else None
         self._connections: dict[int, ServerConnection] = {}
@@ -132,10 +183,10 @@ class _Shell:
                     self._handle,
                     self._options.host,
                     self._options.port,
-                    process_request=_check_path,
+                    process_request=self._refused,
                     compression="deflate" if self._options.compression else None,
                     ping_interval=None,
-                    close_timeout=_CLOSE_TIMEOUT_S,
+                    close_timeout=self._options.close_timeout_s,
                     max_size=_MAX_REQUEST_BYTES,
                 ) as server,
                 asyncio.TaskGroup() as tasks,
@@ -151,6 +202,7 @@ class _Shell:
                 self._stop.set()
                 self._perform(self._venue.finish(self._clock.now()))
                 self._tasks = None  # those under way are awaited, no new ones
+                loop.call_later(_STOP_TIMEOUT_S, self._abort_all)
         finally:
             if handle_signals:
                 for number in (signal.SIGTERM, signal.SIGINT):
@@ -158,6 +210,14 @@ class _Shell:
             self._log(Line(self._clock.now(), "stopped"))
             if self._ledger is not None:
                 self._ledger.close()
+
+    def _refused(self, connection: ServerConnection, request: Request) -> Response | None:
+        if request.path.partition("?")[0] != PATH:
+            return connection.respond(http.HTTPStatus.BAD_REQUEST, "Bad Request")
+        if self._venue.is_down:
+            # What the load balancer in front of the real one says.
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "Service Unavailable")
+        return None
 
     async def _beat(self) -> None:
         """
@@ -189,22 +249,29 @@ class _Shell:
                     self._send(output)
                 case Log(line):
                     self._log(line)
-                case Cut(client):
+                case Cut(client) if client in self._connections:
                     self._connections[client].transport.abort()
-                case Close(client, code, reason) if self._tasks is not None:
+                case Pause(client) if client in self._connections:
+                    self._connections[client].transport.pause_reading()
+                case Check(client) if client in self._connections:
+                    if self._connections[client].transport.get_write_buffer_size() > BACKLOG_LIMIT_BYTES:
+                        self._perform(self._venue.overflowed(self._clock.now(), client))
+                case Close(client, code, reason) if self._tasks is not None and client in self._connections:
                     self._tasks.create_task(self._connections[client].close(code, reason))
 
+    def _abort_all(self) -> None:
+        for connection in self._connections.values():
+            connection.transport.abort()
+
     def _send(self, send: Send) -> None:
-        connection = self._connections[send.client]
-        if self._options.verbatim and self._frames is not None and send.seq is None:
+        connection, frame = self._connections[send.client], send.frame
+        if self._options.verbatim and self._frames is not None and frame.what in {"ack", "error", "heartbeat"}:
             return
         is_open = connection.state is State.OPEN
         # Data has a limit; acknowledgements and heartbeats have none. A replay must arrive whole and waits by itself.
-        limited = send.seq is not None and self._frames is None
-        full = limited and connection.transport.get_write_buffer_size() >= BACKLOG_LIMIT_BYTES
+        full = send.limited and connection.transport.get_write_buffer_size() >= BACKLOG_LIMIT_BYTES
         if is_open and not full:
-            # Queues without waiting, as the real server does.
-            broadcast([connection], send.frame.text)
+            _write(connection, frame)
         if is_open or send.seq is not None:
             self._log(sent_line(send, self._clock.now(), dropped=full or not is_open))
 
@@ -251,14 +318,29 @@ class _Shell:
             ):
                 if await _happens(self._stop, 0.002):
                     return
-            send = self._venue.due_to(client, channel=frame.channel, text=frame.text)
-            if send is None:
+            outputs = self._venue.relay(self._clock.now(), client, channel=frame.channel, text=frame.text)
+            if outputs is None:
                 return
-            self._send(send)
+            self._perform(outputs)
             if self._options.speed <= 0:
                 await asyncio.sleep(0)
         if self._options.once:
             self._perform(self._venue.close(self._clock.now(), client, 1001))
+
+
+def _write(connection: ServerConnection, frame: Frame) -> None:
+    """
+    Queue without waiting, as the real server does.
+    """
+    if frame.binary:
+        broadcast([connection], frame.payload)
+        return
+    try:
+        broadcast([connection], frame.text)
+    except UnicodeEncodeError:
+        # Bytes that are no UTF-8, in a text frame: a library that checks must be gone around.
+        connection.protocol.send_text(frame.payload)
+        connection.send_data()
 
 
 async def _happens(event: asyncio.Event, within_s: float) -> bool:
@@ -268,12 +350,6 @@ async def _happens(event: asyncio.Event, within_s: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _check_path(connection: ServerConnection, request: Request) -> Response | None:
-    if request.path.partition("?")[0] == PATH:
-        return None
-    return connection.respond(http.HTTPStatus.BAD_REQUEST, "Bad Request")
 
 
 def _url(server: Server, host: str) -> str:

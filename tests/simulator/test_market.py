@@ -5,6 +5,7 @@ The market model: plausible, seeded, and printed with every level where it belon
 import itertools
 import json
 
+import msgspec
 import pytest
 
 from recorder.errors import ConfigError
@@ -13,7 +14,6 @@ from recorder.simulator.market import MarketModel
 from recorder.simulator.markets import (
     DEFAULT_MARKETS,
     Moods,
-    SimMarket,
     market_named,
     select_markets,
     synthetic_markets,
@@ -148,9 +148,7 @@ def mooded(**moods):
     A market that is in a mood from the first tick on, and its books.
     """
     market = market_named("perp", "SOL-PERP", 0)
-    market = SimMarket(
-        **{name: getattr(market, name) for name in SimMarket.__struct_fields__[:-1]}, moods=Moods(**moods)
-    )
+    market = msgspec.structs.replace(market, moods=Moods(**moods))
     return [payload(frame) for frame in frames_of(market)]
 
 

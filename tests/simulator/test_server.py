@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from recorder.errors import ConfigError
-from recorder.simulator.faults import Drop, Silence
+from recorder.simulator.kinds import Drop, Freeze, NewMarket, Silence, WithholdFills
 from recorder.simulator.ledger import digest, read_ledger
 from recorder.simulator.markets import synthetic_markets
 from recorder.simulator.replay import read_capture
@@ -272,15 +272,36 @@ def test_a_replay_keeps_its_pace_and_stays_open(tmp_path):
     assert 0.35 < arrived[2] - arrived[0] < 1.5
 
 
-@pytest.mark.parametrize("options", [{}, {"replay": CAPTURES[0]}])
-def test_a_fault_for_a_market_that_is_not_simulated_is_an_error(options):
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"faults": (Silence(from_s=1, to_s=2, market="NOPE-PERP"),)}, "NOPE-PERP is not simulated"),
+        ({"faults": (Freeze(from_s=1, to_s=2, market="SOL-PERP,NOPE"),)}, "NOPE is not simulated"),
+        ({"faults": (Silence(from_s=1, to_s=2),), "replay": CAPTURES[0]}, "a replay sends what was captured"),
+        ({"faults": (WithholdFills(from_s=1, to_s=2),), "replay": CAPTURES[0]}, "it can have drop"),
+        ({"publisher": "rust"}, "velocity only"),
+    ],
+)
+def test_what_would_have_no_effect_is_an_error(options, named):
     """
     Otherwise a test would wait for a silence that never comes.
     """
-    faults = (Silence(from_s=1, to_s=2, market="NOPE-PERP"),)
+    with pytest.raises(ConfigError, match=named):
+        asyncio.run(serve(SimulatorOptions(**options)))
 
-    with pytest.raises(ConfigError, match="NOPE-PERP is not simulated"):
-        asyncio.run(serve(SimulatorOptions(faults=faults, **options)))
+
+def test_groups_of_markets_and_markets_to_come_may_be_named():
+    """
+    Whatever selects something, now or later.
+    """
+    faults = (
+        Silence(from_s=1, to_s=2, market="perp:*"),
+        Freeze(from_s=1, to_s=2, market="sol-perp,spot:SOL"),
+        NewMarket(1, market="LATER-PERP"),
+        Silence(from_s=3, to_s=4, market="LATER-PERP"),
+    )
+
+    asyncio.run(serve(SimulatorOptions(faults=faults, for_s=0.01)))
 
 
 PROGRAM = """
