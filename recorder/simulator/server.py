@@ -31,6 +31,7 @@ from recorder.simulator.messages import (
     Check,
     Close,
     Cut,
+    Frame,
     Gone,
     Input,
     Log,
