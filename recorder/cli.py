@@ -401,7 +401,12 @@ def simulate(  # one for each option
         once=once,
     )
     _logging("warning")
-    asyncio.run(serve(options, ready=lambda url: click.echo(f"listening on {url}")))
+    try:
+        asyncio.run(serve(options, ready=lambda url: click.echo(f"listening on {url}")))
+    except OSError as error:
+        if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES} and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), f"{host}:{port}") from None
+        raise
 
 
 # ---- the lake

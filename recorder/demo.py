@@ -224,6 +224,8 @@ def _print_trades(lake: Lake, started: int, console: Console) -> None:
     _head(console, "Last trades")
     table = plain("", "time", "market", "side", "price", "size", "how", "fill id",
                   right=("price", "size", "fill id"))  # fmt: skip
+    how = table.columns[5]
+    how.no_wrap, how.overflow = True, "ellipsis"  # the one that gives way on a narrow terminal
     for trade in trades.iter_rows(named=True):
         side = trade["aggressor"] or "–"
         table.add_row(
@@ -232,7 +234,7 @@ def _print_trades(lake: Lake, started: int, console: Console) -> None:
             Text(side, style="green" if side == "buy" else "red"),
             _number(trade["price"], 4),
             _number(trade["base_amount"], 4),
-            trade["action_explanation"] or "–",
+            (trade["action_explanation"] or "–").removeprefix("orderFilledWith"),
             "–" if trade["fill_record_id"] is None else str(trade["fill_record_id"]),
         )
     console.print(table)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -64,6 +64,14 @@ class PlainTable(Table):
     A table whose cells are text as it is, fit for a terminal.
     """
 
+    headline = ""
+    """Above the table; rich's own titles are broken to the table's width."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.headline:
+            yield Text(printable(self.headline), style="bold")
+        yield from super().__rich_console__(console, options)
+
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401  # rich's signature
         """
         Add a row; strings are escaped.
@@ -75,13 +83,8 @@ def plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> PlainTable:
     """
     A table in the one style of this program. Columns named in `right` hold numbers, which are never broken.
     """
-    table = PlainTable(
-        title=Text(printable(title), style="bold") if title else None,
-        title_justify="left",
-        header_style="bold",
-        box=None,
-        pad_edge=False,
-    )
+    table = PlainTable(header_style="bold", box=None, pad_edge=False, show_header=any(columns))
+    table.headline = title
     for column in columns:
         number = column in right
         table.add_column(Text(column), justify="right" if number else "left", overflow="fold", no_wrap=number)
@@ -146,7 +149,7 @@ def _segment(path: Path, lines: int) -> RenderableType:
         summary.add_row("entries", f"{kinds.total()}, numbers {first.seq} to {last.seq}")
         summary.add_row("time", f"{clock(first.recv_ts)} to {clock(last.recv_ts, date=False)} UTC")
     on_disk = path.stat().st_size
-    ratio = f", {payload_bytes / on_disk:.1f}× smaller than its {size(payload_bytes)}" if on_disk else ""
+    ratio = f", {payload_bytes / on_disk:.1f}× smaller than its {size(payload_bytes)}" if payload_bytes else ""
     summary.add_row("bytes", f"{size(on_disk)}{ratio}")
     for damage in damages:
         summary.add_row(
@@ -161,7 +164,7 @@ def _segment(path: Path, lines: int) -> RenderableType:
     for entry in shown:
         connection = "" if entry.connection < 0 else f"{entry.connection}.{entry.attempt}"
         table.add_row(str(entry.seq), clock(entry.recv_ts, date=False), connection, _kind(entry), _content(entry))
-    return Group(summary, "", counts, "", table)
+    return Group(summary, "", counts, "", table) if kinds else summary
 
 
 def _kind(entry: Entry) -> str:
@@ -201,7 +204,7 @@ def _parquet(path: Path, lines: int) -> RenderableType:
     for name, kind in about["columns"]:
         columns.add_row(name, kind)
     try:
-        frame = pl.read_parquet(path, n_rows=lines)
+        frame = pl.read_parquet(path, n_rows=lines, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedFile(path, f"cannot be read as Parquet: {first_line(error)}") from None
     rows = plain(f"first {frame.height} rows (lists cut to 3)", "row")
@@ -263,7 +266,7 @@ def _root(root: Path) -> RenderableType:
     journal_bytes = sum(_bytes(s.path) for s in found)
     summary = plain(f"data root {root}", "", "")
     summary.add_row("venue", f"{binding.venue} ({binding.network})")
-    summary.add_row("journal", f"{len(found)} segments of {len({s.run for s in found})} runs, {size(journal_bytes)}")
+    summary.add_row("journal", f"segments: {len(found)}, runs: {len({s.run for s in found})}, {size(journal_bytes)}")
     hours = plain("hours", "hour (UTC)", "state", "rows", "markets", "bytes", right=("rows", "markets", "bytes"))
     for hour in manifests.hours(root):
         try:
