@@ -483,7 +483,7 @@ def _seal(root: Path, *, hour: int | None = None, open_hour: bool = False) -> in
         state = "sealed" if manifest.complete else "published so far"
         click.echo(
             f"{manifest.hour}: {state}: {rows} books and trades of {manifest.frames} frames, "
-            f"in {len(manifest.files)} files"
+            f"{len(manifest.files)} files"
         )
         problems += manifest.problems
     if problems:

@@ -45,8 +45,8 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
     Raises:
         RecorderError: the simulator did not start, or the root cannot be used.
     """
-    # Long enough to be noticed after 5 s, and to end before we do.
-    hole_s = min(max(for_s // 3, 7), 10)
+    # Long enough to be noticed after 5 s, and to end before the market would move to a connection of its own after 10.
+    hole_s = min(max(for_s // 3, 7), 9)
     hole_from = for_s // 4
     started = wall_ns()
     with tempfile.TemporaryDirectory(prefix="drift-recorder-demo-") as folder:
@@ -295,10 +295,10 @@ def _event_line(event: dict[str, Any]) -> Text:
     place = " ".join(part for part in (event["symbol"], event["channel"]) if part)
     parts = [
         f"{event['start']:%H:%M:%S.%f}"[:-3],
-        f"for {lasted_s:.1f} s" if lasted_s >= BRIEF_S else "",
+        f"{lasted_s:.1f} s" if lasted_s >= BRIEF_S else "",
         place,
         "" if event["missing"] is None else f"{event['missing']} missing",
-        f"cause: {event['cause']}",
+        f"({event['cause']})",
     ]
     line = Text(f"{event['kind']:<17}", style="bold yellow" if event["kind"] in HOLES else "bold")
     return line + Text("  ".join(part for part in parts if part), style="")

@@ -527,7 +527,7 @@ def test_seal_says_what_it_made_and_then_that_nothing_is_left(tmp_path):
 
     first, second = invoke("seal", tmp_path), invoke("seal", tmp_path)
 
-    assert re.fullmatch(r"\S+: sealed: 50 books and trades of 50 frames, in \d+ files\n", first.stdout)
+    assert re.fullmatch(r"\S+: sealed: 50 books and trades of 50 frames, \d+ files\n", first.stdout)
     assert (first.stderr, second.stdout) == ("", "nothing to seal: every closed hour is sealed\n")
 
 

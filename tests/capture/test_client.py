@@ -40,6 +40,7 @@ from recorder.venue.markets import market_list
 SOL = Stream("perp", "SOL-PERP", "orderbook", 1)
 BTC = Stream("perp", "BTC-PERP", "orderbook", 1)
 INDEX = {"SOL-PERP": 0, "BTC-PERP": 1}
+TIGHT = (",", ":")
 HEARTBEAT = b'{"channel":"heartbeat"}'
 QUICK = SessionSettings(reconnect_first_s=0.05, subscribe_interval_ms=1)
 IMPATIENT = SessionSettings(
@@ -55,7 +56,7 @@ def book(market, slot):
     data = {"bids": [], "asks": [], "marketName": market, "marketType": "perp", "marketIndex": INDEX[market]}
     data |= {"ts": 1_795_000_000_000 + slot, "slot": slot}
     channel = f"orderbook_perp_{INDEX[market]}_grouped_1"
-    return json.dumps({"channel": channel, "data": json.dumps(data)}, separators=(",", ":")).encode()
+    return json.dumps({"channel": channel, "data": json.dumps(data, separators=TIGHT)}, separators=TIGHT).encode()
 
 
 # ---- the recording side
@@ -398,6 +399,8 @@ def test_strange_frames_are_kept_as_they_came_and_the_connection_lives(tmp_path)
     """
     last = book("SOL-PERP", 99)
     sent = [*STRANGE.values(), last]
+    assert len(set(sent)) == len(sent)
+    assert len(STRANGE["10,000 levels"]) > 300_000
 
     async def scenario():
         frames = b"".join(text_frame(payload) for payload in sent) + text_frame(b"\x00\xff", opcode=2)
