@@ -533,7 +533,7 @@ def inspect(path: Path, lines: int) -> None:
 
 @main.command()
 @click.option(
-    "--for", "for_s", type=click.FloatRange(12, 3600), default=60, show_default=True, help="Seconds to record."
+    "--for", "for_s", type=click.FloatRange(10, 3600), default=60, show_default=True, help="Seconds to record."
 )
 @click.option("--root", type=_FILE, default=Path("demo-lake"), show_default=True, help="Where to put the data.")
 def demo(for_s: float, root: Path) -> None:

@@ -212,7 +212,7 @@ def test_the_version_is_told():
         (["run", "x.toml", "--fro", "3"], ["No such option", "--fro", "--for"]),
         (["seal", "x", "--hour", "yesterday"], ["--hour", "yesterday"]),
         (["check", "x.toml", "--listen", "0"], ["--listen", "0"]),
-        (["demo", "--for", "3"], ["--for", "3", "12"]),
+        (["demo", "--for", "3"], ["--for", "3", "10"]),
         (["markets", "mainnet"], ["'mainnet'", "velocity-mainnet-beta"]),
         (["simulate", "--silence", "SOL-PERP"], ["silence", "'SOL-PERP'", "MARKET:FROM-TO"]),
         (["simulate", "--markets", "XYZ"], ["'XYZ'", "SOL-PERP"]),
