@@ -228,6 +228,14 @@ class MarketModel:
             else (nowhere if bids_to is None else bids_to, nowhere if asks_to is None else asks_to),
         )
 
+    def aged(self, book: Book, *, slot: int, ts_ms: int) -> Book:
+        """
+        An earlier book of the same `version`, as it stands now: the same object, changed.
+        """
+        book.slot, book.market_slot, book.ts_ms = slot, slot - 1, ts_ms
+        book.oracle_slot = slot - self._oracle_lag
+        return book
+
     def with_indicative(self, book: Book) -> Book:
         """
         The same instant with quotes that are not firm, none of them better than the best firm price.

@@ -105,6 +105,8 @@ class Published:
         """Fills that come later, as a heap: when, in which order."""
         self.printed: dict[int, tuple[int, tuple[str, str]]] = {}
         """By grouping: version of the model and the sides as printed; most of the cost of a frame."""
+        self.shallow: tuple[int, Book] | None = None
+        """Version of the model and its book."""
 
     def counted(self, fault: AnyFault, channel: str, every: int) -> bool:
         """
@@ -243,7 +245,7 @@ class Publisher:
         whole: Book | None = None
         for channel in channels:
             if shallow is None:
-                shallow = self._book(published, slot=slot, ts_ms=ts_ms, slots_behind=slots_behind)
+                shallow = self._shallow(published, slot=slot, ts_ms=ts_ms, slots_behind=slots_behind)
             text = self._print(published, shallow, channel, whole=False)
             if text is None:
                 whole = whole or self._book(published, slot=slot, ts_ms=ts_ms, slots_behind=slots_behind, whole=True)
@@ -342,6 +344,15 @@ class Publisher:
         book = self._live_book(published, slot=slot, ts_ms=ts_ms, whole=whole)
         # Seen in the capture with two feeds: only `slot` is that of the feed, all else comes from one source.
         return msgspec.structs.replace(book, slot=slot - slots_behind) if slots_behind else book
+
+    def _shallow(self, published: Published, *, slot: int, ts_ms: int, slots_behind: int) -> Book:
+        model = published.model
+        if published.faults or slots_behind:
+            return self._book(published, slot=slot, ts_ms=ts_ms, slots_behind=slots_behind)
+        if published.shallow is None or published.shallow[0] != model.version:
+            published.shallow = model.version, model.book(slot=slot, ts_ms=ts_ms)
+            return published.shallow[1]
+        return model.aged(published.shallow[1], slot=slot, ts_ms=ts_ms)
 
     def _print(
         self, published: Published, book: Book, channel: BookChannel, *, whole: bool, count: int | None = None
