@@ -38,37 +38,13 @@ def seconds(ts):
     return (ts - START) / SECOND_NS
 
 
-def assert_accounted(events, lines):
-    """
-    Due = sent + dropped + withheld for every client, and what was heard is what was sent and not lost.
-    """
-    ends = {line.client: line.count for line in lines if line.what == "disconnected"}
-    assert set(ends) == {line.client for line in lines if line.what == "connected"}
-    for client, count in ends.items():
-        due = [
-            line.seq
-            for line in lines
-            if line.client == client and line.seq is not None and line.what in {"sent", "dropped", "withheld"}
-        ]
-        assert sorted(due) == list(range(1, count + 1))
-    lost = Counter((line.client, line.seq) for line in lines if line.what == "lost")
-    sent = {(line.client, line.seq): line.sha for line in lines if line.what == "sent"}
-    assert set(lost) <= set(sent)
-    expected = Counter(sha for key, sha in sent.items() if key not in lost)
-    texts = (event.payload.decode("utf-8", "surrogatepass") for event in events if isinstance(event, Heard))
-    heard = Counter(map(digest, texts))
-    assert expected <= heard
-    extra = Counter({sha: count for sha, count in (heard - expected).items() if sha in expected})
-    assert not extra
-
-
-def test_what_is_heard_is_what_the_ledger_says_was_sent():
+def test_what_is_heard_is_what_the_ledger_says_was_sent(accounted):
     """
     Over a perfect network, on each of several connections.
     """
     events, lines = ran(connections=3)
 
-    assert_accounted(events, lines)
+    accounted(events, lines)
     assert Counter(type(event) for event in events if not isinstance(event, Heard)) == {Joined: 3, Lost: 3}
     counts = Counter(event.connection for event in events if isinstance(event, Heard))
     assert len(set(counts.values())) == 1
@@ -129,7 +105,7 @@ def test_until_may_be_called_again_and_again():
     assert heard(SECOND_NS) == heard(7 * SECOND_NS) == heard(37 * MS)
 
 
-def test_a_cut_is_noticed_by_both_and_loses_what_was_under_way():
+def test_a_cut_is_noticed_by_both_and_loses_what_was_under_way(accounted):
     """
     The ledger has it as sent and as lost.
     """
@@ -139,10 +115,10 @@ def test_a_cut_is_noticed_by_both_and_loses_what_was_under_way():
     assert (seconds(cut.recv_ts), cut.code) == (10.0, None)
     assert any(line.what == "lost" for line in lines)
     assert [event.attempt for event in events if isinstance(event, Joined) and event.connection == 0] == [1, 2]
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
-def test_a_dead_connection_is_silent_until_the_client_gives_it_up():
+def test_a_dead_connection_is_silent_until_the_client_gives_it_up(accounted):
     """
     Nobody is told: the client leaves after 11 s without a frame, the server notices later.
     """
@@ -153,10 +129,10 @@ def test_a_dead_connection_is_silent_until_the_client_gives_it_up():
     assert [event.attempt for event in events if isinstance(event, Joined)] == [1, 2]
     (ended, _) = [line for line in lines if line.what == "disconnected"]
     assert seconds(ended.t_ns) == pytest.approx(25.0, abs=0.1)
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
-def test_a_short_stall_delivers_everything_late_in_one_burst():
+def test_a_short_stall_delivers_everything_late_in_one_burst(accounted):
     """
     Receive times lie, nothing is lost.
     """
@@ -166,10 +142,10 @@ def test_a_short_stall_delivers_everything_late_in_one_burst():
     assert not [at for at in times if 10 <= at < 14]
     assert len([at for at in times if 14 <= at < 14.01]) > 50
     assert not [line for line in lines if line.what in {"dropped", "lost"}]
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
-def test_a_long_stall_fills_the_buffers_then_data_is_dropped_and_the_client_closed():
+def test_a_long_stall_fills_the_buffers_then_data_is_dropped_and_the_client_closed(accounted):
     """
     Heartbeats still queue; at the 10 s check the server closes with 1008, behind all that waits.
     """
@@ -185,10 +161,10 @@ def test_a_long_stall_fills_the_buffers_then_data_is_dropped_and_the_client_clos
     assert (round(seconds(lost.recv_ts)), lost.code) == (39, 1008)
     beats = [line for line in lines if line.what == "heartbeat" and 12 < seconds(line.t_ns) < 39]
     assert beats
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
-def test_a_client_that_stalls_for_too_long_sees_1006():
+def test_a_client_that_stalls_for_too_long_sees_1006(accounted):
     """
     The close frame waits behind the backlog; after 30 s the socket is destroyed.
     """
@@ -198,10 +174,10 @@ def test_a_client_that_stalls_for_too_long_sees_1006():
 
     (lost, *_) = [event for event in events if isinstance(event, Lost)]
     assert (round(seconds(lost.recv_ts)), lost.code) == (65, None)
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
-def test_a_server_that_is_down_refuses():
+def test_a_server_that_is_down_refuses(accounted):
     """
     Until it is back; then everything must be asked for again.
     """
@@ -212,10 +188,10 @@ def test_a_server_that_is_down_refuses():
     assert all(5 < at < 9.1 for at in refused)
     (_, again) = [event for event in events if isinstance(event, Joined)]
     assert 9 < seconds(again.recv_ts) < 10.5
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
-def test_listen_reconnects_after_a_drop():
+def test_listen_reconnects_after_a_drop(accounted):
     """
     A second later, with everything subscribed again.
     """
@@ -224,7 +200,7 @@ def test_listen_reconnects_after_a_drop():
     joined = [seconds(event.recv_ts) for event in events if isinstance(event, Joined)]
     assert joined == pytest.approx([0.01, 0.01, 9.0, 9.0], abs=0.1)
     assert Counter(line.what for line in lines)["ack"] == 4 * len(BOOKS + TRADES)
-    assert_accounted(events, lines)
+    accounted(events, lines)
 
 
 def test_data_alone_keeps_a_listener_on():
