@@ -57,7 +57,6 @@ __all__ = ["FIRST_SLOT", "SLOT_NS", "Venue"]
 TRADES_INTERVAL_NS = SECOND_NS
 """The publisher polls the chain this often."""
 FEES_INTERVAL_NS = 5 * SECOND_NS
-CHECK_INTERVAL_NS = 10 * SECOND_NS
 CLOSE_TIMEOUT_NS = 30 * SECOND_NS
 """A close frame that finds no way through a backlog is given up after this long, and the socket destroyed."""
 
@@ -109,6 +108,7 @@ class Venue:
         two_feeds: books come from two publishers, the second somewhat behind.
         crash: whether a `channel` that is no string ends the process; None: as that version does.
         initial_delay_ms: from the acknowledgement to the initial book, where there is one. Live ones may come first.
+        check_s: between checks for clients with too much waiting.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Venue:
         two_feeds: bool = False,
         crash: bool | None = None,
         initial_delay_ms: int = 2,
+        check_s: float = 10.0,
     ) -> None:
         self._start = start
         self._generation = GENERATIONS[server]
@@ -148,7 +149,8 @@ class Venue:
         self._last_tick = start
         self._trades_due = _NEVER if quiet else start + TRADES_INTERVAL_NS
         self._fees_due = start + FEES_INTERVAL_NS if priority_fees and not quiet else _NEVER
-        self._check_due = start + CHECK_INTERVAL_NS
+        self._check_ns = round(check_s * SECOND_NS)
+        self._check_due = start + self._check_ns
         self._later: list[tuple[int, int, _SecondFeed | _Initial]] = []
         self._laters = 0
         self._feed: int = 1
@@ -188,6 +190,8 @@ class Venue:
         When `step` has to be called next, at the latest.
         """
         due = min(self._tick_due, self._trades_due, self._fees_due)
+        if self._clients:
+            due = min(due, self._check_due)
         if self._edges:
             due = min(due, self._edges[0][0])
         if self._later:
@@ -351,7 +355,7 @@ class Venue:
             self._cut(now, state, code, outputs)
 
     def _check(self, now: int, outputs: list[Output]) -> None:
-        self._check_due = _after(self._check_due, CHECK_INTERVAL_NS, now)
+        self._check_due = _after(self._check_due, self._check_ns, now)
         for state in list(self._clients.values()):
             if state.open:
                 outputs.append(Check(state.number))

@@ -76,9 +76,8 @@ def read_script(path: Path) -> list[AnyFault]:
     try:
         script = msgspec.convert(members, _Script)
     except msgspec.ValidationError as error:
-        kinds = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in KINDS))
         raise ConfigError(
-            file=str(path), key="fault", problem=str(error), allowed=f"kinds are {kinds}; see `simulate --help`"
+            file=str(path), key="fault", problem=str(error), allowed=f"kinds are {_kinds()}; see `simulate --help`"
         ) from None
     for number, fault in enumerate(script.fault, 1):
         _check(fault, file=str(path), key=f"fault {number}")
@@ -92,6 +91,7 @@ def faults_from_arguments(
     withhold_fills: Iterable[str] = (),
     stop_heartbeats: Iterable[str] = (),
     garbage: Iterable[str] = (),
+    fault: Iterable[str] = (),
 ) -> list[AnyFault]:
     """
     Faults as typed at the command line.
@@ -102,6 +102,7 @@ def faults_from_arguments(
         withhold_fills: `SOL-PERP:15-25`.
         stop_heartbeats: `15-40`.
         garbage: `12:TEXT`.
+        fault: `freeze market=SOL-PERP from_s=15 to_s=25`, any kind with the members of a script.
 
     Raises:
         ConfigError: an argument that cannot be read.
@@ -123,9 +124,35 @@ def faults_from_arguments(
     for argument in garbage:
         at, _, text = argument.partition(":")
         faults.append(Garbage(_seconds(at, argument, key="garbage", allowed="give 12:TEXT"), text=text))
-    for fault in faults:
-        _check(fault, file="simulate", key=kind_of(fault))
+    faults.extend(map(_any_fault, fault))
+    for each in faults:
+        _check(each, file="simulate", key=kind_of(each))
     return faults
+
+
+def _any_fault(argument: str) -> AnyFault:
+    kind, *words = argument.split()
+    members: dict[str, object] = {"kind": kind}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            members[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            members[name] = value  # a bare word is text
+    try:
+        fault: AnyFault = msgspec.convert(members, AnyFault)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            file="simulate",
+            key="fault",
+            problem=f"cannot read {argument!r}: {error}",
+            allowed=f"give KIND member=value …; kinds are {_kinds()}",
+        ) from None
+    return fault
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(str(kind.__struct_config__.tag) for kind in KINDS))
 
 
 def _market_span(argument: str, *, key: str) -> tuple[str, float, float]:

@@ -88,6 +88,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """From the acknowledgement to the initial book, for servers that send one. Live books may come before it."""
     close_timeout_s: float = 30.0
     """For a client that does not answer a close frame; then its socket is destroyed, and it sees 1006."""
+    check_s: float = 10.0
+    """Between checks for clients with more than 300,000 bytes waiting, which are closed with 1008."""
 
 
 async def serve(
@@ -163,6 +165,7 @@ class _Shell:
             two_feeds=options.two_feeds,
             crash=options.crash,
             initial_delay_ms=options.initial_delay_ms,
+            check_s=options.check_s,
         )
         self._ledger = Ledger(options.ledger) if options.ledger is not None else None
         self._connections: dict[int, ServerConnection] = {}
@@ -258,7 +261,10 @@ class _Shell:
                     if self._connections[client].transport.get_write_buffer_size() > BACKLOG_LIMIT_BYTES:
                         self._perform(self._venue.overflowed(self._clock.now(), client))
                 case Close(client, code, reason) if self._tasks is not None and client in self._connections:
-                    self._tasks.create_task(self._connections[client].close(code, reason))
+                    connection = self._connections[client]
+                    self._tasks.create_task(connection.close(code, reason))
+                    # The library first waits, without limit, until what is queued before the close frame is written.
+                    asyncio.get_running_loop().call_later(self._options.close_timeout_s, connection.transport.abort)
 
     def _abort_all(self) -> None:
         for connection in self._connections.values():

@@ -5,15 +5,8 @@ Schedules of faults, from a script or the command line.
 import pytest
 
 from recorder.errors import ConfigError
-from recorder.simulator.faults import (
-    Drop,
-    Garbage,
-    Silence,
-    StopHeartbeats,
-    WithholdFills,
-    faults_from_arguments,
-    read_script,
-)
+from recorder.simulator.faults import faults_from_arguments, read_script
+from recorder.simulator.kinds import Alter, Drop, Freeze, Garbage, Silence, StopHeartbeats, WithholdFills
 
 SCRIPT = """
 [[fault]]
@@ -135,9 +128,31 @@ def test_arguments_say_the_same_as_a_script():
     ]
 
 
+def test_any_kind_can_be_typed_with_the_members_of_a_script():
+    """
+    Numbers as numbers, bare words as text.
+    """
+    assert faults_from_arguments(
+        fault=[
+            "freeze market=SOL-PERP,spot:SOL from_s=15 to_s=25.5 what=slot",
+            "drop at_s=20 code=1001",
+            'alter from_s=1 to_s=2 what="source" every=3',
+        ]
+    ) == [
+        Freeze(from_s=15, to_s=25.5, market="SOL-PERP,spot:SOL", what="slot"),
+        Drop(20, code=1001),
+        Alter(from_s=1, to_s=2, what="source", every=3),
+    ]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        {"fault": ["earthquake at_s=1"]},
+        {"fault": ["freeze from_s=1"]},
+        {"fault": ["drop at_s=1 colour=red"]},
+        {"fault": ["slow_ticks from_s=1 to_s=2 late_ms=0"]},
+        {"fault": ["restart from_s=1 to_s=2 code=1006"]},
         {"drop_at": ["soon"]},
         {"drop_at": ["20/"], "silence": ["x"]},
         {"drop_at": ["-1"]},

@@ -17,7 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from recorder.errors import ConfigError
-from recorder.simulator.kinds import Drop, Freeze, NewMarket, Silence, WithholdFills
+from recorder.simulator.alter import GARBAGE
+from recorder.simulator.kinds import Drop, Freeze, Garbage, HalfOpen, NewMarket, Restart, Silence, WithholdFills
 from recorder.simulator.ledger import digest, read_ledger
 from recorder.simulator.markets import synthetic_markets
 from recorder.simulator.replay import read_capture
@@ -302,6 +303,110 @@ def test_groups_of_markets_and_markets_to_come_may_be_named():
     )
 
     asyncio.run(serve(SimulatorOptions(faults=faults, for_s=0.01)))
+
+
+def test_a_half_open_connection_gets_not_even_a_pong():
+    """
+    Another one does; at the end of the fault the dead one is cut.
+    """
+
+    async def scenario():
+        faults = (HalfOpen(from_s=0.4, to_s=1.6),)
+        async with simulator(tick_ms=20, faults=faults) as url, connect(url, ping_interval=None) as client:
+            await client.send(SUBSCRIBE)
+            await asyncio.sleep(0.5)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(await client.ping(), 0.3)
+            async with connect(url) as other:
+                await asyncio.wait_for(await other.ping(), 0.3)
+                await other.send(SUBSCRIBE)
+                await other.recv()
+            await frames_until_closed(client)
+            return client.close_code
+
+    assert asyncio.run(scenario()) == 1006
+
+
+def test_a_server_that_restarts_refuses_handshakes():
+    """
+    As the load balancer in front of the real one does.
+    """
+
+    async def scenario():
+        async with simulator(faults=(Restart(from_s=0.2, to_s=0.8, code=1001),)) as url:
+            async with connect(url) as client:
+                await frames_until_closed(client)
+            with pytest.raises(InvalidStatus) as raised:
+                await connect(url)
+            await asyncio.sleep(0.8)
+            async with connect(url) as again:
+                await again.send(SUBSCRIBE)
+                return client.close_code, raised.value.response.status_code, await again.recv()
+
+    code, status, text = asyncio.run(scenario())
+
+    assert (code, status) == (1001, 503)
+    assert "message" in json.loads(text)
+
+
+def test_garbage_of_every_kind_goes_over_the_wire_as_it_is():
+    """
+    Bytes that are no UTF-8 in a text frame, and a binary frame, among them.
+    """
+    faults = tuple(Garbage(0.3 + number / 100, what=what) for number, what in enumerate(GARBAGE))
+
+    async def scenario():
+        async with simulator(faults=faults) as url, connect(url) as client:
+            return [await client.recv(decode=False) for _ in faults]
+
+    heard = asyncio.run(scenario())
+
+    assert heard == [text.encode("utf-8", "surrogatepass") for text in GARBAGE.values()]
+
+
+def test_a_stalled_client_is_closed_with_1008_and_sees_1006(tmp_path):
+    """
+    The close frame queues behind the backlog; then the socket is destroyed.
+    """
+    path = tmp_path / "ledger.jsonl"
+    markets = tuple(synthetic_markets(96))
+
+    async def scenario():
+        options = {"tick_ms": 10, "markets": markets, "ledger": path, "compression": False}
+        limits = {"close_timeout_s": 0.5, "check_s": 1.0}
+        async with simulator(**options, **limits) as url, connect(url, compression=None, max_queue=1) as client:
+            for market in markets:
+                request = json.loads(SUBSCRIBE) | {"market": market.symbol, "marketType": market.market_type}
+                await client.send(json.dumps(request))
+            while not any(line.what == "disconnected" for line in read_ledger(path)):  # noqa: ASYNC110  # a file tells
+                await asyncio.sleep(0.3)
+            await asyncio.sleep(1)
+            texts = await frames_until_closed(client)
+            return texts, client.close_code
+
+    texts, code = asyncio.run(scenario())
+    lines = read_ledger(path)
+
+    assert code == 1006
+    assert len(texts) > 300
+    assert [line.code for line in lines if line.what == "disconnected"] == [1008]
+    assert any(line.what == "dropped" for line in lines)
+
+
+def test_the_relaunched_servers_initial_book_comes_over_the_wire():
+    """
+    The options reach the core.
+    """
+
+    async def scenario():
+        options = {"server": "velocity", "publisher": "rust", "initial_delay_ms": 0, "tick_ms": 5000}
+        async with simulator(**options) as url, connect(url) as client:
+            await client.send(SUBSCRIBE)
+            return [await asyncio.wait_for(client.recv(), 2) for _ in range(2)]
+
+    _, book = asyncio.run(scenario())
+
+    assert json.loads(book)["data"].startswith('{"asks":')
 
 
 PROGRAM = """
