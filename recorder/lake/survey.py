@@ -16,6 +16,7 @@ from recorder.journal.reader import Damage, SegmentFile, read_merged
 from recorder.lake.layout import table_of
 from recorder.lake.manifest import Input
 from recorder.lake.plan import LOOK_AHEAD_NS, LOOK_BACK_NS
+from recorder.quality.flows import sortable
 from recorder.quality.identity import Resolution
 from recorder.quality.monitor import Monitor
 from recorder.quality.pairing import Pairing
@@ -324,7 +325,7 @@ class _Surveyor:
         survey.until = until
         survey.beats = {key: msgspec.structs.replace(beats) for key, beats in monitor.hour_beats(until).items()}
         survey.fills = {key: msgspec.structs.replace(fills) for key, fills in monitor.fills().items()}
-        survey.streams = sorted(self._streams | set(monitor.streams()))
+        survey.streams = sorted(self._streams | set(monitor.streams()), key=sortable)
         for stream, carriers in monitor.carriers().items():
             survey.carriers.setdefault(stream, set()).update(carriers)
         if until == self._journal.end:

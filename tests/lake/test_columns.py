@@ -2,13 +2,13 @@
 Column buffers: what goes in as decoded records comes out as a table in the exact schema.
 """
 
-import captures
 import pyarrow as pa
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+import captures
+import reference
 from recorder.lake import schema
 from recorder.lake.columns import NULL, BookColumns, FeeColumns, TradeColumns, rows_table
 from recorder.records import Entry, EntryKind, Event, Flag

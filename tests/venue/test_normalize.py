@@ -6,13 +6,13 @@ import json
 from decimal import Decimal
 from typing import Any
 
-import captures
 import msgspec
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import captures
+import reference
 from recorder.lake import schema
 from recorder.records import Flag, Source
 from recorder.venue import normalize

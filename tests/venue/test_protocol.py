@@ -4,11 +4,11 @@ Requests, channel names, envelopes and the peek, against captured frames.
 
 import json
 
-import captures
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import captures
 from recorder.records import Stream
 from recorder.venue import protocol
 from recorder.venue.protocol import ChannelName, FrameKind, ack_text, format_channel, open_envelope, parse_channel, peek
