@@ -25,7 +25,7 @@ MAX_SYMBOL = 64
 """Characters; the longest name of a shipped list has 32."""
 
 
-class Wrong(Exception):  # noqa: N818  # reads as `raise Wrong(…)`, and is caught in one place
+class Wrong(Exception):  # reads as `raise Wrong(…)`, and is caught in one place
     """
     A mistake, before the file's name is added and it becomes a `ConfigError`.
     """

@@ -2,6 +2,7 @@
 The front door: what the README says is what the code does, and what it tells one to type works.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 
 from readme_tables import README, filled
 from recorder.cli import main
+
+HERE = {**os.environ, "PYTHONPATH": str(README.parent)}
+"""The program under test is this checkout's, installed or not."""
 
 TEXT = README.read_text(encoding="utf-8")
 BLOCK = re.compile(r"<!-- ci: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
@@ -38,12 +42,16 @@ def test_the_python_examples_run_on_a_demo_lake(tmp_path):
     A new user's first ten lines must not fail.
     """
     recorded = subprocess.run(
-        [sys.executable, "-m", "recorder", "demo", "--for", "10"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-m", "recorder", "demo", "--for", "10"],
+        cwd=tmp_path,
+        env=HERE,
+        capture_output=True,
+        text=True,
     )
     assert recorded.returncode == 0, recorded.stderr
 
     for example in ci_blocks("python"):
-        shown = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+        shown = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=HERE, capture_output=True, text=True)
 
         assert shown.returncode == 0, shown.stderr
         assert "SOL-PERP" in shown.stdout or "shape" in shown.stdout
