@@ -13,8 +13,8 @@ from recorder.quality.state import FillState, HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, HEARTBEAT_INTERVAL_S
 
-HOLES = frozenset({"recorder_down", "disconnected", "silent", "overflow", "journal_damaged"})
-"""Kinds of events during which a stream they concern brought nothing."""
+HOLES = frozenset({"recorder_down", "disconnected", "silent", "trade_gap", "overflow", "journal_damaged"})
+"""Kinds of events during which a stream they concern brought nothing, or not all."""
 
 
 # Plain integers: members of an IntFlag cost a microsecond a row to combine.

@@ -63,12 +63,15 @@ class Flows:
 
     def find(self, run: RunState, connection: int, stream: Stream, now: int) -> FlowState | None:
         """
-        The flow a frame belongs to; None for a late frame of what was unsubscribed.
+        The flow a frame belongs to; None for a late frame of what the run no longer asks for.
         """
         flow = self._flows.get((run.run, connection, stream)) or self._take_over(run.run, connection, stream)
         if flow is None and not run.known:
             # What the run asked for in entries we do not have.
             flow = self.expect(run.run, connection, stream, now)
+        if flow is None:
+            # Still under way when the stream moved: it was heard all the same.
+            flow = next((f for f in self._flows.values() if f.run == run.run and f.stream == stream), None)
         return flow
 
     def expect(self, run: str, connection: int, stream: Stream, now: int) -> FlowState:
@@ -108,7 +111,7 @@ class Flows:
         A stream changes its connection: `connection` says so, the one it leaves or the one it has come to.
 
         Returns the connections that let go of it. One that has it already (it comes home only when it was heard there)
-        goes on as before.
+        goes on as before. A silence goes along: it ends with the next frame, wherever that comes.
         """
         if connection != to_connection:
             left = [connection]
@@ -116,7 +119,16 @@ class Flows:
             left = [f.connection for f in self._flows.values() if f.run == run and f.stream == stream]
             left = [other for other in left if other != to_connection]
         for other in left:
-            self.release(run, other, stream, now, f"its move to connection {to_connection}")
+            flow = self._flows.get((run, other, stream))
+            if flow is None or not flow.silent or (run, to_connection, stream) in self._flows:
+                self.release(run, other, stream, now, f"its move to connection {to_connection}")
+                continue
+            del self._flows[run, other, stream]
+            flow.silent_on = flow.connection if flow.silent_on is None else flow.silent_on
+            flow.connection = to_connection
+            flow.up = self._connections.may_be_up(run, to_connection)
+            flow.fresh = _FIRST_AFTER_GAP
+            self._flows[run, to_connection, stream] = flow
         if (run, to_connection, stream) not in self._flows:
             self.expect(run, to_connection, stream, now).fresh = _FIRST_AFTER_GAP
         return left
@@ -234,6 +246,7 @@ class Flows:
             event = self._silence(flow, now, ended_by, first_slot=first_slot, last_slot=last_slot)
             self._findings.events.append(event)
         flow.silent = False
+        flow.silent_on = None
 
     def _silence(
         self,
@@ -247,18 +260,19 @@ class Flows:
         start = max(flow.last, flow.since)
         beat = self._connections.last_heartbeat(flow.run, flow.connection)
         alive = f"last heartbeat {(now - beat) / 1e9:.1f} s before that" if beat else "on a connection not seen"
+        moved = f" on connection {flow.connection}, where it has moved" if flow.silent_on is not None else ""
         return build(
             "silent",
             cause="venue",
             start=start,
             end=max(now, start),
             run=flow.run,
-            connection=flow.connection,
+            connection=flow.connection if flow.silent_on is None else flow.silent_on,
             symbol=flow.stream.symbol,
             channel=channel_of(flow.stream),
             first_slot=first_slot,
             last_slot=last_slot,
-            evidence=f"no book for {(now - start) / 1e9:.1f} s, until {ended_by}; {alive}",
+            evidence=f"no book for {(now - start) / 1e9:.1f} s, until {ended_by}{moved}; {alive}",
         )
 
 

@@ -95,6 +95,8 @@ class FlowState(msgspec.Struct):
     silent: bool = False
     fresh: int = 0
     """Flags for its next row."""
+    silent_on: int | None = None
+    """The connection its silence began on, where it has moved since."""
 
 
 UNKNOWN_CONNECTION = -1
