@@ -59,8 +59,7 @@ class Client:
         """
         seq: int | None = None
         if counted:
-            self.seq += 1
-            seq = self.seq
+            seq = self.seq = self.seq + 1
         if self._held is None and not self.deaf:
             outputs.append(Send(self.number, frame, seq, due_ns))
             return

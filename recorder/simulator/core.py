@@ -495,7 +495,17 @@ class Venue:
         if self._plan is None:
             self._plan = self._planned()
         lagging: list[tuple[Published, list[Printed]]] = []
+        slot, ts_ms = self._publisher.slot(now), now // _MS
         for published, wanted, remembered in self._plan:
+            if second is None and len(wanted) == 1 and not remembered:
+                text = self._publisher.usual(published, wanted[0], slot=slot, ts_ms=ts_ms)
+                name = wanted[0].name
+                if text is not None and slot >= self._last_slots.get(name, 0):
+                    self._last_slots[name] = slot
+                    frame = Frame("sent", text, name)
+                    for client in self._subscribers[name]:
+                        self._clients[client].put(now, frame, outputs)
+                    continue
             silenced = self._silenced(published, "books") if published.faults else None
             if remembered and silenced is None:
                 self._remember(remembered, self._publisher.slot_of(published, now))

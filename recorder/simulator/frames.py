@@ -77,7 +77,8 @@ def _group(levels: list[Level], step: int, depth: int) -> tuple[list[int], list[
     The first `depth` levels after rounding to `step`: their keys, and each as printed.
     """
     top = levels[: depth + 1]
-    keys = [raw + -raw % step for raw, _, _, _ in top]  # bids down, asks up: both away from the middle
+    # Bids down, asks up: both away from the middle.
+    keys = [raw + -raw % step for raw, _, _, _ in top] if step > 1 else [raw for raw, _, _, _ in top]
     if len(set(keys)) != len(keys):
         return _merge(levels, step, depth)
     # Nothing merges, as in 998 of 1,000 captured levels; this way takes half the time of the other.

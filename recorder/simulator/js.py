@@ -77,6 +77,8 @@ def js_object(members: dict[str, object]) -> str:
 
 
 def _js_value(value: object) -> str:
+    if isinstance(value, str):  # most are
+        return js_string(value)
     if value is None:
         return "null"
     if isinstance(value, bool):

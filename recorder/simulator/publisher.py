@@ -257,6 +257,26 @@ class Publisher:
                 text, altered = self._altered(published, channel.name, text, "books")
             yield Printed(channel, text, slot - slots_behind, altered)
 
+    def usual(self, published: Published, channel: BookChannel, *, slot: int, ts_ms: int) -> str | None:
+        """
+        What `books` prints when no fault is on and one firm grouped channel is wanted: in half as many steps.
+
+        Returns:
+            None if this is no such case.
+        """
+        grouping = channel.grouping
+        if published.faults or channel.indicative or grouping is None or self._rust:
+            return None
+        book = self._shallow(published, slot=slot, ts_ms=ts_ms, slots_behind=0)
+        version = published.model.version
+        known, sides = published.printed.get(grouping, (-1, None))
+        if known != version:
+            sides = book_sides(book, grouping=grouping, deep=self._generation.deep_when_crossed)
+            if sides is None:
+                return None
+            published.printed[grouping] = version, sides
+        return book_frame(book, name=channel.name, sides=sides)
+
     def stored(self, published: Published, channel: BookChannel, now: int) -> str | None:
         """
         The stored copy of a channel: the book as last published at `now`. None where none is kept.

@@ -141,6 +141,29 @@ def test_subscribing_again_gives_an_ack_and_no_doubled_data():
     assert Counter(frame.what for _, frame in sends(timed)) == {"ack": 3, "sent": 2}
 
 
+def test_a_frame_is_the_same_however_much_else_is_published():
+    """
+    The usual case, one channel of a market, is printed by a shorter way; it must not differ in a single character.
+    """
+    alone, among, faulty = (
+        [
+            (at, frame.text)
+            for at, frame in sends(
+                run(Venue(DEFAULT_MARKETS, start=START, faults=faults), until_s=60, inputs=[Opened(1), ask(1), *more])
+            )
+            if frame.channel == "orderbook_perp_0_grouped_1" and frame.what == "sent"
+        ]
+        for more, faults in (
+            ([], []),
+            ([ask(1, grouping=10), ask(1, channel="orderbook_indicative")], []),
+            ([], [Silence(from_s=0, to_s=60, channels="trades")]),
+        )
+    )
+
+    assert len(alone) == 150
+    assert alone == among == faulty
+
+
 def test_unsubscribing_has_no_reply_and_stops_the_data():
     """
     It must name the same grouping; what was not subscribed is let pass.
