@@ -8,9 +8,6 @@ As in the real server, a slow tick is late and not queued: of several ticks that
 Whoever performs the outputs decides about back-pressure: a data frame (`Send.limited`) for a client with
 `BACKLOG_LIMIT_BYTES` or more waiting is dropped, everything else is queued; at a `Check` such a client is reported to
 `Venue.overflowed`. A `Send` becomes a ledger line by `messages.sent_line`.
-
-On a single feed the server drops books with a slot lower than the last of their channel, for as long as its process
-lives, whoever listened meanwhile. With two feeds the servers of Drift forward everything.
 """
 
 import heapq
@@ -22,8 +19,8 @@ import msgspec
 from recorder.records import SECOND_NS
 from recorder.simulator.alter import BUS_ERROR, GARBAGE
 from recorder.simulator.clients import CLOSE_REASON, Client
-from recorder.simulator.frames import HEARTBEAT, data_frame
-from recorder.simulator.generations import FEED_SILENT_S, GENERATIONS, PublisherName, ServerName
+from recorder.simulator.frames import HEARTBEAT
+from recorder.simulator.generations import GENERATIONS, PublisherName, ServerName
 from recorder.simulator.kinds import (
     AnyFault,
     Backlog,
@@ -33,15 +30,11 @@ from recorder.simulator.kinds import (
     Garbage,
     HalfOpen,
     NewMarket,
-    RepeatFrames,
     Restart,
-    Silence,
-    SkipFrames,
     SlowTicks,
     Span,
     StopHeartbeats,
     TwoFeeds,
-    WithholdFills,
     edges,
     kind_of,
 )
@@ -50,6 +43,7 @@ from recorder.simulator.markets import SimMarket, market_named
 from recorder.simulator.messages import Check, Close, Cut, Frame, Gone, Input, Log, Opened, Output, Pause, Text
 from recorder.simulator.publisher import FIRST_SLOT, SLOT_NS, BookChannel, Printed, Published, Publisher
 from recorder.simulator.requests import Crash, Hang, Refuse, Subscribe, Unsubscribe, answer
+from recorder.simulator.routing import Router
 from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, CLOSE_POLICY, HEARTBEAT_INTERVAL_S
 
 __all__ = ["FIRST_SLOT", "SLOT_NS", "Venue"]
@@ -63,15 +57,6 @@ CLOSE_TIMEOUT_NS = 30 * SECOND_NS
 _HEARTBEAT_NS = HEARTBEAT_INTERVAL_S * SECOND_NS
 _MS = 1_000_000
 _NEVER = 1 << 63
-_FEES: dict[str, object] = {
-    "min": 0,
-    "low": 0,
-    "medium": 1.25,
-    "high": 10_000,
-    "veryHigh": 1_050_000,
-    "unsafeMax": 250_000_000,
-}
-
 
 _Kind = TypeVar("_Kind", bound=Span)
 
@@ -138,11 +123,7 @@ class Venue:
         for published in self._publisher.markets:
             self._list(published)
         self._clients: dict[int, Client] = {}
-        self._subscribers: dict[str, dict[int, None]] = {}
-        self._plan: list[tuple[Published, list[BookChannel], list[BookChannel]]] | None = None
-        """Markets with their channels that have subscribers, and those that only are remembered; firm ones first."""
-        self._last_slots: dict[str, int] = {}
-        """By channel that was ever subscribed."""
+        self._router = Router(self._publisher, self._generation, self._clients, start=start)
         self._base_tick_ns = self._tick_ns = tick_ms * _MS
         self._tick_grid = self._tick_due = _NEVER if quiet else start + self._tick_ns
         self._tick_number = 0
@@ -153,8 +134,6 @@ class Venue:
         self._check_due = start + self._check_ns
         self._later: list[tuple[int, int, _SecondFeed | _Initial]] = []
         self._laters = 0
-        self._feed: int = 1
-        self._feed_heard = {1: start, 2: start}
         self._always_two = TwoFeeds(from_s=0, to_s=0) if two_feeds else None
         self._edges: list[tuple[int, AnyFault]] = sorted(
             ((start + round(at * SECOND_NS), fault) for fault in faults for at in edges(fault)),
@@ -227,9 +206,11 @@ class Venue:
         if self._tick_due <= now:
             self._publish_books(now, outputs)
         if self._trades_due <= now:
-            self._publish_trades(now, outputs)
+            self._trades_due = _after(self._trades_due, TRADES_INTERVAL_NS, now)
+            self._router.publish_trades(now, outputs)
         if self._fees_due <= now:
-            self._publish_fees(now, outputs)
+            self._fees_due = _after(self._fees_due, FEES_INTERVAL_NS, now)
+            self._router.publish_fees(now, outputs)
         for state in self._clients.values():
             if state.heartbeat_due <= now:
                 state.heartbeat_due = _after(state.heartbeat_due, _HEARTBEAT_NS, now)
@@ -262,7 +243,7 @@ class Venue:
         """
         Whether a client is subscribed to anything at present.
         """
-        return any(client in subscribers for subscribers in self._subscribers.values())
+        return self._router.is_subscribed(client)
 
     def close(self, now: int, client: int, code: int, reason: str = "") -> list[Output]:
         """
@@ -281,7 +262,9 @@ class Venue:
         outputs: list[Output] = []
         for published, fills in self._publisher.unpublished():
             for told in fills:
-                self._hand_out(now, Frame("sent", "", published.trades, told.fill.fill_id), outputs, withheld=told.why)
+                self._router.hand_out(
+                    now, Frame("sent", "", published.trades, told.fill.fill_id), outputs, withheld=told.why
+                )
         for fault, began in list(self._on.items()):
             self._end(now, fault, outputs)
             outputs.append(Log(_fault_line(now, fault, began)))
@@ -296,17 +279,15 @@ class Venue:
         client = state.number
         match answer(text, self._indices, default_grouping=self._generation.default_grouping):
             case Subscribe(name, ack):
-                if self._on and self._lasting(BusFails) is not None and name not in self._subscribers:
+                if self._on and self._lasting(BusFails) is not None and not self._router.knows(name):
                     state.put(now, Frame("error", BUS_ERROR, why="bus_fails"), outputs, counted=False)
                     state.put(now, Frame("ack", ack, name), outputs, counted=False)
                     return
-                self._subscribers.setdefault(name, {})[client] = None
-                self._plan = None
+                self._router.subscribe(client, name)
                 state.put(now, Frame("ack", ack, name), outputs, counted=False)
                 self._fetch_initial(now, client, name)
             case Unsubscribe(name):
-                if self._subscribers.get(name, {}).pop(client, client) is None:
-                    self._plan = None
+                if self._router.unsubscribe(client, name):
                     outputs.append(Log(Line(now, "unsubscribed", client, name)))
             case Refuse(frame):
                 state.put(now, Frame("error", frame), outputs, counted=False)
@@ -319,7 +300,7 @@ class Venue:
             case Crash() if self._crashes:
                 outputs.append(Log(Line(now, "fault", fault="crash", start_ns=now, end_ns=now, text=text)))
                 self._cut_all(now, None, outputs)
-                self._last_slots.clear()
+                self._router.restart()
 
     def _fetch_initial(self, now: int, client: int, name: str) -> None:
         if name not in self._by_book or self._generation.initial == "none":
@@ -335,9 +316,7 @@ class Venue:
 
     def _forget(self, now: int, client: int, code: int | None, outputs: list[Output]) -> None:
         state = self._clients.pop(client)
-        for subscribers in self._subscribers.values():
-            subscribers.pop(client, None)
-        self._plan = None
+        self._router.forget(client)
         state.give_up(now, outputs)
         outputs.append(Log(Line(now, "disconnected", client, code=code, count=state.seq)))
 
@@ -394,6 +373,7 @@ class Venue:
                 self._publisher.add(market_named(market_type, symbol, index))
                 self._list(self._publisher.markets[-1])
                 self._publisher.set_faults(self._on, now)
+                self._router.replan()
         if fault.every_s is not None:
             again = (_after(due, round(fault.every_s * SECOND_NS), now), fault)
             self._edges.append(again)
@@ -406,10 +386,7 @@ class Venue:
                 self._tick_grid = self._tick_due = now + self._tick_ns
             case Restart(code=code):
                 self._cut_all(now, code, outputs)
-                self._last_slots.clear()
-                # Nobody is subscribed any more, so nothing is remembered either.
-                self._subscribers.clear()
-                self._plan = None
+                self._router.restart()
             case HalfOpen() | Backlog():
                 struck = [state for state in self._clients.values() if state.open]
                 self._struck[fault] = [state.number for state in struck]
@@ -438,45 +415,7 @@ class Venue:
                         if state.closing_since is not None:
                             self._forget(now, number, CLOSE_POLICY, outputs)
 
-    def _silenced(self, published: Published, channels: str, feed: int = 1) -> str | None:
-        for fault in published.faults:
-            if isinstance(fault, Silence) and fault.channels in {"all", channels} and fault.feed in {None, feed}:
-                return kind_of(fault)
-        return None
-
     # ---- what is published
-
-    def _hand_out(
-        self,
-        now: int,
-        frame: Frame,
-        outputs: list[Output],
-        *,
-        withheld: str | None = None,
-        due_ns: int | None = None,
-    ) -> None:
-        for client in self._subscribers.get(frame.channel or "", ()):
-            if withheld is None:
-                self._clients[client].put(now, frame, outputs, due_ns=due_ns)
-            else:
-                self._clients[client].withhold(now, frame, withheld, outputs)
-
-    def _planned(self) -> list[tuple[Published, list[BookChannel], list[BookChannel]]]:
-        """
-        What is to be printed each tick. Two publishers: that of the firm books goes through all markets first.
-        """
-        plan: list[tuple[Published, list[BookChannel], list[BookChannel]]] = []
-        for indicative in (False, True):
-            for published in self._publisher.markets:
-                known = [
-                    channel
-                    for channel in self._publisher.channels(published)
-                    if channel.indicative == indicative and channel.name in self._subscribers
-                ]
-                if known:
-                    wanted = [channel for channel in known if self._subscribers[channel.name]]
-                    plan.append((published, wanted, [channel for channel in known if channel not in wanted]))
-        return plan
 
     def _publish_books(self, now: int, outputs: list[Output]) -> None:
         missed = (now - self._tick_grid) // self._tick_ns
@@ -491,127 +430,17 @@ class Venue:
             if slow is not None and self._tick_number % slow.every == 0:
                 self._tick_due += slow.late_ms * _MS
         self._last_tick = now
-        self._publisher.advance()
-        if self._plan is None:
-            self._plan = self._planned()
-        lagging: list[tuple[Published, list[Printed]]] = []
-        slot, ts_ms = self._publisher.slot(now), now // _MS
-        for published, wanted, remembered in self._plan:
-            if second is None and len(wanted) == 1 and not remembered:
-                text = self._publisher.usual(published, wanted[0], slot=slot, ts_ms=ts_ms)
-                name = wanted[0].name
-                if text is not None and slot >= self._last_slots.get(name, 0):
-                    self._last_slots[name] = slot
-                    frame = Frame("sent", text, name)
-                    for client in self._subscribers[name]:
-                        self._clients[client].put(now, frame, outputs)
-                    continue
-            silenced = self._silenced(published, "books") if published.faults else None
-            if remembered and silenced is None:
-                self._remember(remembered, self._publisher.slot_of(published, now))
-            if silenced is None:
-                for printed in self._publisher.books(published, wanted, now):
-                    self._offer(now, published, printed, outputs, two=second is not None)
-            elif second is None or self._feed == 1 or self._generation.forwards_all_feeds:
-                for channel in wanted:
-                    self._hand_out(now, Frame("sent", "", channel.name), outputs, withheld=silenced)
-            if second is not None:
-                books = self._publisher.books(
-                    published, wanted, now, lag_ms=second.lag_ms, slots_behind=second.slots_behind
-                )
-                lagging.append((published, list(books)))
+        lagging = self._router.publish_books(now, second, outputs)
         if second is not None:
             self._schedule(now + second.lag_ms * _MS, _SecondFeed(lagging))
 
     def _follow_up(self, now: int, outputs: list[Output]) -> None:
         match heapq.heappop(self._later)[2]:
             case _Initial(client, name, text):
-                if client in self._clients and client in self._subscribers.get(name, ()):
+                if client in self._clients and self._router.is_subscribed(client, name):
                     self._clients[client].put(now, Frame("sent", text, name, why="initial"), outputs)
             case _SecondFeed(books):
-                for published, prints in books:
-                    silenced = self._silenced(published, "books", 2) if published.faults else None
-                    for printed in prints:
-                        if silenced is None:
-                            self._offer(now, published, printed, outputs, two=True, feed=2)
-                        elif self._feed == 2 or self._generation.forwards_all_feeds:
-                            frame = Frame("sent", "", printed.channel.name)
-                            self._hand_out(now, frame, outputs, withheld=silenced)
-
-    def _remember(self, channels: list[BookChannel], slot: int) -> None:
-        for channel in channels:
-            self._last_slots[channel.name] = max(slot, self._last_slots.get(channel.name, 0))
-
-    def _offer(
-        self,
-        now: int,
-        published: Published,
-        printed: Printed,
-        outputs: list[Output],
-        *,
-        two: bool,
-        feed: int = 1,
-    ) -> None:
-        """
-        A book reaches the server: it may be lost before, forgotten for its slot, or go to the subscribers.
-        """
-        name = printed.channel.name
-        if two and not self._generation.forwards_all_feeds and not self._hears(now, feed, outputs):
-            return
-        frame = Frame("sent", printed.text, name, why="alter" if printed.altered else None)
-        again = False
-        for fault in published.faults:
-            match fault:
-                case SkipFrames(every=every) if published.counted(fault, name, every):
-                    self._hand_out(now, frame, outputs, withheld=kind_of(fault))
-                    return
-                case RepeatFrames(every=every) if published.counted(fault, name, every):
-                    again = True
-        if not (two and self._generation.forwards_all_feeds):
-            if printed.slot < self._last_slots.get(name, 0):
-                self._hand_out(now, frame, outputs, withheld="slot_memory")
-                return
-            self._last_slots[name] = printed.slot
-        self._hand_out(now, frame, outputs)
-        if again:
-            self._hand_out(now, msgspec.structs.replace(frame, why="repeat_frames"), outputs)
-
-    def _hears(self, now: int, feed: int, outputs: list[Output]) -> bool:
-        self._feed_heard[feed] = now
-        if feed != self._feed and now - self._feed_heard[self._feed] > FEED_SILENT_S * SECOND_NS:
-            self._feed = feed
-            # At a change of feeds slots may jump either way.
-            self._last_slots.clear()
-            outputs.append(Log(Line(now, "feed_changed", count=feed)))
-        return feed == self._feed
-
-    def _publish_trades(self, now: int, outputs: list[Output]) -> None:
-        self._trades_due = _after(self._trades_due, TRADES_INTERVAL_NS, now)
-        for published, fills in self._publisher.polled(now):
-            if not self._subscribers.get(published.trades) or not self._publisher.publishes(published.market):
-                continue
-            for told in fills:
-                fill_id = told.fill.fill_id
-                withheld = self._keeps_back(published, fill_id) if published.faults else None
-                if withheld is not None:
-                    frame = Frame("sent", "", published.trades, fill_id)
-                else:
-                    text, altered = self._publisher.trade(published, told.fill)
-                    frame = Frame("sent", text, published.trades, fill_id, told.why or ("alter" if altered else None))
-                self._hand_out(now, frame, outputs, withheld=withheld, due_ns=told.due_ns)
-
-    def _keeps_back(self, published: Published, fill_id: int) -> str | None:
-        for fault in published.faults:
-            if isinstance(fault, WithholdFills) and fill_id % fault.every == 0:
-                return kind_of(fault)
-        return self._silenced(published, "trades")
-
-    def _publish_fees(self, now: int, outputs: list[Output]) -> None:
-        self._fees_due = _after(self._fees_due, FEES_INTERVAL_NS, now)
-        for published in self._publisher.markets:
-            if self._subscribers.get(published.fees):
-                text = data_frame(published.fees, _FEES)
-                self._hand_out(now, Frame("sent", text, published.fees), outputs)
+                self._router.publish_second(now, books, outputs)
 
 
 _HEARTBEAT_FRAME = Frame("heartbeat", HEARTBEAT)
