@@ -81,7 +81,7 @@ class Capture(msgspec.Struct, frozen=True):
     """Without a heartbeat for this long a connection is dead. One comes each 5 s; the vendor's client waits 11 s."""
     idle_timeout_s: Annotated[float, Meta(ge=6, le=600)] = 10.5
     """Without any whole message for this long: also catches a giant frame that never ends."""
-    silent_after_s: Annotated[float, Meta(ge=2, le=600)] = _QUALITY.silent_after_s
+    silent_after_s: Annotated[float, Meta(ge=2, le=50)] = _QUALITY.silent_after_s
     """A subscribed market without a book for this long is resubscribed; books come each 0.4 to 1 s."""
     ack_timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10.0
     """For the acknowledgement of a subscribe."""
@@ -138,12 +138,12 @@ class Journal(msgspec.Struct, frozen=True):
 
 class Quality(msgspec.Struct, frozen=True):
     """
-    `[quality]`: when something counts as a hole.
+    `[quality]`: when something counts as a hole. At most 50 s each: an hour is judged from the minute after it.
     """
 
-    heartbeat_gap_s: Annotated[float, Meta(ge=6, le=600)] = _QUALITY.heartbeat_gap_s
+    heartbeat_gap_s: Annotated[float, Meta(ge=6, le=50)] = _QUALITY.heartbeat_gap_s
     """An interval between heartbeats longer than this is an event; twice the regular 5 s."""
-    trade_wait_s: Annotated[float, Meta(ge=0, le=600)] = _QUALITY.trade_wait_s
+    trade_wait_s: Annotated[float, Meta(ge=0, le=50)] = _QUALITY.trade_wait_s
     """How long a missing fill id may still arrive: fills of one slot come newest first."""
 
 

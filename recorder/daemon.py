@@ -111,13 +111,22 @@ def claim(root: Path, *, beside: bool) -> tuple[durable.Lock, list[str]]:
     """
     journal = root / JOURNAL
     lock = durable.Lock(journal / START_LOCK, holder="another recorder is starting on this root; try again")
-    alive = sorted(
-        folder.name for folder in journal.iterdir() if is_run_name(folder.name) and durable.is_locked(folder / RUN_LOCK)
-    )
+    alive = live_runs(root)
     if alive and not beside:
         lock.release()
         raise RootBusy(root, f"run {alive[-1]} is recording into it", "stop it, or start with --beside to record both")
     return lock, alive
+
+
+def live_runs(root: Path) -> list[str]:
+    """
+    The runs that are recording into a root now, by name.
+    """
+    return sorted(
+        folder.name
+        for folder in (root / JOURNAL).iterdir()
+        if is_run_name(folder.name) and durable.is_locked(folder / RUN_LOCK)
+    )
 
 
 class Recorder:
@@ -330,7 +339,8 @@ class Recorder:
         """
         old = self.tape
         try:
-            fresh = self._begin(beside=[old.run], continues=old.run)
+            # The old run is among the living until it has committed its last; so is a recorder beside this one.
+            fresh = self._begin(beside=live_runs(self._root), continues=old.run)
         except (OSError, RecorderError) as error:
             # Asked again in a second; until then the old run goes on, on its own time.
             log.warning("the wall clock was set back, and no new run can begin: %s", error)

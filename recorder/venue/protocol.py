@@ -38,6 +38,9 @@ BACKLOG_LIMIT_BYTES = 300_000
 GROUPINGS = (1, 10, 100, 500, 1000)
 """Ticks a level may cover. Send plain integers: `1.5` or `"10abc"` are acknowledged and then silent for ever."""
 
+ACK_PREFIX = "Subscribe received for channel:"
+"""How every acknowledgement begins."""
+
 CLOSE_UNSUPPORTED = 1003
 """The request had no usable `channel`: our fault, do not loop."""
 
@@ -159,9 +162,7 @@ def ack_text(stream: Stream) -> str:
     """
     What the server's `message` will say: it repeats the request's spelling and does not show the grouping.
     """
-    return (
-        f"Subscribe received for channel: {stream.channel}, market: {stream.symbol}, marketType: {stream.market_type}"
-    )
+    return f"{ACK_PREFIX} {stream.channel}, market: {stream.symbol}, marketType: {stream.market_type}"
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -184,7 +185,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 class Peek(msgspec.Struct, frozen=True, gc=False):
     """
-    What the live monitor needs of a frame. Integers as sent; None for what is absent or not a number.
+    What the live monitor needs of a frame. Integers as sent; None for what is absent, not a number, or outside int64.
     """
 
     kind: FrameKind
@@ -192,12 +193,14 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
     channel: ChannelName | None = None
     text: str = ""
     market_name: str | None = None
+    """What a book calls itself; None also where its type or index contradicts its channel: then it names nothing."""
     ts: int | None = None
     """ms of the publisher's clock for books, s of block time for trades."""
     slot: int | None = None
     fill_id: int | None = None
 
 
+_INT64_MAX = 2**63 - 1
 _HEARTBEAT = Peek(FrameKind.HEARTBEAT, name="heartbeat")
 _HEARTBEAT_FRAME = b'{"channel":"heartbeat"}'
 _DATA_PREFIX = b'{"channel":"'
@@ -205,7 +208,7 @@ _DATA_MIDDLE = b'","data":"'
 _MARKET_NAME = rb"\"marketName\":\""
 # The scalars of a book in the order both TypeScript servers write them; another order takes the slow way.
 _BOOK_SCALARS = re.compile(
-    rb'\\"marketName\\":\\"([^"\\]{1,64})\\",\\"marketType\\":\\"(?:perp|spot)\\",\\"marketIndex\\":\d{1,5},'
+    rb'\\"marketName\\":\\"([^"\\]{1,64})\\",\\"marketType\\":\\"(perp|spot)\\",\\"marketIndex\\":(\d{1,5}),'
     rb'\\"ts\\":(\d{1,15}),\\"slot\\":(\d{1,15})[,}]'
 )
 
@@ -218,6 +221,8 @@ class _TradePeek(msgspec.Struct):
 
 class _BookPeek(msgspec.Struct):
     marketName: str | None = None  # noqa: N815
+    marketType: str | None = None  # noqa: N815
+    marketIndex: int | None = None  # noqa: N815
     ts: int | None = None
     slot: int | None = None
 
@@ -232,6 +237,8 @@ def open_envelope(payload: bytes) -> Envelope:
     """
     Tell a frame's kind by its members, and hand out the payload of data as JSON text.
 
+    Data is data even with an `error` or `message` beside it, so that no addition of the venue's can hide a book.
+
     Never raises: what is not an object in UTF-8 JSON is UNDECODABLE, an object of no known shape UNKNOWN.
     """
     try:
@@ -240,17 +247,20 @@ def open_envelope(payload: bytes) -> Envelope:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Envelope(FrameKind.UNDECODABLE, text=f"not a JSON object: {error}")
     name = _text(members.get("channel")) or ""
-    if "error" in members:
+    channel = parse_channel(name) if "data" in members else None
+    if channel is None and "error" in members:
         return Envelope(FrameKind.ERROR, name=name, text=_wording(members["error"]))
-    if "message" in members:
-        return Envelope(FrameKind.ACK, name=name, text=_wording(members["message"]))
+    if channel is None and "message" in members:
+        said = _wording(members["message"])
+        if said.startswith(ACK_PREFIX):
+            return Envelope(FrameKind.ACK, name=name, text=said)
+        return Envelope(FrameKind.UNKNOWN, name=name, text=f"a message that acknowledges nothing: {said}")
     if "data" not in members:
         if name == "heartbeat":
             return Envelope(FrameKind.HEARTBEAT, name=name)
         return Envelope(FrameKind.UNKNOWN, name=name, text="no error, message or data member")
     if name == "heartbeat":
         return Envelope(FrameKind.HEARTBEAT, name=name, extra=("data",))
-    channel = parse_channel(name)
     if channel is None:
         return Envelope(FrameKind.UNKNOWN, name=name, text="data under a channel name of no known pattern")
     raw = members["data"]
@@ -271,6 +281,17 @@ def _text(raw: msgspec.Raw | None) -> str | None:
         return _string_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):  # no text, or half a surrogate pair
         return None
+
+
+def _agree(channel: ChannelName, market_type: str | None, market_index: int | None) -> bool:
+    """
+    Whether a book says of itself what its channel says of it, as far as it does.
+    """
+    return market_type in {None, channel.market_type} and market_index in {None, channel.market_index}
+
+
+def _int64(number: int | None) -> int | None:
+    return number if number is not None and -_INT64_MAX <= number <= _INT64_MAX else None
 
 
 def _wording(raw: msgspec.Raw) -> str:
@@ -295,12 +316,13 @@ def peek(payload: bytes) -> Peek:
                 # Scalars follow the levels: search from the end, so that 40 levels cost nothing.
                 match = _BOOK_SCALARS.match(payload, max(payload.rfind(_MARKET_NAME), 0))
                 if match is not None and payload.endswith(b'}"}'):
-                    market_name, ts, slot = match.groups()
+                    market_name, market_type, index, ts, slot = match.groups()
+                    said = market_name.decode("utf-8", "replace")
                     return Peek(
                         FrameKind.DATA,
                         name=name,
                         channel=channel,
-                        market_name=market_name.decode("utf-8", "replace"),
+                        market_name=said if _agree(channel, market_type.decode(), int(index)) else None,
                         ts=int(ts),
                         slot=int(slot),
                     )
@@ -318,18 +340,18 @@ def _peek_slowly(payload: bytes) -> Peek:
                 FrameKind.DATA,
                 name=envelope.name,
                 channel=envelope.channel,
-                market_name=book.marketName,
-                ts=book.ts,
-                slot=book.slot,
+                market_name=book.marketName if _agree(envelope.channel, book.marketType, book.marketIndex) else None,
+                ts=_int64(book.ts),
+                slot=_int64(book.slot),
             )
         trade = _trade_peek_decoder.decode(envelope.data)
         return Peek(
             FrameKind.DATA,
             name=envelope.name,
             channel=envelope.channel,
-            ts=trade.ts,
-            slot=trade.slot,
-            fill_id=trade.fillRecordId,
+            ts=_int64(trade.ts),
+            slot=_int64(trade.slot),
+            fill_id=_int64(trade.fillRecordId),
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Whether the payload can be decoded at all is for the full decode to say; the frame is in the journal.

@@ -183,7 +183,8 @@ def test_long_names_are_not_remembered():
     ("payload", "kind"),
     [
         (envelope(error="e", message="m", channel="heartbeat", data="{}"), FrameKind.ERROR),
-        (envelope(message="m", channel="heartbeat", data="{}"), FrameKind.ACK),
+        (envelope(message="Subscribe received for channel: c", channel="heartbeat", data="{}"), FrameKind.ACK),
+        (envelope(message="m", channel="heartbeat", data="{}"), FrameKind.UNKNOWN),
         (envelope(channel="heartbeat"), FrameKind.HEARTBEAT),
         (envelope(channel="heartbeat", data="{}"), FrameKind.HEARTBEAT),
         (envelope(channel="trades_perp_0", data="{}"), FrameKind.DATA),
@@ -233,7 +234,51 @@ def test_an_error_keeps_its_text_and_channel_in_any_form():
     assert (plain.name, plain.text) == ("candles", "Error subscribing to channel")
     assert (without_channel.name, without_channel.text) == ("", "Error subscribing to channel: [object Object]")
     assert open_envelope(b'{"error":{"code":5}}').text == '{"code":5}'
-    assert open_envelope(b'{"message":null}').text == "null"
+    assert open_envelope(b'{"message":null}').text == "a message that acknowledges nothing: null"
+
+
+def test_data_is_data_whatever_stands_beside_it():
+    """
+    A member that the venue adds to its data frames must not hide them as errors or acknowledgements.
+    """
+    for beside in ('"error":null', '"error":"late"', '"message":"hello"'):
+        payload = f'{{"channel":"trades_perp_0","data":"{{}}",{beside}}}'.encode()
+
+        opened = open_envelope(payload)
+
+        assert opened.kind == FrameKind.DATA
+        assert opened.extra == (beside[1 : beside.index('"', 1)],)
+
+
+def test_a_book_that_contradicts_its_channel_names_no_market():
+    """
+    Else one odd frame would relabel the trades of its index.
+    """
+    for form in (
+        (
+            '{"channel":"orderbook_perp_0","data":"{\\"bids\\":[],\\"asks\\":[],\\"marketName\\":\\"X\\",\\"marketType\\":\\"%s\\",'
+            '\\"marketIndex\\":%d,\\"ts\\":1,\\"slot\\":2}"}'
+        ),
+        (
+            '{"channel":"orderbook_perp_0","data":{"asks":[],"bids":[],"slot":2,"marketIndex":1,"marketType":"perp",'
+            '"marketName":"X","marketType":"%s","marketIndex":%d}}'
+        ),
+    ):
+        assert peek((form % ("perp", 0)).encode()).market_name == "X"
+        assert peek((form % ("perp", 5)).encode()).market_name is None
+        assert peek((form % ("spot", 0)).encode()).market_name is None
+
+
+def test_numbers_outside_int64_are_no_slots_and_no_ids():
+    """
+    They go to tables of int64; the frame itself is kept with its digits.
+    """
+    huge = 2**63
+    trade = peek(f'{{"channel":"trades_perp_0","data":{{"ts":{huge},"slot":-{huge},"fillRecordId":{huge}}}}}'.encode())
+    book = peek(f'{{"channel":"orderbook_perp_0","data":{{"ts":{huge},"slot":{huge}}}}}'.encode())
+
+    assert (trade.ts, trade.slot, trade.fill_id) == (None, None, None)
+    assert (book.ts, book.slot) == (None, None)
 
 
 def test_data_is_handed_out_as_json_text_whether_string_or_object():
