@@ -147,11 +147,11 @@ class _Notes:
                 self.flags |= INEXACT
         exact *= Fraction(10) ** scale
         whole = round(exact)  # half to even
+        if whole != exact:
+            self.flags |= ROUNDED
         if abs(whole) > LIMIT:
             self.flags |= SATURATED
             return LIMIT if whole > 0 else -LIMIT
-        if whole != exact:
-            self.flags |= ROUNDED
         return whole
 
     def column(self, members: dict[str, Any], member: str, scale: int = 0, prefix: str = "") -> int | None:

@@ -849,3 +849,10 @@ def test_priority_fees_are_scaled_by_a_million():
 
     assert (decoded.min, decoded.low, decoded.medium, decoded.unsafe_max) == (0, None, 1_250_000, 250_000_000_000_000)
     assert decoded.drift == ("new",)
+
+
+def test_a_fraction_beyond_int64_is_rounded_and_clamped_alike():
+    """
+    Found by a random search: both flags, by both decoders.
+    """
+    agree(frame(BOOK, {"bids": [], "asks": [], "marketIndex": Token("92233720368547758075e-1")}))
