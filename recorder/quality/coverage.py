@@ -13,7 +13,18 @@ from recorder.quality.state import FillState, HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, HEARTBEAT_INTERVAL_S
 
-HOLES = frozenset({"recorder_down", "disconnected", "silent", "trade_gap", "overflow", "journal_damaged"})
+HOLES = frozenset(
+    {
+        "recorder_down",
+        "disconnected",
+        "silent",
+        "trade_gap",
+        "overflow",
+        "journal_damaged",
+        "loop_stall",
+        "clock_step",
+    }
+)
 """Kinds of events during which a stream they concern brought nothing, or not all."""
 
 

@@ -23,7 +23,11 @@ class Kind(msgspec.Struct, frozen=True):
 KINDS: Mapping[str, Kind] = {
     "recorder_started": Kind("recorder", "A run began.", "the moment"),
     "recorder_stopped": Kind("recorder", "A run ended by itself.", "the moment"),
-    "recorder_down": Kind("recorder", "No run was recording.", "last committed entry of any run → next start"),
+    "recorder_down": Kind(
+        "recorder",
+        "No run was recording: none was there, or the only one stood still.",
+        "last committed entry of any run → next start, or the next entry",
+    ),
     "connected": Kind("connection", "The websocket opened.", "the moment"),
     "disconnected": Kind(
         "connection",

@@ -95,6 +95,14 @@ class Fills:
             while fills.pending and now - fills.pending[0].right_ts > wait_ns:
                 self._judge(key, fills, fills.pending.pop(0))
 
+    def judge_all(self) -> None:
+        """
+        Judge what is still waited for: nobody will look any more.
+        """
+        for key, fills in self._fills.items():
+            while fills.pending:
+                self._judge(key, fills, fills.pending.pop(0))
+
     def turn_hour(self) -> None:
         """
         The counts of the hour start again.

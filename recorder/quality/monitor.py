@@ -377,6 +377,8 @@ class Monitor:
         """
         if closed:
             self.clock(at)
+            # What waits longer than anyone looks beyond the hour would be judged in the next one, where it lies no more.
+            self._fills.judge_all()
         self._findings.end_tallies()
         going_on = [
             *self._runs.down(at),

@@ -2,6 +2,7 @@
 Runs of the recorder: which are recording, which entries of theirs are lost, and when nobody was recording. Pure.
 """
 
+from recorder.quality.connections import DEAD_AFTER_NS
 from recorder.quality.events import build
 from recorder.quality.findings import Findings
 from recorder.quality.flows import sortable
@@ -120,9 +121,7 @@ class Runs:
         since = self._state.down_since
         if since is None or since >= at:
             return []
-        after = f"after: {self._state.stopped_by}" if self._state.stopped_by else "after a crash or kill"
-        words = f"no run was recording for {(at - since) / 1e9:.1f} s, {after}"
-        return [build("recorder_down", cause="recorder", start=since, end=at, evidence=words)]
+        return [_down(since, at, self._state.stopped_by)]
 
     def _end_down(self, now: int) -> None:
         since = self._state.down_since
@@ -140,6 +139,7 @@ class Runs:
         now = entry.recv_ts
         if now - run.last_ts > STALL_NS:
             run.resumed = now
+            self._stood_still(now)
             self._findings.outage(Outage(run.last_ts, now, "recorder", "the recorder stood still", run.run))
         first, last = run.last_seq + 1, entry.seq - 1
         if last < first:
@@ -161,6 +161,16 @@ class Runs:
                 evidence=f"{last - first + 1} journal entries, {first} to {last}, are missing or unreadable",
             )
         return True
+
+    def _stood_still(self, now: int) -> None:
+        """
+        A run goes on after a while: if no other recorded meanwhile, nobody did.
+
+        The hour in which that began may have been sealed in between, and has called it so: this is the same event.
+        """
+        since = max(run.last_ts for run in self.live())
+        if now - since > DEAD_AFTER_NS:
+            self._findings.events.append(_down(since, now, None))
 
     # ---- streams
 
@@ -190,3 +200,9 @@ class Runs:
         run.leaving = [leaving for leaving in run.leaving if leaving.stream not in left]
         run.streams = [stream for stream in run.streams if stream not in left]
         return True
+
+
+def _down(since: int, at: int, stopped_by: str | None) -> Event:
+    after = f"after: {stopped_by}" if stopped_by else "after a crash, a kill or a standstill"
+    words = f"no run was recording for {(at - since) / 1e9:.1f} s, {after}"
+    return build("recorder_down", cause="recorder", start=since, end=at, evidence=words)

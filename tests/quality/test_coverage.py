@@ -180,6 +180,7 @@ def test_heartbeats_are_those_of_the_connections_that_carried_the_stream():
         ([("silent", 10, 20)], 10),
         ([("silent", 10, 20), ("disconnected", 20, 25), ("silent", 25, 31)], 21),
         ([("silent", 10, 20), ("recorder_down", 15, 18), ("journal_damaged", 100, 104)], 10),
+        ([("loop_stall", 10, 20), ("clock_step", 20, 50)], 40),
         ([("heartbeat_gap", 10, 20), ("connected", 5, 5)], 0),
     ],
 )

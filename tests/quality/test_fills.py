@@ -22,7 +22,7 @@ from quality_cases import (
     unusual,
 )
 from recorder.quality.fills import MAX_JUDGED, MAX_MARKETS, MAX_PENDING
-from recorder.records import HOUR_NS, Entry, EntryKind, Flag, Overflowed
+from recorder.records import HOUR_NS, Entry, EntryKind, Flag, Overflowed, QualitySettings
 from recorder.venue.protocol import peek
 
 
@@ -342,3 +342,18 @@ def test_counters_are_bounded_whatever_the_venue_sends():
     assert len(fills) <= MAX_MARKETS
     assert len(fills["perp:0"].pending) <= MAX_PENDING * 2
     assert len(fills["perp:0"].judged) <= MAX_JUDGED
+
+
+def test_what_would_be_waited_for_beyond_the_last_look_is_judged_there():
+    """
+    In the next hour's fold it would lie wholly before that hour, and be cut to nothing.
+    """
+    judge = monitor()
+    feed(judge, traded([(5, 1), (6, 5)]).entries())
+    for run in judge.state().runs:
+        run.settings = QualitySettings(trade_wait_s=600)
+
+    judge.finish(at(60), closed=True)
+
+    event = one(judge.events, "trade_gap")
+    assert (since(event.start), since(event.end), event.missing) == (5, 6, 3)

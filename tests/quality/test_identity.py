@@ -4,11 +4,11 @@ Whose a data frame is: names outrank indices, and only what was asked for has a 
 
 import pytest
 
-from quality_cases import SOL, SOL_TRADES
+from quality_cases import BTC, SOL, SOL_TRADES, book_frame
 from recorder.quality.identity import LONGEST_NAME, MAX_LEARNED, Identity, Resolution
 from recorder.records import Stream
 from recorder.venue.markets import market_list
-from recorder.venue.protocol import parse_channel
+from recorder.venue.protocol import parse_channel, peek
 
 
 def channel(name: str):
@@ -197,4 +197,18 @@ def test_looking_up_learns_nothing():
     learned: dict[str, str] = {}
 
     assert identity(learned=learned).look_up(channel("orderbook_perp_0_grouped_1"), "SOL-PERP", [SOL]).stream == SOL
+    assert learned == {}
+
+
+def test_a_book_that_contradicts_its_channel_names_nothing():
+    """
+    One such frame must not store the trades of its index under another market for ever.
+    """
+    streams, learned = [SOL, BTC, SOL_TRADES], {}
+    who = identity(learned=learned)
+    seen = peek(book_frame("BTC-PERP", 1, channel="orderbook_perp_0_grouped_1"))
+    assert seen.channel is not None
+
+    assert who.resolve(seen.channel, seen.market_name, streams).symbol == "SOL-PERP"
+    assert who.resolve(channel("trades_perp_0"), None, streams).stream == SOL_TRADES
     assert learned == {}

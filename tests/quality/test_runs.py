@@ -11,6 +11,7 @@ from quality_cases import (
     Tape,
     at,
     book_frame,
+    carried,
     feed,
     fold,
     header,
@@ -46,7 +47,7 @@ def test_a_kill_is_a_hole_from_the_last_entry_to_the_next_start():
     assert unusual(events) == [("recorder_down", 29.9, 100, "recorder")]
     event = one(events, "recorder_down")
     assert (event.run, event.scope) == (None, "recorder")
-    assert event.evidence == "no run was recording for 70.1 s, after a crash or kill"
+    assert event.evidence == "no run was recording for 70.1 s, after a crash, a kill or a standstill"
 
 
 def test_after_a_stop_its_reason_is_told():
@@ -75,7 +76,7 @@ def test_the_reason_of_an_older_stop_is_not_told_of_a_later_crash():
     events = fold(tape)
 
     assert told(events, "recorder_down") == [("recorder_down", 59.05, 100, "recorder")]
-    assert one(events, "recorder_down").evidence.endswith("after a crash or kill")
+    assert one(events, "recorder_down").evidence.endswith("after a crash, a kill or a standstill")
 
 
 def test_a_run_beside_another_leaves_no_hole_when_that_one_ends():
@@ -271,3 +272,39 @@ def test_a_fact_of_a_newer_version_is_passed_over():
     feed(judge, [*entries, newer])
 
     assert unusual(judge.events) == []
+
+
+def test_a_standstill_across_the_hour_is_one_event_in_both():
+    """
+    Sealed while it lasts, the first hour takes the run for dead; the second must not say that nothing was.
+    """
+    tape = Tape()
+    tape.run(3500, 3590, [SOL])
+    tape.connection(3500.1, 3590, [SOL])
+    tape.alive(3900, 3910)
+    entries = tape.entries()
+    judge = monitor()
+    feed(judge, [e for e in entries if e.recv_ts < at(3600)])
+    judge.turn_hour(at(3600))
+    probe = monitor(carried(judge.state()))
+    probe.finish(at(3660), closed=True)
+
+    feed(judge, [e for e in entries if e.recv_ts >= at(3600)])
+
+    first, second = one(probe.events, "recorder_down"), one(judge.events, "recorder_down")
+    assert first.continues
+    assert (since(second.start), since(second.end), second.continues) == (3589.9, 3900.05, False)
+    assert first.event_id == second.event_id
+
+
+def test_a_standstill_beside_another_run_leaves_no_hole():
+    """
+    The other recorded all the while.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL])
+    tape.connection(0.1, 20, [SOL])
+    tape.alive(23, 30)
+    tape.run(10, 30, [SOL], run="b", beside=["a"])
+
+    assert told(fold(tape), "recorder_down") == []
