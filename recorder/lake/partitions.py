@@ -10,7 +10,6 @@ from array import array
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
 
 from recorder.errors import SealFailed
 from recorder.lake.columns import NULL, BookColumns, FeeColumns, TradeColumns
@@ -22,7 +21,7 @@ from recorder.lake.schema import ROW_GROUP_BYTES, table
 from recorder.lake.survey import DROPPED, FIRST_LANE, NOWHERE, UNPLACED, HourJournal, Lane, Partition, Survey
 from recorder.quality.events import Tallies, printable
 from recorder.records import Entry, Event, Stream
-from recorder.venue.normalize import Book, Trade, Undecodable, decode
+from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode
 from recorder.venue.protocol import FrameKind, peek
 
 GROUP_BYTES = 96 << 20
@@ -30,9 +29,6 @@ GROUP_BYTES = 96 << 20
 UNDECODABLE_ROWS = 10_000
 UNDECODABLE_BYTES = 32 << 20
 """Of raw frames kept in `undecodable` an hour, the first that came; the rest is counted and stays in the journal."""
-
-# A bad disk, and what a value that no schema foresaw makes pyarrow and the buffers raise.
-_FAILURES = (SealFailed, pa.ArrowException, OSError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 
 Columns = BookColumns | TradeColumns | FeeColumns
 
@@ -195,7 +191,7 @@ class PartitionWriter:
                 self._add(ordinal, entry, marks[ordinal], way, lane, making)
                 if making.columns.full:
                     self._flush(making)
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - whatever a frame nobody foresaw makes: others go on without it
                 self._fail(way.partition, error)
         for at in list(self._making):
             self._finish(at)
@@ -204,21 +200,23 @@ class PartitionWriter:
         decoded = decode(entry.payload, size_exponent=way.size_exponent)
         columns, symbol = making.columns, making.part.symbol
         ts: int | None = None
-        if isinstance(decoded, Book):
-            assert isinstance(columns, BookColumns)
-            columns.append(decoded, entry, symbol=symbol, size_exponent=way.size_exponent, flags=flags)
-            ts = decoded.ts
-        elif isinstance(decoded, Trade):
-            assert isinstance(columns, TradeColumns)
-            columns.append(decoded, entry, symbol=symbol, size_exponent=way.size_exponent, flags=flags)
-            ts = decoded.ts
-        elif isinstance(decoded, Undecodable):
-            self._written.unplaced.keep(ordinal, entry, "undecodable", decoded.reason)
-            self._find("undecodable", entry, decoded.reason, making)
+        if isinstance(decoded, Undecodable) or decoded.channel != way.channel:
+            # A name may stand twice in an envelope: then the glance that gave the lane saw another channel.
+            reason = decoded.reason if isinstance(decoded, Undecodable) else "its envelope names two channels"
+            self._written.unplaced.keep(ordinal, entry, "undecodable", reason)
+            self._find("undecodable", entry, reason, making)
             return
-        else:
-            assert isinstance(columns, FeeColumns)
-            columns.append(decoded, entry, symbol=symbol, flags=flags)
+        match decoded, columns:
+            case Book() as row, BookColumns() as to:
+                to.append(row, entry, symbol=symbol, size_exponent=way.size_exponent, flags=flags)
+                ts = row.ts
+            case Trade() as row, TradeColumns() as to:
+                to.append(row, entry, symbol=symbol, size_exponent=way.size_exponent, flags=flags)
+                ts = row.ts
+            case Fees() as row, FeeColumns() as to:
+                to.append(row, entry, symbol=symbol, flags=flags)
+            case _:
+                raise SealFailed(f"a {type(decoded).__name__} does not go into {making.part.table}")
         for name in decoded.drift:
             self._find("schema_drift", entry, f"{name} is not known to this version; kept in `extra`", making)
         log = making.logs.get(lane)
@@ -259,8 +257,8 @@ class PartitionWriter:
         ways = [lane for lane in self._survey.lanes if lane.partition == making.at]
         metadata = {"venue": self._binding.venue, "network": self._binding.network, "symbol": making.part.symbol}
         for name, values in (
-            ("market_type", {lane.market_type for lane in ways}),
-            ("market_index", {lane.market_index for lane in ways}),
+            ("market_type", {lane.channel.market_type for lane in ways}),
+            ("market_index", {lane.channel.market_index for lane in ways}),
             ("size_exponent", {lane.size_exponent for lane in ways}),
         ):
             if len(values) == 1 and (value := values.pop()) is not None:
@@ -272,7 +270,7 @@ class PartitionWriter:
         try:
             self._flush(making)
             written = making.draft.finish(making.part.symbol) if making.draft is not None else None
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._fail(at, error)
             return
         if making.draft is not None and written is not None:

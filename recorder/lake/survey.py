@@ -34,7 +34,7 @@ from recorder.records import (
     decode_fact,
 )
 from recorder.venue.markets import MarketList, size_exponent
-from recorder.venue.protocol import PERP_SIZE_EXPONENT, FrameKind, Peek, peek
+from recorder.venue.protocol import PERP_SIZE_EXPONENT, ChannelName, FrameKind, Peek, peek
 
 NOWHERE = 0
 """Lane of what makes no row: facts, acknowledgements, heartbeats."""
@@ -145,8 +145,7 @@ class Lane(msgspec.Struct):
 
     partition: int
     stream: Stream
-    market_type: MarketType
-    market_index: int
+    channel: ChannelName
     size_exponent: int | None
 
 
@@ -293,7 +292,7 @@ class _Surveyor:
             at = self._partition_of[where] = len(survey.partitions)
             survey.partitions.append(Partition(*where))
         exponent = size_exponent_of(self._listed, channel.market_type, channel.market_index, resolution)
-        survey.lanes.append(Lane(at, stream, channel.market_type, channel.market_index, exponent))
+        survey.lanes.append(Lane(at, stream, channel, exponent))
         lane = self._lane_of[key] = len(survey.lanes) - 1 + FIRST_LANE
         return lane
 
