@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 from rich.console import Console
@@ -218,10 +218,12 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
     from recorder.check import ask_venue  # noqa: PLC0415
     from recorder.config import connections, load_config, streams, unlisted  # noqa: PLC0415
     from recorder.errors import Unreachable  # noqa: PLC0415
+    from recorder.lake.root import refuse_unusable  # noqa: PLC0415
     from recorder.quality.events import printable  # noqa: PLC0415
     from recorder.show import plain, streams_table  # noqa: PLC0415
 
     settings = load_config(config)
+    refuse_unusable(settings.storage.root)
     console = _console()
     wanted = streams(settings)
     console.print(streams_table(wanted, f"{settings.venue.name}: {settings.venue.url}"))
@@ -338,6 +340,25 @@ def markets(network: str | None, market_type: str | None, *, everything: bool) -
 )
 @click.option("--verbatim", is_flag=True, help="Replay acknowledgements and heartbeats too, from the connect on.")
 @click.option("--once", is_flag=True, help="Close after the replay's last frame, and stop.")
+@click.option(
+    "--server",
+    type=click.Choice(["2026-05", "2025-09", "velocity"]),
+    default="2026-05",
+    show_default=True,
+    help="Which version of the real server to be.",
+)
+@click.option(
+    "--publisher",
+    type=click.Choice(["typescript", "rust"]),
+    default="typescript",
+    show_default=True,
+    help="Of the books; rust: velocity only.",
+)
+@click.option("--two-feeds", is_flag=True, help="Books from two publishers, interleaved, the second behind.")
+@click.option(
+    "--fault", multiple=True, metavar="'KIND KEY=VALUE …'", help="Any kind: 'freeze market=SOL-PERP from_s=9 to_s=20'."
+)
+@click.option("--random-faults", type=int, metavar="SEED", help="A seeded mixture of faults; same seed, same faults.")
 @click.option("--priority-fees", is_flag=True, help="Send priority fees to those who subscribe to them.")
 @click.option("--ledger", type=_FILE, help="Append what was sent, dropped and withheld, as JSON lines.")
 @click.option("--for", "for_s", type=click.FloatRange(min=0.1), help="Stop after this many seconds.")
@@ -353,6 +374,11 @@ def simulate(  # one for each option
     withhold_fills: tuple[str, ...],
     stop_heartbeats: tuple[str, ...],
     garbage: tuple[str, ...],
+    server: Literal["2026-05", "2025-09", "velocity"],
+    publisher: Literal["typescript", "rust"],
+    two_feeds: bool,
+    fault: tuple[str, ...],
+    random_faults: int | None,
     faults: Path | None,
     replay: Path | None,
     speed: float,
@@ -374,6 +400,7 @@ def simulate(  # one for each option
     """
     from recorder.simulator.faults import faults_from_arguments, read_script  # noqa: PLC0415
     from recorder.simulator.markets import DEFAULT_MARKETS, select_markets  # noqa: PLC0415
+    from recorder.simulator.mixtures import random_faults as mixture  # noqa: PLC0415
     from recorder.simulator.server import SimulatorOptions, serve  # noqa: PLC0415
 
     planned = faults_from_arguments(
@@ -382,13 +409,20 @@ def simulate(  # one for each option
         withhold_fills=withhold_fills,
         stop_heartbeats=stop_heartbeats,
         garbage=garbage,
+        fault=fault,
     )
     if faults is not None:
         planned += read_script(faults)
+    simulated = tuple(select_markets(chosen)) if chosen else DEFAULT_MARKETS
+    if random_faults is not None:
+        planned += mixture(random_faults, for_s or 3600, simulated)
     options = SimulatorOptions(
         host=host,
         port=port,
-        markets=tuple(select_markets(chosen)) if chosen else DEFAULT_MARKETS,
+        markets=simulated,
+        server=server,
+        publisher=publisher,
+        two_feeds=two_feeds,
         seed=seed,
         tick_ms=tick_ms,
         faults=tuple(planned),
@@ -522,30 +556,35 @@ def verify(root: Path) -> None:
 @main.command()
 @click.argument("path", type=_FILE)
 @click.option("--lines", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Entries or rows to show.")
-def inspect(path: Path, lines: int) -> None:
-    """Show what PATH holds: a journal segment, a Parquet file, a manifest, or a root."""
+@click.option("--seq", type=click.IntRange(1), help="Show this entry of a segment, whole.")
+def inspect(path: Path, lines: int, seq: int | None) -> None:
+    """Show what PATH holds: a journal segment, a Parquet file, a manifest, or a root.
+
+    With --seq: one entry of a segment, whole; rows of the lake name theirs by `run` and `seq`.
+    """
     from recorder.show import inspect as show_path  # noqa: PLC0415
 
     if not path.exists():
         raise RootError(path, "is not there", "give a journal segment, a Parquet file, a manifest or a data root")
-    show_path(path, _console(), lines=lines)
+    show_path(path, _console(), lines=lines, seq=seq)
 
 
 @main.command()
 @click.option(
     "--for", "for_s", type=click.FloatRange(10, 3600), default=60, show_default=True, help="Seconds to record."
 )
-@click.option("--root", type=_FILE, default=Path("demo-lake"), show_default=True, help="Where to put the data.")
-def demo(for_s: float, root: Path) -> None:
+@click.option("--root", type=_FILE, help="Where to put the data.  [default: demo-lake, or demo-lake-2 …]")
+def demo(for_s: float, root: Path | None) -> None:
     """Record a simulated venue for a minute, with one hole in it, and show what you get.
 
     Nothing leaves this machine: the venue is a process on loopback.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from recorder.demo import run_demo  # noqa: PLC0415
+    from recorder.demo import fresh_root, run_demo  # noqa: PLC0415
 
     _logging("error")
-    run_demo(root, for_s=for_s, console=_console(), seal=lambda: _seal(root, open_hour=True))
+    where = fresh_root(root)
+    run_demo(where, for_s=for_s, console=_console(), seal=lambda: _seal(where, open_hour=True))
 
 
 _Show = Callable[[str, int | None, int | None], None]

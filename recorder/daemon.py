@@ -319,7 +319,7 @@ class Recorder:
             pid=os.getpid(),
             beside=beside,
             on_event=self._tell,
-            on_opening=log.warning,
+            on_opening=self._warn,
             continues=continues,
         )
 
@@ -455,17 +455,20 @@ class Recorder:
                 "--",
                 str(self._root),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C in a terminal is for us; we end it in our own time
             )
-            _, errors = await self._child.communicate()
+            said, errors = await self._child.communicate()
         finally:
             self._child_done.set()
         code = self._child.returncode
         if code and code != BUSY_EXIT and not self._stop.is_set():
             words = errors.decode("utf-8", "replace").strip().splitlines()
             raise RecorderError(f"seal ended with {code}: {words[-1] if words else 'no word'}")
+        for line in said.decode("utf-8", "replace").splitlines():
+            if not line.startswith("nothing to seal"):
+                log.info("seal: %s", line)
 
     # ---- scheduler
 
@@ -516,10 +519,15 @@ class Recorder:
             os._exit(1)
         self.stop(number.name)
 
+    def _warn(self, opening: str) -> None:
+        # What a stop brings about is no news: the events say it, without alarm.
+        if not self._stop.is_set():
+            log.warning("%s", opening)
+
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
-        level = logging.INFO if event.kind in _QUIET else logging.WARNING
+        level = logging.INFO if event.kind in _QUIET or self._stop.is_set() else logging.WARNING
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "
         log.log(level, "%s%s%s: %s", line, event.kind, f" {place}" if place else "", event.evidence)

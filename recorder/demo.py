@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,9 @@ from recorder.analysis import Lake
 from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config, parse_config
 from recorder.daemon import Recorder
-from recorder.errors import ForeignFile, RecorderError
+from recorder.errors import ForeignFile, RecorderError, RootError
 from recorder.lake import manifest as manifests
+from recorder.lake.layout import ROOT_FILE
 from recorder.lake.manifest import LakeFile
 from recorder.quality.events import printable
 from recorder.show import plain, size
@@ -70,12 +72,44 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
     _print_spread(lake, started, console)
     _print_holes(lake, started, kept_back, console)
     _head(console, "Go on")
+    question = f"from recorder.analysis import Lake; print(Lake('{root}').trades('{MARKET}').collect())"
     for command in (
-        f"python -c \"from recorder.analysis import Lake; print(Lake('{root}').trades('{MARKET}').collect())\"",
-        f"drift-recorder inspect {root}",
-        f"drift-recorder verify {root}",
+        f"{_program('drift-recorder')} inspect {root}",
+        f"{_program('drift-recorder')} verify {root}",
+        f'{_program("python")} -c "{question}"',
     ):
         console.print(f"  {printable(command)}", soft_wrap=True)
+
+
+def fresh_root(asked: Path | None) -> Path:
+    """
+    A root without an earlier recording: the simulated venue begins anew each time, and a second demo on the first one's
+    data would rightly be told that fill ids came again.
+
+    Raises:
+        RootError: the root asked for holds a recording.
+    """
+    if asked is not None:
+        if (asked / ROOT_FILE).exists():
+            raise RootError(asked, "holds an earlier recording", "give another --root, or remove it")
+        return asked
+    root, number = Path("demo-lake"), 1
+    while root.exists():
+        number += 1
+        root = Path(f"demo-lake-{number}")
+    return root
+
+
+def _program(name: str) -> str:
+    """
+    How to type a program of this environment here: as it is, or with the path to it.
+    """
+    beside = Path(sys.executable).parent / name
+    if not beside.exists() or shutil.which(name) == str(beside):
+        return name
+    with suppress(ValueError):
+        return str(beside.relative_to(Path.cwd()))
+    return str(beside)
 
 
 def _say(console: Console, number: str, words: str) -> None:

@@ -91,9 +91,9 @@ def plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> PlainTable:
     return table
 
 
-def inspect(path: Path, console: Console, *, lines: int = FIRST_LINES) -> None:
+def inspect(path: Path, console: Console, *, lines: int = FIRST_LINES, seq: int | None = None) -> None:
     """
-    Print what a journal segment, a Parquet file, a manifest or a root holds.
+    Print what a journal segment, a Parquet file, a manifest or a root holds; with `seq`, that entry of a segment.
 
     Raises:
         ForeignFile: it is none of these.
@@ -106,6 +106,8 @@ def inspect(path: Path, console: Console, *, lines: int = FIRST_LINES) -> None:
         console.print(_root(path))
     elif not path.is_file():
         raise ForeignFile(path, "is no regular file", _GIVE)
+    elif seq is not None:
+        console.print(_entry(path, seq))
     elif path.suffix == ".json" and path.parent.name == MANIFEST:
         console.print(_manifest(path))
     else:
@@ -165,6 +167,27 @@ def _segment(path: Path, lines: int) -> RenderableType:
         connection = "" if entry.connection < 0 else f"{entry.connection}.{entry.attempt}"
         table.add_row(str(entry.seq), clock(entry.recv_ts, date=False), connection, _kind(entry), _content(entry))
     return Group(summary, "", counts, "", table) if kinds else summary
+
+
+def _entry(path: Path, seq: int) -> RenderableType:
+    """
+    One entry, with all of its payload.
+    """
+    numbers: list[int] = []
+    for entry in read_segment(path):
+        if entry.seq == seq:
+            about = plain(f"entry {seq} of {path.name}", "", "")
+            about.add_row("run", entry.run)
+            about.add_row("received", f"{clock(entry.recv_ts)} UTC, {entry.recv_ts} ns")
+            about.add_row("kind", _kind(entry))
+            if entry.connection >= 0:
+                about.add_row("connection", f"{entry.connection}, attempt {entry.attempt}")
+            text = entry.payload.decode("utf-8", "backslashreplace")
+            whole = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+            return Group(about, "", Text(whole))
+        numbers.append(entry.seq)
+    span = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
+    raise ForeignFile(path, f"has no entry {seq}; it has {span}", "another segment of the run may hold it")
 
 
 def _kind(entry: Entry) -> str:

@@ -422,6 +422,28 @@ def test_check_connect_to_a_server_that_hangs_up(tmp_path):
 # ---- roots
 
 
+def test_check_refuses_a_root_that_run_would_refuse(tmp_path):
+    """
+    A check that passes must not be followed by a run that fails for what could be seen.
+    """
+    (tmp_path / "file").write_text("x")
+
+    refused(invoke("check", config_file(tmp_path, root=tmp_path / "file")), 3, "is a file")
+
+
+def test_inspect_shows_one_entry_whole(root):
+    """
+    Rows name their frame by run and number: this is where one looks it up.
+    """
+    segment = segments(root / JOURNAL)[0].path
+
+    shown = invoke("inspect", segment, "--seq", 1)
+
+    assert shown.exit_code == 0
+    assert '"fact":"run_started"' in shown.stdout
+    refused(invoke("inspect", segment, "--seq", 10**9), 5, "has no entry 1000000000; it has 1 to")
+
+
 @pytest.mark.parametrize("verb", ["run", "seal", "verify", "inspect"])
 def test_a_root_that_cannot_be(tmp_path, verb):
     """

@@ -15,6 +15,9 @@ from rich.console import Console
 
 from recorder import demo
 from recorder.analysis import Lake
+from recorder.demo import fresh_root
+from recorder.errors import RootError
+from recorder.lake.root import bind
 
 PROJECT = Path(__file__).parents[1]
 LONG_AGO = 10**18
@@ -157,3 +160,18 @@ def test_the_commands_at_its_end_work(shown):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=False)
     assert done.returncode == 0, done.stderr
     assert "fill_record_id" in done.stdout or "shape:" in done.stdout
+
+
+def test_each_demo_has_a_root_of_its_own(tmp_path, monkeypatch):
+    """
+    The simulated venue begins anew each time: on the data of an earlier demo its fill ids would be repeats.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    assert fresh_root(None) == Path("demo-lake")
+    Path("demo-lake").mkdir()
+    assert fresh_root(None) == Path("demo-lake-2")
+    assert fresh_root(Path("mine")) == Path("mine")
+    bind(Path("mine"), venue="demo", network="mainnet-beta")
+    with pytest.raises(RootError, match="holds an earlier recording"):
+        fresh_root(Path("mine"))

@@ -94,6 +94,24 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
     return binding
 
 
+def refuse_unusable(root: Path) -> None:
+    """
+    Tell whether `bind` could work, without making anything.
+
+    Raises:
+        RootError: it is a file, cannot be written, or is bound and cannot be read.
+    """
+    there = root
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise _not_writable(root, OSError(errno.ENOTDIR, "Not a directory"))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _not_writable(root, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+    if (root / ROOT_FILE).exists():
+        read_binding(root)
+
+
 def _make(root: Path, fresh: Binding) -> None:
     """
     Bind a new root. Under a lock: of two that start on it at once with different venues, one must lose.
@@ -130,6 +148,8 @@ def _refuse_other_content(root: Path) -> None:
 
 
 def _not_writable(root: Path, error: OSError) -> RootError:
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        return RootError(root, "is a file, or lies below one", "choose another `storage.root`")
     hint = "free space on it" if error.errno == errno.ENOSPC else "check its owner and mode, or choose another root"
     return RootError(root, f"cannot be written: {error.strerror or error}", hint)
 
