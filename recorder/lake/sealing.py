@@ -9,16 +9,18 @@ import msgspec
 
 from recorder import durable
 from recorder.clock import wall_ns
-from recorder.errors import DamagedFile, SealFailed
+from recorder.errors import DamagedFile, RecorderError, SealFailed
 from recorder.journal.names import RUN_LOCK
 from recorder.journal.reader import SegmentFile, read_run, segments
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
 from recorder.lake.manifest import Manifest
+from recorder.lake.parquet import first_line
 from recorder.lake.plan import LOOK_AHEAD_NS, RunEnd, closed_until, due, hours_on_record, is_sealed, window
 from recorder.lake.publishing import quarantine
-from recorder.lake.root import read_binding, seal_lock
+from recorder.lake.root import Binding, read_binding, seal_lock
 from recorder.lake.seal import seal_hour
+from recorder.quality.state import MonitorState
 from recorder.records import HOUR_NS
 
 MAX_DOWN_HOURS = 24 * 31
@@ -57,7 +59,8 @@ def seal(
         RootError: not a data root.
         RootBusy: another seal is at work.
         ForeignFile: a manifest or segment is of a later version.
-        SealFailed: the hour asked for is not there, is not over, or could not be published.
+        SealFailed: the hour asked for is not there, is not over, or could not be published. Of several hours, those
+            that can be are sealed first: see `_Sealer`.
     """
     binding = read_binding(root)
     lock = seal_lock(root)
@@ -70,35 +73,94 @@ def seal(
         todo = due(on_record, found, known, until=until)
         if hour is not None:
             todo = _only(hour, on_record, known, todo, found, until=until, open_hour=open_hour)
-        sealed: list[Sealed] = []
-
-        def make(at: int, left: int, *, closed: bool) -> None:
-            before = known.get(_hour_before(at, on_record))
-            result = seal_hour(
-                root,
-                binding,
-                at,
-                found,
-                carry=before.carry if before is not None else None,
-                closed=closed,
-                until=at + HOUR_NS + LOOK_AHEAD_NS if closed else open_until(ends),
-                progress=(lambda done: progress(at, left, done)) if progress is not None else None,
-            )
-            known[at] = result
-            sealed.append(Sealed(at, result))
-
+        sealer = _Sealer(root, binding, found, on_record, known, open_until(ends) if ends else until, progress)
         for number, at in enumerate(todo):
             if hour is None and is_sealed(known.get(at), window(found, at), known.get(at - HOUR_NS)):
                 continue  # it was due only because the hour before it was, and that one ended with the same carry
-            make(at, len(todo) - number, closed=at + HOUR_NS + LOOK_AHEAD_NS <= until)
+            sealer.make(at, len(todo) - number, closed=at + HOUR_NS + LOOK_AHEAD_NS <= until)
         if open_hour and hour is None:
             for at in on_record:
                 manifest = known.get(at)
                 if at + HOUR_NS + LOOK_AHEAD_NS > until and (manifest is None or not manifest.complete):
-                    make(at, 1, closed=False)
-        return sealed
+                    sealer.make(at, 1, closed=False)
+        sealer.tell_failures()
+        return sealer.sealed
     finally:
         lock.release()
+
+
+class _Sealer:
+    """
+    Makes one hour after the other, and goes on where one fails.
+
+    An hour that fails stays without a manifest, so that each later seal tries it again. What it would have handed to
+    the next hour is not known; that one begins with the state of the last hour that has one, and so names what it
+    cannot vouch for. When the failed hour is sealed at last, its followers are made again from its own carry.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        binding: Binding,
+        found: list[SegmentFile],
+        on_record: list[int],
+        known: dict[int, Manifest],
+        open_until: int,
+        progress: Callable[[int, int, int], None] | None,
+    ) -> None:
+        self.sealed: list[Sealed] = []
+        self._failed: list[SealFailed] = []
+        self._root, self._binding, self._found = root, binding, found
+        self._on_record, self._known, self._open_until = on_record, known, open_until
+        self._progress = progress
+
+    def make(self, at: int, left: int, *, closed: bool) -> None:
+        """
+        Make and publish one hour.
+
+        Raises:
+            RecorderError: no hour can be sealed.
+            OSError: the disk; it would fail the next hour too.
+        """
+        progress = self._progress
+        try:
+            result = seal_hour(
+                self._root,
+                self._binding,
+                at,
+                self._found,
+                carry=self._carry(at),
+                closed=closed,
+                until=at + HOUR_NS + LOOK_AHEAD_NS if closed else self._open_until,
+                progress=(lambda done: progress(at, left, done)) if progress is not None else None,
+            )
+        except SealFailed as error:
+            self._failed.append(SealFailed(f"{hour_label(at)}: {error}"))
+        except (RecorderError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a frame nobody foresaw must cost its own hour at most
+            self._failed.append(SealFailed(f"{hour_label(at)}: {type(error).__name__}: {first_line(error)}"))
+        else:
+            self._known[at] = result
+            self.sealed.append(Sealed(at, result))
+
+    def tell_failures(self) -> None:
+        """
+        Raises:
+            SealFailed: of the first hour that failed; says how many did.
+        """
+        if not self._failed:
+            return
+        others = f" (and {len(self._failed) - 1} other hours)" if len(self._failed) > 1 else ""
+        raise SealFailed(
+            f"{self._failed[0]}{others}; {len(self.sealed)} hours were sealed, and the journal holds this one: "
+            "upgrade, or report it, and run `drift-recorder seal` again"
+        ) from self._failed[0].__cause__
+
+    def _carry(self, at: int) -> MonitorState | None:
+        before = [self._on_record[0] - HOUR_NS, *self._on_record[: self._on_record.index(at)]]
+        last = next((made for h in reversed(before) if (made := self._known.get(h)) is not None), None)
+        return last.carry if last is not None else None
 
 
 def open_until(ends: list[RunEnd]) -> int:
@@ -124,14 +186,6 @@ def _without_long_gaps(hours: list[int], found: list[SegmentFile]) -> list[int]:
         if since <= MAX_DOWN_HOURS:
             kept.append(hour)
     return kept
-
-
-def _hour_before(hour: int, on_record: list[int]) -> int:
-    """
-    The hour whose carry an hour begins with.
-    """
-    at = on_record.index(hour)
-    return on_record[at - 1] if at else hour - HOUR_NS
 
 
 def _only(

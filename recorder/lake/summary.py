@@ -22,6 +22,8 @@ from recorder.quality.events import build, cut, in_order
 from recorder.records import HOUR_NS, Event
 from recorder.venue.markets import MarketList
 
+MAX_INT64 = 2**63 - 1
+
 
 def hour_events(survey: Survey, written: Written, hour: int, *, kept: Iterable[str] = ()) -> list[Event]:
     """
@@ -128,8 +130,8 @@ def write_summary(
         for entry, kind, reason in written.unplaced.rows()
     ]
     of_table: dict[str, Sequence[msgspec.Struct | dict[str, Any]]] = {
-        "quality": events,
-        "coverage": coverage,
+        "quality": [_clamped(event) for event in events],
+        "coverage": [_clamped(row) for row in coverage],
         "telemetry": telemetry,
         "undecodable": undecodable,
     }
@@ -150,3 +152,13 @@ def write_summary(
             unfinished.discard()
         raise
     return drafts
+
+
+def _clamped(row: msgspec.Struct) -> dict[str, Any]:
+    """
+    A row whose integers fit their columns: slots and fill ids are the venue's, and it may send any number.
+    """
+    return {
+        name: max(-MAX_INT64, min(MAX_INT64, value)) if isinstance(value, int) else value
+        for name, value in msgspec.structs.asdict(row).items()
+    }

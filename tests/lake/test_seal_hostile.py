@@ -3,14 +3,21 @@ Sealing frames that no server in its right mind sends: what one of them does mus
 """
 
 import json
+import shutil
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
-from lake_cases import HOUR, Run, S, book, make_root
+from lake_cases import HOUR, NEXT, Run, S, book, make_root, tree
 from recorder.analysis import Lake
+from recorder.errors import SealFailed
+from recorder.lake import manifest as manifests
+from recorder.lake import seal as seal_module
+from recorder.lake import sealing
 from recorder.lake.sealing import seal
+from recorder.records import HOUR_NS
 
 
 @pytest.fixture
@@ -55,3 +62,66 @@ def test_a_frame_that_names_two_channels_is_kept_raw_and_stops_nothing(root):
     placed = Lake(root).trades(units="raw").collect()["fill_record_id"].to_list()
     assert 999 not in placed
     assert len(Lake(root).books(units="raw").collect()) == 2 * 58 + 1
+
+
+def hours_of_a_run(root: Path, count: int) -> None:
+    """
+    A run that is heard for some seconds around each of the next hours' beginnings.
+    """
+    run = Run(root, HOUR + 10 * S)
+    run.connect(HOUR + 10 * S)
+    for hour in range(HOUR, HOUR + count * HOUR_NS, HOUR_NS):
+        run.hear(hour + 11 * S, hour + 30 * S)
+    run.close(HOUR + (count - 1) * HOUR_NS + 100 * S)
+
+
+def test_an_hour_that_fails_is_told_in_a_line_and_the_later_ones_are_sealed(root, tmp_path, monkeypatch):
+    """
+    Whatever the error. The next seal tries it again, and ends where an undisturbed one does; one that fails again
+    makes no other hour again.
+    """
+    hours_of_a_run(root, 4)
+    undisturbed = shutil.copytree(root, tmp_path / "undisturbed")
+    seal(undisturbed)
+    make = sealing.seal_hour
+
+    def fails(where, binding, hour, *rest, **options):
+        if hour == NEXT:
+            raise KeyError("a shape\nof two lines")
+        return make(where, binding, hour, *rest, **options)
+
+    monkeypatch.setattr(sealing, "seal_hour", fails)
+    with pytest.raises(SealFailed) as told:
+        seal(root)
+    assert str(told.value).startswith("2025-03-01T11: KeyError: ")
+    assert "3 hours were sealed" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert manifests.hours(root) == [HOUR, HOUR + 2 * HOUR_NS, HOUR + 3 * HOUR_NS]
+    with pytest.raises(SealFailed, match="0 hours were sealed"):
+        seal(root)
+
+    monkeypatch.undo()
+    seal(root)
+
+    assert tree(root) == tree(undisturbed)
+
+
+def test_numbers_that_fit_no_column_are_clamped(root, monkeypatch):
+    """
+    A fill id or slot is whatever the venue says; the hour is sealed all the same.
+    """
+    hour_with(root)
+    build = seal_module.hour_events
+
+    def absurd(*arguments, **options):
+        return [
+            msgspec.structs.replace(event, first_slot=2**70, missing=-(2**80)) for event in build(*arguments, **options)
+        ]
+
+    monkeypatch.setattr(seal_module, "hour_events", absurd)
+
+    seal(root)
+
+    events = Lake(root).quality().collect()
+    assert set(events["first_slot"]) == {2**63 - 1}
+    assert set(events["missing"]) == {1 - 2**63}
