@@ -354,7 +354,8 @@ class Flag(IntFlag):
     MAYBE_INITIAL = 1 << 7
     """First book of its stream on a connection: may be a stored copy, older than live."""
     FIRST_AFTER_GAP = 1 << 8
-    """The first row of its stream after a hole."""
+    """The first row of its stream, as received, after an outage or silence. Missing fills are not marked in `trades`:
+    `fill_record_id` tells them."""
     BACKLOG = 1 << 9
     """Arrived late in a burst: `recv_ts` lies, compare with `ts`."""
     REPEAT = 1 << 10
