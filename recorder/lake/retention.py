@@ -1,20 +1,24 @@
 """
 Removes journal that is old enough and no longer needed: never what is unsealed.
 
-A segment may go when every hour that reads it is sealed complete (its files were read back before its manifest was
-written) and lists it, and when those that stay still reach back to the first hour that is not sealed: hours in which no
-recorder ran have no segments of their own, and are sealed all the same. What is in the lake is never touched.
+A segment may go when every hour that reads it is sealed complete and lists it, when the files of those hours are in
+the lake now, with the digests of their manifests, and when the segments that stay still reach back to the first hour
+that is not sealed: hours in which no recorder ran have no segments of their own, and are sealed all the same. What is
+in the lake is never touched.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
+from hashlib import file_digest
 from pathlib import Path
+from shlex import quote
 
 from recorder import durable
 from recorder.journal.names import RUN_LOCK
 from recorder.journal.reader import SegmentFile, segments
 from recorder.lake import manifest as manifests
-from recorder.lake.layout import JOURNAL, hour_of
-from recorder.lake.manifest import Manifest
+from recorder.lake.layout import JOURNAL, hour_label, hour_of
+from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.plan import window
 from recorder.lake.root import seal_lock
 from recorder.records import HOUR_NS, SECOND_NS
@@ -85,9 +89,18 @@ def _name(segment: SegmentFile) -> tuple[str, str]:
     return segment.run, segment.name.removesuffix(".open")
 
 
-def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[SegmentFile]:
+def expire(
+    root: Path, *, now: int, keep_days: float, keep_bytes: int, on_note: Callable[[str], None] | None = None
+) -> list[SegmentFile]:
     """
     Remove what may go. Returns it.
+
+    Args:
+        root: of the data.
+        now: ns.
+        keep_days: as for `expirable`.
+        keep_bytes: as for `expirable`.
+        on_note: told, in words, why journal that is old enough stays.
 
     Raises:
         RootBusy: a seal or verify is at work.
@@ -103,7 +116,17 @@ def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[S
             if (manifest := manifests.read(root, hour)) is not None and manifest.complete
         }
         sizes = {segment.path: _size(segment.path) for segment in found}
-        gone = expirable(found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes)
+        free = expirable(found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes)
+        # Asked at the last moment, of what is there: until now the journal could have made these files again.
+        broken = _broken_hours(root, sealed, {_name(segment) for segment in free})
+        kept = {(i.run, i.name) for hour in broken for i in sealed[hour].inputs}
+        gone = [segment for segment in free if _name(segment) not in kept]
+        if on_note is not None:
+            for hour, problem in broken.items():
+                on_note(
+                    f"{problem}; the journal of {hour_label(hour)} is kept for it: "
+                    f"run `drift-recorder seal {quote(str(root))} --hour {hour_label(hour)}`"
+                )
         for segment in gone:
             durable.remove(segment.path)
         for folder in {segment.path.parent for segment in gone}:
@@ -111,6 +134,30 @@ def expire(root: Path, *, now: int, keep_days: float, keep_bytes: int) -> list[S
         return gone
     finally:
         lock.release()
+
+
+def _broken_hours(root: Path, sealed: dict[int, Manifest], wanted: set[tuple[str, str]]) -> dict[int, str]:
+    """
+    Of the hours made from some segments those whose files are not all there, and the first that is not.
+    """
+    broken: dict[int, str] = {}
+    for hour, manifest in sorted(sealed.items()):
+        if any((i.run, i.name) in wanted for i in manifest.inputs):
+            problem = next((p for file in manifest.files if (p := _problem(root, file)) is not None), None)
+            if problem is not None:
+                broken[hour] = problem
+    return broken
+
+
+def _problem(root: Path, file: LakeFile) -> str | None:
+    try:
+        with (root / file.path).open("rb") as stream:
+            digest = file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return f"{file.path} is missing"
+    except OSError as error:
+        return f"{file.path} cannot be read ({error.strerror})"
+    return None if digest == file.sha256 else f"{file.path} is not what its manifest says"
 
 
 def _size(path: Path) -> int:

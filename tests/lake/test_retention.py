@@ -222,3 +222,33 @@ def test_nothing_is_removed_beside_a_seal_or_with_a_damaged_manifest(root):
         gone(root)
 
     assert names(root) == before
+
+
+@pytest.mark.parametrize("break_it", ["missing", "changed"])
+def test_journal_whose_files_are_not_in_the_lake_any_more_stays(root, break_it):
+    """
+    It is the only copy then. What is kept is said, with the command that mends it, and that command does.
+    """
+    seal(root)
+    before = names(root)
+    file = root / next(file for file in manifests.read(root, HOUR).files if file.table == "books").path
+    whole = file.read_bytes()
+    if break_it == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:-1] + b"x")
+    notes = []
+
+    removed = expire(root, now=LATE, keep_days=0.0, keep_bytes=0, on_note=notes.append)
+
+    listed = {i.name for i in manifests.read(root, HOUR).inputs}
+    assert listed
+    assert listed <= set(names(root))
+    assert listed.isdisjoint(segment.name for segment in removed)
+    (note,) = notes
+    assert file.relative_to(root).as_posix() in note
+    assert f"`drift-recorder seal {root} --hour 2025-03-01T10`" in note
+    seal(root, hour=HOUR)
+    assert file.read_bytes() == whole
+    assert set(gone(root)) | set(names(root)) == set(before) - {segment.name for segment in removed}
+    assert not listed <= set(names(root))
