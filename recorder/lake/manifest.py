@@ -6,6 +6,7 @@ that can hold entries of its window as it is now. Everything else is unsealed, a
 input gives the same bytes.
 """
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -184,11 +185,34 @@ def publish(root: Path, hour: int, manifest: Manifest) -> None:
     """
     path = root / manifest_path(hour)
     durable.make_directories(path.parent)
+    # First, so that it never stays behind. Killed in between, the files are those of the manifest to be, and no others.
+    durable.remove(_withdrawn(path))
     durable.publish_bytes(path, encode(manifest))
 
 
 def withdraw(root: Path, hour: int) -> None:
     """
-    Remove the manifest before a published file is replaced, so that no manifest ever describes other files.
+    Take the manifest away before a published file is replaced, so that no manifest ever describes other files.
+
+    It stays beside, under another name, until the next is published: a seal that follows one that was killed must know
+    what the files it finds were made from.
     """
-    durable.remove(root / manifest_path(hour))
+    path = root / manifest_path(hour)
+    if path.exists():
+        durable.rename(path, _withdrawn(path))
+
+
+def before(root: Path, hour: int) -> Manifest | None:
+    """
+    The manifest of an hour that is about to be made, or was when a seal was killed; None if there is none.
+    """
+    path = root / manifest_path(hour)
+    for name in (path, _withdrawn(path)):
+        with suppress(DamagedFile):
+            if (manifest := read_file(name)) is not None:
+                return manifest
+    return None
+
+
+def _withdrawn(path: Path) -> Path:
+    return path.with_name(f"{path.name}.withdrawn")

@@ -46,7 +46,7 @@ def keep_what_is_richer(
         journal: the drafts were made from.
     """
     publication = Publication([])
-    before = _manifest_before(root, journal.hour)
+    before = manifests.before(root, journal.hour)
     made = {draft.path: (draft, file) for draft, file in drafts}
     there = {
         path.relative_to(root)
@@ -126,13 +126,6 @@ def _copy_aside(root: Path, path: Path) -> None:
     if not target.exists():
         durable.make_directories(target.parent)
         durable.publish_bytes(target, path.read_bytes())
-
-
-def _manifest_before(root: Path, hour: int) -> Manifest | None:
-    try:
-        return manifests.read(root, hour)
-    except DamagedFile:
-        return None
 
 
 def _made_from(before: Manifest | None, journal: HourJournal, path: Path) -> bool:

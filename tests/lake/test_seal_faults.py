@@ -2,6 +2,7 @@
 Sealing when something fails: a kill at every step, a market that cannot be written, a journal that is damaged or gone.
 """
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -9,16 +10,16 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from lake_cases import HOUR, NEXT, SOL, Run, S, book, frame, make_root, recorded, tree
+from lake_cases import HOUR, NEXT, SOL, Run, S, book, frame, make_root, recorded, trade, tree
 from recorder import durable
 from recorder.analysis import Lake
 from recorder.errors import ForeignFile, RootError
 from recorder.lake import manifest as manifests
-from recorder.lake import partitions, sealing
+from recorder.lake import partitions, publishing, sealing
 from recorder.lake.parquet import Draft
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
-from recorder.records import HOUR_NS
+from recorder.records import HOUR_NS, Stream
 
 
 class Killed(BaseException):
@@ -453,3 +454,40 @@ def test_more_channels_than_can_be_told_apart_are_kept_raw(root, monkeypatch):
     data = 25 + 2 * 99 + 33
     assert placed + raw == data
     assert partitions.UNPLACED == 1
+
+
+def test_rows_that_move_to_another_market_are_never_published_twice(root, monkeypatch):
+    """
+    An earlier run that turns up tells an unlisted market's name, and the trades move. A seal killed half-way through
+    that has left both files: the next one must know which is of now.
+    """
+    new = (Stream("perp", "NEW-PERP", "orderbook", 1), Stream("perp", "NEW-PERP", "trades"))
+    shutil.rmtree(root / "journal")
+    (root / "journal").mkdir()
+    run = Run(root, HOUR + 10 * S, streams=new)
+    run.connect(HOUR + 10 * S)
+    for at in range(HOUR + 11 * S, HOUR + 60 * S, S):
+        run.frame(at, trade(100, at, at // S))
+    run.close(HOUR + 60 * S)
+    seal(root)
+    early = Run(root, HOUR - 600 * S, streams=new, nonce="bbbbbb")
+    early.connect(HOUR - 600 * S)
+    early.hear(HOUR - 599 * S, HOUR - 590 * S)
+    early.frame(HOUR - 580 * S, book("NEW-PERP", 100, HOUR - 580 * S, 1))
+    early.close(HOUR - 570 * S)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "quarantine", killed)
+        with pytest.raises(Killed):
+            seal(root)
+    gc.collect()
+    seal(root)
+
+    trades = Lake(root).trades(units="raw").collect().filter(pl.col("recv_ts").dt.epoch("ns") >= HOUR)
+    assert set(trades["symbol"]) == {"NEW-PERP"}
+    assert len(trades) == 49
+    assert manifests.read(root, HOUR).richer == []
+    assert not list((root / "manifest").glob("*.withdrawn"))
