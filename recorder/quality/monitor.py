@@ -136,6 +136,7 @@ class Monitor:
         """
         fact = _decode(entry) if entry.kind == EntryKind.FACT else None
         if run is not None and not run.gone:
+            self._runs.goes_on(entry.recv_ts)
             if self._runs.interrupted(run, entry, fact):
                 self._flows.interrupted(run.run)
             self._routes.clear()
@@ -377,7 +378,7 @@ class Monitor:
         """
         if closed:
             self.clock(at)
-            # What waits longer than anyone looks beyond the hour would be judged in the next one, where it lies no more.
+            # What waits longer than anyone looks beyond the hour would be judged in the next one, too late for both.
             self._fills.judge_all()
         self._findings.end_tallies()
         going_on = [

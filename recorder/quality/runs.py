@@ -139,7 +139,6 @@ class Runs:
         now = entry.recv_ts
         if now - run.last_ts > STALL_NS:
             run.resumed = now
-            self._stood_still(now)
             self._findings.outage(Outage(run.last_ts, now, "recorder", "the recorder stood still", run.run))
         first, last = run.last_seq + 1, entry.seq - 1
         if last < first:
@@ -162,9 +161,9 @@ class Runs:
             )
         return True
 
-    def _stood_still(self, now: int) -> None:
+    def goes_on(self, now: int) -> None:
         """
-        A run goes on after a while: if no other recorded meanwhile, nobody did.
+        A run that nothing says was dead has an entry: if no other recorded for long before it, nobody did.
 
         The hour in which that began may have been sealed in between, and has called it so: this is the same event.
         """

@@ -132,4 +132,4 @@ def test_events_keep_their_promises_whatever_happened(entries):
         assert event.evidence
         assert event.missing is None or event.missing > 0
     ids = [e.event_id for e in judge.events]
-    assert len(ids) == len(set(ids))
+    assert len(ids) == len(set(ids)), [e for e in judge.events if ids.count(e.event_id) > 1]
