@@ -69,22 +69,30 @@ class Connections:
             return connection, False
         return self._up(entry), True
 
-    def connected(self, fact: Connected, entry: Entry) -> None:
+    def connected(self, fact: Connected, entry: Entry, *, starting: bool) -> None:
         """
         A websocket opened.
+
+        Args:
+            fact: as journaled.
+            entry: its entry.
+            starting: the run is known from its start, and has books to ask for that no connection has asked for.
         """
-        self._up(entry)
-        now = entry.recv_ts
-        self._findings.emit(
-            "connected",
-            cause="recorder",
-            start=now,
-            end=now,
-            run=entry.run,
-            connection=entry.connection,
-            evidence=f"attempt {fact.attempt} to {fact.url} in {fact.took_ms:.0f} ms"
-            + ("" if fact.compressed else ", without compression"),
-        )
+        starting = starting and (entry.run, entry.connection) not in self._connections
+        connection = self._up(entry)
+        words = f"attempt {fact.attempt} to {fact.url} in {fact.took_ms:.0f} ms"
+        connection.opened = entry.recv_ts
+        connection.opening = words + ("" if fact.compressed else ", without compression")
+        if starting:
+            connection.outage_start = self._runs[entry.run].started
+            connection.outage_cause, connection.outage_why = "recorder", "its books had not come since the run started"
+            connection.settled = 0
+        else:
+            self._tell_connect(connection, connection.opened, connection.opened)
+
+    def _tell_connect(self, connection: ConnectionState, start: int, end: int) -> None:
+        self._findings.events.append(_connect_event(connection, start, end))
+        connection.opening = ""
 
     def _up(self, entry: Entry) -> ConnectionState:
         key = (entry.run, entry.connection)
@@ -146,7 +154,11 @@ class Connections:
             self._count_up(connection, now)
             self._end_heartbeat_gap(connection, now, "the end of the connection", connection.last_frame)
         connection.up = False
+        connection.settled = 0
         if connection.outage_start is not None:
+            if connection.opening:
+                self._tell_connect(connection, connection.opened, connection.opened)
+                connection.outage_cause, connection.outage_why = fact.cause, fact.why
             return
         code = f", close code {fact.code} {fact.reason or ''}".rstrip() if fact.code is not None else ""
         # Books come each tick: what was heard after the last of them does not show that nothing was lost.
@@ -158,27 +170,42 @@ class Connections:
     def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str) -> None:
         start = max(start, connection.outage_end, self._runs[connection.run].started)
         connection.outage_start, connection.outage_cause, connection.outage_why = start, cause, why
+        connection.settled = 0
         self._findings.opening(f"connection {connection.connection}: down: {why}")
 
     def end_outage(self, connection: ConnectionState, now: int) -> None:
         """
-        A connection brings something again; `now` is after its outage began.
+        A connection has brought what it owed, up to `now`, which is after its outage began.
         """
         start = connection.outage_start
         assert start is not None
+        connection.outage_start, connection.outage_end, connection.settled = None, now, 0
+        if connection.opening:
+            if self._is_short(connection, start, now):
+                self._tell_connect(connection, start, now)
+                return
+            self._tell_connect(connection, connection.opened, connection.opened)
         self._findings.outage(
             Outage(start, now, connection.outage_cause, connection.outage_why, connection.run, connection.connection)
         )
         self._findings.events.append(_outage_event(connection, start, now))
-        connection.outage_start, connection.outage_end = None, now
 
-    def books_stay_silent(self, run: str, connection: int, asked: int) -> None:
+    def _is_short(self, connection: ConnectionState, start: int, now: int) -> bool:
+        return now - start <= self._runs[connection.run].settings.silent_after_s * SECOND_NS
+
+    def settle(self, run: str, connection: int, at: int) -> None:
         """
-        A book that was asked for at `asked`, after an outage, is silent: from then on that is another hole.
+        One of the books that a connection in an outage owes needs to be awaited no more since `at`.
         """
         known = self._connections.get((run, connection))
-        if known is not None and known.outage_start is not None and known.outage_start < asked:
-            self.end_outage(known, asked)
+        if known is not None and known.outage_start is not None:
+            known.settled = max(known.settled, known.outage_start, at)
+
+    def settled(self) -> list[ConnectionState]:
+        """
+        Those in an outage that have brought some of what they owe.
+        """
+        return [c for c in self._connections.values() if c.outage_start is not None and c.up and c.settled]
 
     def nothing_left(self, run: str, connection: int, now: int) -> None:
         """
@@ -204,7 +231,17 @@ class Connections:
         """
         The outages that go on at `at`.
         """
-        return [_outage_event(c, c.outage_start, at) for c in self._connections.values() if c.outage_start is not None]
+        going_on = []
+        for c in self._connections.values():
+            if c.outage_start is None:
+                continue
+            if c.opening and self._is_short(c, c.outage_start, at):
+                going_on.append(_connect_event(c, c.outage_start, at))
+                continue
+            if c.opening:
+                self._tell_connect(c, c.opened, c.opened)
+            going_on.append(_outage_event(c, c.outage_start, at))
+        return going_on
 
     # ---- heartbeats
 
@@ -307,4 +344,16 @@ def _outage_event(connection: ConnectionState, start: int, end: int) -> Event:
         run=connection.run,
         connection=connection.connection,
         evidence=connection.outage_why,
+    )
+
+
+def _connect_event(connection: ConnectionState, start: int, end: int) -> Event:
+    return build(
+        "connected",
+        cause="recorder",
+        start=start,
+        end=end,
+        run=connection.run,
+        connection=connection.connection,
+        evidence=connection.opening,
     )

@@ -16,6 +16,7 @@ from recorder.venue.protocol import BOOK_CHANNELS, HEARTBEAT_INTERVAL_S
 HOLES = frozenset(
     {
         "recorder_down",
+        "connected",
         "disconnected",
         "silent",
         "trade_gap",

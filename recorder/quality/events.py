@@ -28,12 +28,18 @@ KINDS: Mapping[str, Kind] = {
         "No run was recording: none was there, or the only one stood still.",
         "last committed entry of any run → next start, or the next entry",
     ),
-    "connected": Kind("connection", "The websocket opened.", "the moment"),
+    "connected": Kind(
+        "connection",
+        "The websocket opened.",
+        "the moment; as a run starts: start of the run → first book of the last stream asked for, if that is not later "
+        "than a silence begins (else `disconnected` reaches from start to book)",
+    ),
     "disconnected": Kind(
         "connection",
         "A connection was down: it ended, or could not be made.",
-        "last book heard on it (last frame, where none was due) → first data frame after it (first frame, where no "
-        "book is subscribed; the subscribe, where every book stays silent and `silent` goes on)",
+        "earliest last book of those due on it (last frame, where none was; start of the run, before any) → first book "
+        "after it of the last stream to bring one (the subscribe, where it stays silent and `silent` goes on; first "
+        "frame, where no book is subscribed)",
     ),
     "connect_failed": Kind("connection", "Connects failed; a run of them is one event.", "first → last attempt"),
     "heartbeat_gap": Kind(

@@ -96,6 +96,13 @@ class Flows:
         flow.up = True
         if is_book(stream):
             flow.fresh |= _MAYBE_INITIAL
+            flow.awaited = flow.awaited or flow.last < flow.since
+
+    def awaits(self, run: str, connection: int) -> bool:
+        """
+        Whether a connection owes a book that has not come since it was down, and is not silent by itself.
+        """
+        return any(f.awaited for f in self.of_connection(run, connection))
 
     def release(self, run: str, connection: int, stream: Stream, now: int, ended_by: str) -> None:
         """
@@ -159,7 +166,7 @@ class Flows:
 
     def went_down(self, run: str, connection: int, now: int, ended_by: str) -> int | None:
         """
-        A connection ended. Returns when it last brought a book that was still due; None if none was.
+        A connection ended. Returns since when a book is missing that was due: the earliest of their last ones.
         """
         last = None
         for flow in self.of_connection(run, connection):
@@ -168,7 +175,8 @@ class Flows:
             if flow.silent:
                 self._end_silence(flow, now, ended_by)
             elif is_book(flow.stream) and flow.last >= flow.since:
-                last = max(last or 0, flow.last)
+                last = flow.last if last is None else min(last, flow.last)
+            flow.awaited = is_book(flow.stream)
         return last
 
     def interrupted(self, run: str) -> None:
@@ -184,6 +192,7 @@ class Flows:
         A frame came, and may be the first after a hole. Returns its flags; `flow.last` is still the frame before.
         """
         flags, flow.fresh = flow.fresh, 0
+        flow.awaited = False
         if flow.silent or self._overdue(flow, now):
             flow.silent = True
             self._end_silence(flow, now, "the next frame", first_slot=flow.last_slot, last_slot=slot)
@@ -198,7 +207,7 @@ class Flows:
         """
         for flow in self._flows.values():
             if not flow.silent and self._overdue(flow, now):
-                flow.silent = True
+                flow.silent, flow.awaited = True, False
                 limit_s = self._runs[flow.run].settings.silent_after_s
                 self._findings.opening(f"{flow.stream.label()}: silent for {limit_s:g} s")
                 yield flow

@@ -21,7 +21,9 @@ from recorder.quality.routes import Routes, Verdict
 from recorder.quality.runs import STALL_NS, Runs
 from recorder.quality.state import (
     UNKNOWN_CONNECTION,
+    ConnectionState,
     FillState,
+    FlowState,
     HourBeats,
     MonitorState,
     Outage,
@@ -50,6 +52,9 @@ from recorder.records import (
 )
 from recorder.venue.markets import MarketList
 from recorder.venue.protocol import FrameKind, Peek
+
+STARTED_NS = 2 * SECOND_NS
+"""A run that starts has heard all its books when it misses none, and none came for the first time, for this long."""
 
 __all__ = ["Monitor", "Verdict"]
 
@@ -165,9 +170,9 @@ class Monitor:
         route = self._routes.find(entry, seen, self._runs.by_name)
         connection, flow, flags = route.connection, route.flow, 0
         connection.last_frame = now
-        if connection.outage_start is not None:
-            self._connections.end_outage(connection, now)
         if flow is not None:
+            if connection.outage_start is not None:
+                self._owed(connection, flow, now)
             if flow.fresh or flow.silent or now - flow.last > route.limit_ns:
                 flags = self._flows.wake(flow, now, seen.slot)
             flow.last = now
@@ -186,6 +191,38 @@ class Monitor:
             flags |= self._fills.take(entry, seen, seen.fill_id, route.resolution.symbol)
         return Verdict(route.resolution, flags) if flags else route.plain
 
+    def _owed(self, connection: ConnectionState, flow: FlowState, now: int) -> None:
+        """
+        A frame came on a connection that has been down: with the last of the books it owes, the outage is over.
+        """
+        if flow.awaited:
+            flow.awaited = False
+            connection.settled = now
+            # A run that starts asks for one stream after another: only the clock can tell that this was the last.
+            if not connection.opening and not self._flows.awaits(connection.run, connection.connection):
+                self._connections.end_outage(connection, now)
+        else:
+            self._bookless(connection, now)
+
+    def _bookless(self, connection: ConnectionState, now: int) -> None:
+        """
+        Where no book is asked for, any frame ends an outage.
+        """
+        if not any(is_book(flow.stream) for flow in self._flows.of_connection(connection.run, connection.connection)):
+            self._connections.end_outage(connection, now if not connection.opening else connection.opened)
+
+    def _settle(self, now: int, *, run: str | None = None, at_once: bool = False) -> None:
+        """
+        End the outages of connections that owe nothing any more.
+        """
+        for connection in self._connections.settled():
+            if (
+                run in {None, connection.run}
+                and (at_once or not connection.opening or now - connection.settled > STARTED_NS)
+                and not self._flows.awaits(connection.run, connection.connection)
+            ):
+                self._connections.end_outage(connection, connection.settled)
+
     def _other_frame(self, entry: Entry, seen: Peek) -> None:
         now = entry.recv_ts
         connection = self._routes.hearing(entry)
@@ -196,10 +233,8 @@ class Monitor:
             self.find("undecodable", entry, cause="venue", evidence=seen.text)
         elif seen.kind == FrameKind.UNKNOWN:
             self.find("schema_drift", entry, cause="venue", evidence=f"{seen.text}: {seen.name!r}")
-        if connection.outage_start is not None and not any(
-            is_book(flow.stream) for flow in self._flows.of_connection(entry.run, entry.connection)
-        ):
-            self._connections.end_outage(connection, now)
+        if connection.outage_start is not None:
+            self._bookless(connection, now)
 
     def stream_of(self, run: str, seen: Peek) -> Stream | None:
         """
@@ -226,7 +261,8 @@ class Monitor:
                 self._routes.clear()
         self._connections.clock(now)
         for flow in self._flows.clock(now):
-            self._connections.books_stay_silent(flow.run, flow.connection, flow.since)
+            self._connections.settle(flow.run, flow.connection, flow.since)
+        self._settle(now)
         self._fills.clock(now, int((wait_s or QualitySettings().trade_wait_s) * SECOND_NS))
         self.events += self._findings.tallies.take_idle(now)
 
@@ -245,6 +281,7 @@ class Monitor:
         """
         A run has ended at its last entry: so have its connections and flows.
         """
+        self._settle(run.last_ts, run=run.run, at_once=True)
         self._flows.bury(run.run, run.last_ts)
         self._connections.bury(run.run, run.last_ts)
         self._runs.ended(run, stopped_by)
@@ -263,7 +300,8 @@ class Monitor:
             case RunStopped():
                 self._bury(run, stopped_by=fact.reason)
             case Connected():
-                self._connections.connected(fact, entry)
+                waits = run.known and any(is_book(s) and not self._flows.carried(run.run, s) for s in run.streams)
+                self._connections.connected(fact, entry, starting=waits)
             case ConnectFailed():
                 waiting = self._flows.of_connection(run.run, connection)
                 self._connections.failed(fact, entry, min((flow.since for flow in waiting), default=None))
@@ -303,6 +341,8 @@ class Monitor:
         for connection in connections:
             if not self._flows.of_connection(run.run, connection):
                 self._connections.nothing_left(run.run, connection, now)
+            else:
+                self._connections.settle(run.run, connection, now)
 
     # ---- events out
 
@@ -380,6 +420,7 @@ class Monitor:
             self.clock(at)
             # What waits longer than anyone looks beyond the hour would be judged in the next one, too late for both.
             self._fills.judge_all()
+        self._settle(at, at_once=True)
         self._findings.end_tallies()
         going_on = [
             *self._runs.down(at),

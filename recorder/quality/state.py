@@ -62,6 +62,11 @@ class ConnectionState(msgspec.Struct):
     """Of the last one that is over: the next begins no earlier."""
     counted_to: int = 0
     """Up to when `HourBeats.up_ns` counts."""
+    settled: int = 0
+    """When the last of the books it owed since it was down came, or was asked for and stayed silent; 0 for none."""
+    opened: int = 0
+    opening: str = ""
+    """What its first connect says, while the run has not heard all its books: the outage is the run's start."""
 
 
 class HourBeats(msgspec.Struct):
@@ -95,6 +100,8 @@ class FlowState(msgspec.Struct):
     silent: bool = False
     fresh: int = 0
     """Flags for its next row."""
+    awaited: bool = False
+    """A book: owed since its connection was down, or since it was asked for."""
     silent_on: int | None = None
     """The connection its silence began on, where it has moved since."""
 

@@ -3,6 +3,8 @@ Outages and heartbeats.
 """
 
 from quality_cases import (
+    BTC,
+    ETH,
     HOUR,
     SOL,
     SOL_TRADES,
@@ -19,8 +21,10 @@ from quality_cases import (
 )
 from recorder.records import (
     HOUR_NS,
+    Connected,
     EntryKind,
     Flag,
+    Requested,
 )
 
 
@@ -227,3 +231,85 @@ def test_a_run_that_died_is_not_up_until_the_end_of_the_hour():
     feed(judge, tape.entries())
 
     assert judge.hour_beats(HOUR + HOUR_NS)["a", 0].up_ns == at(99.9) - at(0.1)
+
+
+def test_an_outage_begins_with_the_earliest_last_book_and_ends_with_the_latest_first_one():
+    """
+    It is the hole of every market of the connection, and one of another's frames proves nothing about theirs.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    tape.connection(0.1, 20, [SOL, BTC])
+    tape.without(18.1, 20, channel="orderbook_perp_1_grouped_1")
+    tape.disconnected(20.5)
+    tape.connection(22, 60, [SOL, BTC], attempt=2)
+    tape.without(22, 24.5, channel="orderbook_perp_1_grouped_1")
+    tape.book(22.1, ETH, attempt=2)
+    tape.trade(22.15, 1, attempt=2)
+
+    assert told(fold(tape), "disconnected", "silent") == [("disconnected", 17.9, 24.6, "network")]
+
+
+def test_a_book_that_stays_silent_after_an_outage_hands_over_without_a_crack():
+    """
+    The others came long before it is called silent: the outage ends with the last of them, or where the silence begins.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    tape.connection(0.1, 20, [SOL, BTC])
+    tape.disconnected(20.5)
+    tape.connection(22, 60, [SOL, BTC], attempt=2)
+    tape.without(22, 40, channel="orderbook_perp_1_grouped_1")
+
+    assert unusual(fold(tape)) == [("disconnected", 19.9, 22.2, "network"), ("silent", 22, 40.2, "venue")]
+
+
+def test_from_the_start_of_a_run_to_the_first_book_of_each_stream_nothing_is_unnamed():
+    """
+    Requests are paced: the connect of a run that starts reaches to the first book of the last stream.
+    """
+    tape = Tape()
+    tape.run(0, 30, [SOL, BTC])
+    tape.connection(0.5, 30, [SOL])
+    tape.fact(1.5, Requested(BTC), connection=0, attempt=1)
+    tape.books(2.5, 30, BTC)
+
+    events = fold(tape)
+
+    assert told(events, "connected") == [("connected", 0, 2.5, "recorder")]
+    assert unusual(events) == []
+
+
+def test_a_start_that_takes_longer_than_a_silence_is_an_outage():
+    """
+    The connect is then the moment it was.
+    """
+    tape = Tape()
+    tape.run(0, 30, [SOL])
+    tape.connection(8, 30, [SOL])
+
+    events = fold(tape)
+
+    assert told(events, "connected", "disconnected") == [
+        ("connected", 8, 8, "recorder"),
+        ("disconnected", 0, 8.2, "recorder"),
+    ]
+
+
+def test_a_start_whose_connection_ends_before_a_book_came_goes_on_as_an_outage():
+    """
+    A server that closes at once has brought nothing.
+    """
+    tape = Tape()
+    tape.run(0, 30, [SOL])
+    tape.fact(0.1, Connected("u", 1, 1.0, compressed=True), connection=0, attempt=1)
+    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
+    tape.disconnected(0.3)
+
+    events = fold(tape)
+
+    assert told(events, "connected", "disconnected") == [
+        ("connected", 0.1, 0.1, "recorder"),
+        ("disconnected", 0, 29.05, "network"),
+    ]
+    assert one(events, "disconnected").continues
