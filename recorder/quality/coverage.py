@@ -209,14 +209,16 @@ def _ranked(ordered: list[int], q: float) -> int:
 def _longest_hole(stream: Stream, carriers: set[tuple[str, int]], events: list[Event]) -> int:
     """
     Longest stretch that holes of the stream, its connections or the recorder cover together, ns.
+
+    A stream that no connection came to ask for may have been meant for any.
     """
     spans = sorted(
         (e.start, e.end)
         for e in events
         if e.kind in HOLES
         and (
-            e.scope == "recorder"
-            or (e.scope == "connection" and (e.run, e.connection) in carriers)
+            (e.scope == "recorder" and e.symbol is None)
+            or (e.scope == "connection" and (not carriers or (e.run, e.connection) in carriers))
             or (e.symbol == stream.symbol and e.channel == channel_of(stream))
         )
     )

@@ -25,7 +25,8 @@ KINDS: Mapping[str, Kind] = {
     "recorder_stopped": Kind("recorder", "A run ended by itself.", "the moment"),
     "recorder_down": Kind(
         "recorder",
-        "No run was recording: none was there, or the only one stood still.",
+        "No run was recording: none was there, or the only one stood still. With a symbol: nobody recorded that "
+        "stream, for the run that did died beside another.",
         "last committed entry of any run → next start, or the next entry",
     ),
     "connected": Kind(
@@ -175,6 +176,8 @@ class Tally(msgspec.Struct):
     count: int
     evidence: str
     """Of the first."""
+    whole: bool = False
+    """Each is a frame that is in no table of its own."""
 
     def event(self) -> Event:
         """
@@ -191,7 +194,7 @@ class Tally(msgspec.Struct):
             connection=self.connection,
             symbol=self.symbol,
             channel=self.channel,
-            missing=self.count if self.kind in {"undecodable", "unrequested"} else None,
+            missing=self.count if self.whole or self.kind in {"undecodable", "unrequested"} else None,
             apart=self.evidence,
         )
 
@@ -221,9 +224,10 @@ class Tallies:
         connection: int | None,
         symbol: str | None = None,
         channel: str | None = None,
+        whole: bool = False,
     ) -> bool:
         """
-        Count one finding; True if it is the first of its run.
+        Count one finding; True if it is the first of its run. `whole`: it is a frame that is in no table of its own.
         """
         evidence = printable(evidence)
         symbol = printable(symbol) if symbol is not None else None
@@ -234,7 +238,7 @@ class Tallies:
             tally = self._open.get((kind, run, connection, symbol, channel, evidence))
         if tally is None:
             key = (kind, run, connection, symbol, channel, evidence)
-            self._open[key] = Tally(kind, cause, run, connection, symbol, channel, now, now, 1, evidence)
+            self._open[key] = Tally(kind, cause, run, connection, symbol, channel, now, now, 1, evidence, whole)
             return True
         tally.count += 1
         tally.end = now

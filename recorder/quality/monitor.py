@@ -232,7 +232,7 @@ class Monitor:
         elif seen.kind == FrameKind.UNDECODABLE:
             self.find("undecodable", entry, cause="venue", evidence=seen.text)
         elif seen.kind == FrameKind.UNKNOWN:
-            self.find("schema_drift", entry, cause="venue", evidence=f"{seen.text}: {seen.name!r}")
+            self.find("schema_drift", entry, cause="venue", evidence=f"{seen.text}: {seen.name!r}", whole=True)
         if connection.outage_start is not None:
             self._bookless(connection, now)
 
@@ -355,9 +355,10 @@ class Monitor:
         evidence: str,
         symbol: str | None = None,
         channel: str | None = None,
+        whole: bool = False,
     ) -> None:
         """
-        Count a finding about one frame; like ones become one event.
+        Count a finding about one frame; like ones become one event. `whole`: the frame is in no table of its own.
         """
         first = self._findings.tallies.add(
             kind,
@@ -368,6 +369,7 @@ class Monitor:
             connection=entry.connection,
             symbol=symbol,
             channel=channel,
+            whole=whole,
         )
         if first:
             self._findings.opening(f"connection {entry.connection}: {kind}: {symbol or ''} {evidence}")
@@ -424,6 +426,7 @@ class Monitor:
         self._findings.end_tallies()
         going_on = [
             *self._runs.down(at),
+            *self._runs.orphaned(at),
             *self._flows.silences(at),
             *self._connections.outages(at),
             *self._connections.heartbeat_gaps(at),

@@ -3,10 +3,10 @@ Runs of the recorder: which are recording, which entries of theirs are lost, and
 """
 
 from recorder.quality.connections import DEAD_AFTER_NS
-from recorder.quality.events import build
+from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
 from recorder.quality.flows import sortable
-from recorder.quality.state import Leaving, MonitorState, Outage, RunState
+from recorder.quality.state import Leaving, MonitorState, Orphan, Outage, RunState
 from recorder.records import (
     HOUR_NS,
     SECOND_NS,
@@ -56,7 +56,8 @@ class Runs:
         live = self.live()
         if not live:
             return self._state.configured
-        return sorted({stream for run in live for stream in run.streams}, key=sortable)
+        orphans = {orphan.stream for orphan in self._state.orphans}
+        return sorted(orphans.union(*(run.streams for run in live)), key=sortable)
 
     # ---- beginnings and ends
 
@@ -87,12 +88,14 @@ class Runs:
         run.gone = False
         run.started = now
         run.known = entry.seq == 1
+        self._take_in(run.streams, now)
         return run
 
     def started(self, run: RunState, fact: RunStarted) -> None:
         """
         A run says what it will do.
         """
+        self._take_in(fact.streams, run.started)
         run.streams, run.settings = list(fact.streams), fact.quality
         # A new start is a new reason to look whether `network` is right.
         self._state.conflicts.clear()
@@ -102,10 +105,39 @@ class Runs:
         A run stopped, died or stands still; `stopped_by` is why, if it said so.
         """
         run.gone = True
-        if not self.live():
-            self._state.down_since = max(other.last_ts for other in self.by_name.values())
-            self._state.stopped_by = stopped_by
-            self._state.configured = sorted(run.streams, key=sortable)
+        live = self.live()
+        if not live:
+            down_since = max(other.last_ts for other in self.by_name.values())
+            orphans = [orphan.stream for orphan in self._state.orphans]
+            self._state.down_since, self._state.stopped_by = down_since, stopped_by
+            self._state.configured = sorted({*run.streams, *orphans}, key=sortable)
+            # From here on nobody records anything.
+            self._take_in(orphans, down_since)
+        elif stopped_by is None:
+            carried = {stream for other in live for stream in other.streams}
+            carried.update(orphan.stream for orphan in self._state.orphans)
+            left = sorted(set(run.streams) - carried, key=sortable)
+            self._state.orphans += [Orphan(stream, run.run, run.last_ts) for stream in left]
+
+    def orphaned(self, at: int) -> list[Event]:
+        """
+        The streams that nobody asks for, at `at`, because the run that did is dead.
+        """
+        return [_orphaned(orphan, at) for orphan in self._state.orphans]
+
+    def _take_in(self, streams: list[Stream], now: int) -> None:
+        """
+        Streams are asked for again.
+        """
+        if not self._state.orphans:
+            return
+        kept = []
+        for orphan in self._state.orphans:
+            if orphan.stream in streams:
+                self._findings.events.append(_orphaned(orphan, max(now, orphan.since)))
+            else:
+                kept.append(orphan)
+        self._state.orphans = kept
 
     def forget(self, hour: int) -> None:
         """
@@ -178,6 +210,7 @@ class Runs:
         A run subscribes to a stream; True if it had not been known to.
         """
         run.leaving = [leaving for leaving in run.leaving if leaving.stream != stream]
+        self._take_in([stream], run.last_ts)
         if stream in run.streams:
             return False
         run.streams.append(stream)
@@ -205,3 +238,16 @@ def _down(since: int, at: int, stopped_by: str | None) -> Event:
     after = f"after: {stopped_by}" if stopped_by else "after a crash, a kill or a standstill"
     words = f"no run was recording for {(at - since) / 1e9:.1f} s, {after}"
     return build("recorder_down", cause="recorder", start=since, end=at, evidence=words)
+
+
+def _orphaned(orphan: Orphan, at: int) -> Event:
+    return build(
+        "recorder_down",
+        cause="recorder",
+        start=orphan.since,
+        end=at,
+        run=orphan.run,
+        symbol=orphan.stream.symbol,
+        channel=channel_of(orphan.stream),
+        evidence="the run that recorded it died, and none beside it asked for it",
+    )

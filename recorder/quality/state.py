@@ -161,6 +161,16 @@ class Outage(msgspec.Struct):
     """None: of all connections of the run."""
 
 
+class Orphan(msgspec.Struct):
+    """
+    A stream that a run asked for which died, and that no run beside it asks for.
+    """
+
+    stream: Stream
+    run: str
+    since: int
+
+
 class MonitorState(msgspec.Struct):
     """
     Everything; the fold's value at one instant.
@@ -185,3 +195,4 @@ class MonitorState(msgspec.Struct):
     """Why the last run stopped, if it said so."""
     configured: list[Stream] = []
     """What the last run asked for, when none is left: hours without a recorder are on record too."""
+    orphans: list[Orphan] = []

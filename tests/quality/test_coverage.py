@@ -236,3 +236,31 @@ def test_holes_of_others_are_not_the_streams():
     ]
 
     assert row(count, events=events).longest_hole_s == 0
+
+
+def test_a_stream_no_connection_came_to_ask_for_has_the_holes_of_all():
+    """
+    The venue could not be reached in the whole hour: that is no hour without a hole.
+    """
+    down = build("disconnected", cause="network", start=at(1), end=at(900), evidence="e", run="a", connection=0)
+
+    assert row(StreamCount(), events=[down]).longest_hole_s == 899
+
+
+def test_a_stream_only_a_dead_run_recorded_has_its_hole_alone():
+    """
+    The streams of the run beside it went on.
+    """
+    down = build(
+        "recorder_down",
+        cause="recorder",
+        start=at(1),
+        end=at(9),
+        evidence="e",
+        run="a",
+        symbol="BTC-PERP",
+        channel="orderbook",
+    )
+
+    assert row(StreamCount(), events=[down]).longest_hole_s == 0
+    assert row(StreamCount(), Stream("perp", "BTC-PERP", "orderbook", 1), events=[down]).longest_hole_s == 8

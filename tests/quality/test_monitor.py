@@ -77,7 +77,7 @@ def test_what_cannot_be_decoded_or_is_not_known_is_one_event_for_a_run_of_them()
 
     assert unusual(events) == [("schema_drift", 11, 31, "venue"), ("undecodable", 10, 30, "venue")]
     assert one(events, "undecodable").missing == 3
-    assert one(events, "schema_drift").missing is None
+    assert one(events, "schema_drift").missing == 3
     assert "'liquidations_perp_0' (3 times)" in one(events, "schema_drift").evidence
 
 

@@ -308,3 +308,38 @@ def test_a_standstill_beside_another_run_leaves_no_hole():
     tape.run(10, 30, [SOL], run="b", beside=["a"])
 
     assert told(fold(tape), "recorder_down") == []
+
+
+def test_streams_of_a_run_that_dies_beside_another_are_missed_until_somebody_asks_for_them():
+    """
+    The other goes on with its own; what only the dead one recorded must not look like nobody's wish.
+    """
+    tape = steady(30, [SOL, BTC])
+    tape.run(20, 60, [SOL], run="b", beside=["a"])
+    tape.connection(20.1, 60, [SOL], run="b")
+    judge = monitor()
+    feed(judge, tape.entries())
+    probe = monitor(carried(judge.state()))
+    probe.finish(at(60), closed=False)
+
+    assert judge.streams() == [BTC, SOL]
+    event = one(probe.events, "recorder_down")
+    assert (event.run, event.symbol, event.channel, event.continues) == ("a", "BTC-PERP", "orderbook", True)
+    assert since(event.start) == 29.9
+
+    tape.run(50, 60, [BTC], run="c", beside=["b"])
+    tape.connection(50.1, 60, [BTC], run="c")
+
+    assert unusual(fold(tape)) == [("recorder_down", 29.9, 50, "recorder")]
+
+
+def test_a_run_that_stops_beside_another_leaves_nothing_to_miss():
+    """
+    Somebody wanted it so.
+    """
+    tape = steady(30, [SOL, BTC])
+    tape.run(20, 60, [SOL], run="b", beside=["a"])
+    tape.connection(20.1, 60, [SOL], run="b")
+    tape.stop(30.5)
+
+    assert unusual(fold(tape)) == []
