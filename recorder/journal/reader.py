@@ -37,13 +37,15 @@ _CUT = "; nothing after them can be read"
 
 class Damage(msgspec.Struct, frozen=True):
     """
-    Bytes of a segment that are not what was written, other than a torn tail.
+    Bytes of a segment that are not what was written, other than a torn tail; or a segment that is not of its place.
     """
 
     path: Path
     offset: int
     """Of the zstd frame in the file."""
     reason: str
+    foreign: bool = False
+    """The bytes are good, and do not belong here: none of its entries come out."""
 
 
 class SegmentFile(msgspec.Struct, frozen=True, order=True):
@@ -98,6 +100,10 @@ def read_segment(
         body = memoryview(content)
         if run is None:
             header, end = _header(path, content)
+            if header is not None and is_run_name(path.parent.name) and header.run != path.parent.name:
+                # A copy under another run's name would bring every entry twice.
+                tell(Damage(path, 0, f"is of run {header.run}, in the folder of another", foreign=True))
+                return
             if header is not None and on_header is not None:
                 on_header(header)
             # Without a header the folder says whose segment it is.
@@ -115,6 +121,28 @@ def read_segment(
         # A zstd frame that stands twice in a damaged file brings a header again.
         again = bool(split.entries) and split.entries[0].kind == EntryKind.HEADER
         yield from split.entries[1:] if again else split.entries
+
+
+def read_header(path: Path) -> SegmentHeader | None:
+    """
+    A segment's header, without reading on; None if it cannot be had: too early, or damaged.
+
+    Raises:
+        ForeignFile: of a format this version does not know.
+        OSError: the file cannot be read.
+    """
+    inflater = zstandard.ZstdDecompressor(max_window_size=1 << (WINDOW_LOG + 1)).decompressobj()
+    content = b""
+    with path.open("rb") as file:
+        while len(content) <= FRAME_CONTENT_BYTES and not inflater.eof and (chunk := file.read(_CHUNK)):
+            try:
+                content += inflater.decompress(chunk)
+            except zstandard.ZstdError:
+                return None
+            header, _ = _header(path, content)
+            if header is not None:
+                return header
+    return None
 
 
 def _ignore(_: Damage) -> None:

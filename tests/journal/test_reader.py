@@ -19,6 +19,7 @@ from recorder.journal.reader import (
     Damage,
     SegmentFile,
     in_window,
+    read_header,
     read_merged,
     read_run,
     read_segment,
@@ -618,3 +619,39 @@ def test_one_run_merges_like_several(tmp_path):
 
     assert list(read_merged(segments(tmp_path), start=HOUR, end=HOUR + HOUR_NS)) == ENTRIES
     assert list(read_merged([], start=HOUR, end=HOUR + HOUR_NS)) == []
+
+
+def test_a_run_copied_under_another_name_gives_no_entry_and_is_told(tmp_path):
+    """
+    Its entries would otherwise come twice: the header says whose they are, the folder where they lie.
+    """
+    original = place(tmp_path, segment_bytes())
+    folder = tmp_path / "journal" / run_name(HOUR, "ffffff")
+    folder.mkdir()
+    copy = folder / original.name
+    copy.write_bytes(original.read_bytes())
+    headers: list[SegmentHeader] = []
+    damages: list[Damage] = []
+
+    found = segments(tmp_path / "journal")
+    merged = read_merged(found, start=HOUR, end=HOUR + HOUR_NS, on_damage=damages.append, on_header=headers.append)
+
+    assert list(merged) == ENTRIES
+    assert headers == [HEADER]
+    assert damages == [Damage(copy, 0, f"is of run {RUN}, in the folder of another", foreign=True)]
+
+
+@pytest.mark.parametrize("suffix", ["", ".open"])
+def test_a_header_is_read_alone(tmp_path, suffix):
+    """
+    Also of a segment that is being written; and where there is none to be had, that is not an error.
+    """
+    whole = segment_bytes()
+    path = place(tmp_path, whole, suffix=suffix)
+
+    assert read_header(path) == HEADER
+    path.write_bytes(whole[: len(whole) // 3])
+    assert read_header(path) == HEADER
+    for data in (b"", whole[:6], b"noise" * 100):
+        path.write_bytes(data)
+        assert read_header(path) is None
