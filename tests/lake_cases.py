@@ -60,6 +60,7 @@ class Run:
         streams: tuple[Stream, ...] = STREAMS,
         beside: tuple["Run", ...] = (),
         alive: bool = False,
+        network: str = NETWORK,
     ) -> None:
         """
         Args:
@@ -69,17 +70,18 @@ class Run:
             streams: asked for.
             beside: runs that go on.
             alive: hold the lock until `close`.
+            network: that it says it records.
         """
         self.name = run_name(started, nonce)
         self.folder = root / "journal" / self.name
         self.folder.mkdir(parents=True)
         self._lock = durable.Lock(self.folder / RUN_LOCK, holder="a test") if alive else None
-        header = SegmentHeader(1, self.name, "host", "0", "test", NETWORK, list(streams))
+        header = SegmentHeader(1, self.name, "host", "0", "test", network, list(streams))
         self.journal = Journal(self.folder, header=lambda: header, settings=JournalSettings(queue_bytes=1 << 30))
         self.journal.start()
         self.streams = streams
         names = [other.name for other in beside]
-        self.fact(started, RunStarted(self.name, "host", 1, "0", "test", NETWORK, ["ws://x/ws"], list(streams), names))
+        self.fact(started, RunStarted(self.name, "host", 1, "0", "test", network, ["ws://x/ws"], list(streams), names))
 
     def put(self, kind: int, recv_ts: int, payload: bytes, connection: int, attempt: int) -> None:
         """

@@ -32,6 +32,14 @@ class Binding(msgspec.Struct, frozen=True):
     venue: str
     network: str
 
+    def foreign(self, venue: str, network: str) -> str | None:
+        """
+        In words, that something is of another venue or network; None if it is of this one.
+        """
+        if (venue, network) == (self.venue, self.network):
+            return None
+        return f"is of {venue} on {network}, the root of {self.venue} on {self.network}"
+
 
 def read_binding(root: Path) -> Binding:
     """

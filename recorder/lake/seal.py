@@ -71,7 +71,7 @@ def seal_hour(
         listed = market_list(binding.network)
     except ValueError as error:
         raise RootError(root, f"is of an unknown network ({error})", "upgrade, or restore its root.json") from None
-    journal = HourJournal(window(found, hour), hour, until=until)
+    journal = HourJournal(window(found, hour), hour, until=until, binding=binding)
     inputs = journal.digests()
     survey = survey_hour(journal, listed, carry, closed=closed, progress=progress)
     writer = PartitionWriter(root, binding, journal, survey)

@@ -15,6 +15,7 @@ from recorder.journal.reader import SegmentFile, read_run, segments
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
 from recorder.lake.manifest import Manifest
+from recorder.lake.missing import never_sealed
 from recorder.lake.parquet import first_line
 from recorder.lake.plan import LOOK_AHEAD_NS, RunEnd, closed_until, due, hours_on_record, is_sealed, window
 from recorder.lake.publishing import quarantine
@@ -42,6 +43,7 @@ def seal(
     hour: int | None = None,
     open_hour: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[Sealed]:
     """
     Seal what is due.
@@ -51,6 +53,7 @@ def seal(
         hour: only this hour (ns), made again if it is sealed already.
         open_hour: publish the hour that is not over as well, as far as it is committed.
         progress: told (hour, hours left, entries done).
+        on_note: told, in words, of journal that can never be sealed.
 
     Returns:
         The hours sealed, oldest first.
@@ -67,10 +70,16 @@ def seal(
     try:
         found = segments(root / JOURNAL)
         ends = run_ends(root, found)
-        on_record = _without_long_gaps(hours_on_record(found, ends), found)
+        on_record = hours_to_seal(found, ends)
         until = closed_until(ends, wall=wall_ns())
         known = {h: m for h in [*on_record, *(h - HOUR_NS for h in on_record[:1])] if (m := _manifest(root, h))}
         todo = due(on_record, found, known, until=until)
+        if on_note is not None:
+            for segment in never_sealed(found, known):
+                on_note(
+                    f"{segment.path.relative_to(root)} was never sealed, and cannot be: other journal of its hour has "
+                    "expired; it is kept, and can be sealed in a root of its own"
+                )
         if hour is not None:
             todo = _only(hour, on_record, known, todo, found, until=until, open_hour=open_hour)
         sealer = _Sealer(root, binding, found, on_record, known, open_until(ends) if ends else until, progress)
@@ -79,14 +88,24 @@ def seal(
                 continue  # it was due only because the hour before it was, and that one ended with the same carry
             sealer.make(at, len(todo) - number, closed=at + HOUR_NS + LOOK_AHEAD_NS <= until)
         if open_hour and hour is None:
+            now = _hours_of_now(found, ends, wall=wall_ns())
             for at in on_record:
                 manifest = known.get(at)
-                if at + HOUR_NS + LOOK_AHEAD_NS > until and (manifest is None or not manifest.complete):
+                if at + HOUR_NS + LOOK_AHEAD_NS > until and (manifest is None or not manifest.complete) and at in now:
                     sealer.make(at, 1, closed=False)
         sealer.tell_failures()
         return sealer.sealed
     finally:
         lock.release()
+
+
+def _hours_of_now(found: list[SegmentFile], ends: list[RunEnd], *, wall: int) -> set[int]:
+    """
+    The hours that can be published so far: those with journal, but of what lies after the wall clock only where a
+    recorder is. A run that was days ahead has its hours sealed when they are over.
+    """
+    here = {hour_of(end.last_ts) for end in ends if end.alive}
+    return {at for segment in found if (at := hour_of(segment.start)) <= wall or at in here}
 
 
 class _Sealer:
@@ -174,14 +193,14 @@ def open_until(ends: list[RunEnd]) -> int:
     return min(alive) if alive else max(end.last_ts for end in ends) + 1
 
 
-def _without_long_gaps(hours: list[int], found: list[SegmentFile]) -> list[int]:
+def hours_to_seal(found: list[SegmentFile], ends: list[RunEnd]) -> list[int]:
     """
     Hours on record, without those far from any entry: a run with a clock of 1970 must not make half a million hours.
     """
     begun = {hour_of(segment.start) for segment in found}
     kept: list[int] = []
     since = 0
-    for hour in hours:
+    for hour in hours_on_record(found, ends):
         since = 0 if hour in begun else since + 1
         if since <= MAX_DOWN_HOURS:
             kept.append(hour)

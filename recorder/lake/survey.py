@@ -8,14 +8,17 @@ the merged order, so both must see the same entries: `HourJournal` fixes which.
 
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 
 import msgspec
 
-from recorder.journal.reader import Damage, SegmentFile, read_merged
+from recorder.journal.reader import Damage, SegmentFile, read_header, read_merged
 from recorder.lake.layout import table_of
 from recorder.lake.manifest import Input
 from recorder.lake.plan import LOOK_AHEAD_NS, LOOK_BACK_NS
+from recorder.lake.root import Binding
+from recorder.quality.events import build
 from recorder.quality.flows import sortable
 from recorder.quality.identity import Resolution
 from recorder.quality.monitor import Monitor
@@ -33,7 +36,7 @@ from recorder.records import (
     Telemetry,
     decode_fact,
 )
-from recorder.venue.markets import MarketList, size_exponent
+from recorder.venue.markets import MarketList
 from recorder.venue.protocol import PERP_SIZE_EXPONENT, ChannelName, FrameKind, Peek, peek
 
 NOWHERE = 0
@@ -57,17 +60,20 @@ class HourJournal:
     The entries an hour is made from: the same ones at each reading, though a segment may be growing meanwhile.
     """
 
-    def __init__(self, inputs: list[SegmentFile], hour: int, *, until: int) -> None:
+    def __init__(self, inputs: list[SegmentFile], hour: int, *, until: int, binding: Binding) -> None:
         """
         Args:
             inputs: segments of the window.
             hour: ns at which it begins.
             until: no entry before this instant (ns) can still come; later ones are not read.
+            binding: of the root. Segments of another venue or network are not read.
         """
         self.inputs = inputs
         self.hour, self.end = hour, hour + HOUR_NS
         self.until = min(until, self.end + LOOK_AHEAD_NS)
-        self.damages: list[Damage] = []
+        self.foreign = {s: words for s in inputs if (words := _foreign(s, binding)) is not None}
+        self._readable = [s for s in inputs if s not in self.foreign]
+        self.damages = [Damage(s.path, 0, words, foreign=True) for s, words in self.foreign.items()]
 
     def digests(self) -> list[Input]:
         """
@@ -100,13 +106,21 @@ class HourJournal:
     ) -> Iterator[Entry]:
         # Always with the same bounds: were a journal's time to step back, other bounds could give other entries.
         return read_merged(
-            self.inputs,
+            self._readable,
             start=self.hour - LOOK_BACK_NS,
             end=self.until,
             check=check,
             on_damage=on_damage,
             on_header=on_header,
         )
+
+
+def _foreign(segment: SegmentFile, binding: Binding) -> str | None:
+    for name in (segment.name, segment.name.removesuffix(".open")):
+        with suppress(FileNotFoundError):
+            header = read_header(segment.path.with_name(name))
+            return binding.foreign(header.venue, header.network) if header is not None else None
+    return None
 
 
 def digest(segment: SegmentFile, size: int | None = None) -> tuple[int, str] | None:
@@ -215,6 +229,13 @@ class _Surveyor:
         hour, end = self._journal.hour, self._journal.end
         survey = self._survey
         pairing = Pairing()
+        for segment, words in self._journal.foreign.items():
+            if hour <= segment.start < end:
+                at = segment.start
+                evidence = f"segment {segment.name} {words}: its frames are not in this lake"
+                survey.events.append(
+                    build("journal_damaged", cause="recorder", start=at, end=at, run=segment.run, evidence=evidence)
+                )
         ended = False
         last = hour
         for entry in self._journal.around(self._headers.append):
@@ -291,7 +312,7 @@ class _Surveyor:
         if at is None:
             at = self._partition_of[where] = len(survey.partitions)
             survey.partitions.append(Partition(*where))
-        exponent = size_exponent_of(self._listed, channel.market_type, channel.market_index, resolution)
+        exponent = size_exponent_of(self._listed, channel.market_type, resolution.symbol)
         survey.lanes.append(Lane(at, stream, channel, exponent))
         lane = self._lane_of[key] = len(survey.lanes) - 1 + FIRST_LANE
         return lane
@@ -335,16 +356,15 @@ class _Surveyor:
         self._monitor.adopt_all(monitor)
 
 
-def size_exponent_of(
-    listed: MarketList, market_type: MarketType, market_index: int, resolution: Resolution
-) -> int | None:
+def size_exponent_of(listed: MarketList, market_type: MarketType, symbol: str) -> int | None:
     """
-    Power of ten of a market's sizes; the book's name outranks the list's index.
+    Power of ten of a market's sizes, by the name its rows have: all its tables are of one scale, whatever the list
+    calls the index.
     """
-    if resolution.renamed is None:
-        return size_exponent(listed, market_type, market_index)
-    named = listed.by_symbol(market_type, resolution.symbol)
-    return PERP_SIZE_EXPONENT if market_type == "perp" else named.size_exponent if named is not None else None
+    if market_type == "perp":
+        return PERP_SIZE_EXPONENT
+    named = listed.by_symbol(market_type, symbol)
+    return named.size_exponent if named is not None else None
 
 
 def _copy(state: MonitorState) -> MonitorState:

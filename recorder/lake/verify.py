@@ -9,14 +9,18 @@ from typing import Literal
 
 import msgspec
 
+from recorder.clock import wall_ns
 from recorder.errors import DamagedFile, ForeignFile
 from recorder.journal.reader import Damage, SegmentFile, read_segment, segments
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, LAKE, manifest_path
 from recorder.lake.manifest import LakeFile, Manifest
+from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed
 from recorder.lake.parquet import read_back
+from recorder.lake.plan import closed_until
 from recorder.lake.root import Binding, read_binding, seal_lock
-from recorder.records import EntryKind, Overflowed, decode_fact
+from recorder.lake.sealing import hours_to_seal, run_ends
+from recorder.records import Entry, EntryKind, Overflowed, RunStopped, SegmentHeader, decode_fact
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -66,57 +70,57 @@ def verify(root: Path, *, progress: Step | None = None) -> Report:
     lock = seal_lock(root)
     try:
         report = Report()
-        inputs = _verify_lake(root, binding, report, progress)
-        _verify_journal(root, report, inputs, progress)
+        made = _verify_lake(root, binding, report, progress)
+        _verify_journal(root, binding, report, made, progress)
     finally:
         lock.release()
     return report
 
 
-def _verify_lake(
-    root: Path, binding: Binding, report: Report, progress: Step | None
-) -> dict[tuple[str, str], tuple[int, str]]:
-    inputs: dict[tuple[str, str], tuple[int, str]] = {}
-    listed: dict[str, LakeFile] = {}
+def _verify_lake(root: Path, binding: Binding, report: Report, progress: Step | None) -> dict[int, Manifest | None]:
+    """
+    Returns the manifests; None for one that is damaged.
+    """
+    made: dict[int, Manifest | None] = {}
+    listed: dict[str, tuple[LakeFile, str]] = {}
     for hour in manifests.hours(root):
         path = manifest_path(hour)
         try:
             manifest = manifests.read(root, hour)
         except DamagedFile as error:
-            hint = "run `drift-recorder seal`: it sets a damaged manifest aside and makes the hour again"
+            hint = f"run {command(root)}: it sets a damaged manifest aside and makes the hour again"
             report.problems.append(Problem(path.as_posix(), error.problem, hint))
+            made[hour] = None
             continue
         if manifest is None:
             continue
         report.hours += 1
         report.incomplete_hours += not manifest.complete
-        _check_manifest(manifest, path, binding, report)
-        listed.update({file.path: file for file in manifest.files})
-        for i in manifest.inputs:
-            # The last hour that read a segment saw most of it.
-            inputs[i.run, i.name] = max((i.bytes, i.sha256), inputs.get((i.run, i.name), (0, "")))
-    for number, file in enumerate(listed.values(), 1):
-        _check_file(root, file, report)
+        made[hour] = manifest
+        _check_manifest(root, manifest, path, binding, report)
+        mend = f"run {command(root, hour, so_far=not manifest.complete)} while its journal is kept"
+        listed.update({file.path: (file, mend) for file in manifest.files})
+    for number, (file, hint) in enumerate(listed.values(), 1):
+        _check_file(root, file, report, hint)
         if progress is not None:
             progress("lake", number, len(listed))
     _look_for_strays(root, set(listed), report)
-    return inputs
+    return made
 
 
-def _check_manifest(manifest: Manifest, path: Path, binding: Binding, report: Report) -> None:
+def _check_manifest(root: Path, manifest: Manifest, path: Path, binding: Binding, report: Report) -> None:
     if manifest.hour != path.stem:
-        report.problems.append(Problem(path.as_posix(), f"says it is of {manifest.hour}", "run `drift-recorder seal`"))
+        report.problems.append(Problem(path.as_posix(), f"says it is of {manifest.hour}", f"run {command(root)}"))
     if (manifest.venue, manifest.network) != (binding.venue, binding.network):
         problem = f"is of {manifest.venue} on {manifest.network}, the root of {binding.venue} on {binding.network}"
         report.problems.append(Problem(path.as_posix(), problem, "restore root.json, or move what is foreign away"))
     report.problems += [
-        Problem(path.as_posix(), problem, "run `drift-recorder seal` again; the journal holds the frames")
+        Problem(path.as_posix(), problem, f"run {command(root)} again; the journal holds the frames")
         for problem in manifest.problems
     ]
 
 
-def _check_file(root: Path, file: LakeFile, report: Report) -> None:
-    hint = "run `drift-recorder seal ROOT --hour …` while its journal is kept"
+def _check_file(root: Path, file: LakeFile, report: Report, hint: str) -> None:
     report.files += 1
     try:
         _, size, rows = read_back(root / file.path, sha256=file.sha256)
@@ -144,39 +148,104 @@ def _look_for_strays(root: Path, listed: set[str], report: Report) -> None:
             report.notes.append(f"{relative}: left by a seal that was killed; means nothing")
         elif relative not in listed:
             report.problems.append(
-                Problem(
-                    relative, "is in no manifest", "run `drift-recorder seal`: a seal was interrupted, or it is foreign"
-                )
+                Problem(relative, "is in no manifest", f"run {command(root)}: a seal was interrupted, or it is foreign")
             )
 
 
 def _verify_journal(
-    root: Path, report: Report, inputs: dict[tuple[str, str], tuple[int, str]], progress: Step | None
+    root: Path, binding: Binding, report: Report, all_made: dict[int, Manifest | None], progress: Step | None
 ) -> None:
     found = segments(root / JOURNAL)
-    numbers: dict[str, int] = {}
+    made = {hour: manifest for hour, manifest in all_made.items() if manifest is not None}
+    inputs: dict[tuple[str, str], tuple[int, str]] = {}
+    for manifest in made.values():
+        for i in manifest.inputs:
+            # The last hour that read a segment saw most of it.
+            inputs[i.run, i.name] = max((i.bytes, i.sha256), inputs.get((i.run, i.name), (0, "")))
+    numbers: dict[str, _Numbers] = {}
     for at, segment in enumerate(found, 1):
-        _check_segment(root, segment, report, numbers)
+        _check_segment(root, binding, segment, report, numbers.setdefault(segment.run, _Numbers()))
         _check_input(root, segment, report, inputs)
         if progress is not None:
             progress("journal", at, len(found))
+    ends = run_ends(root, found)
+    _check_ends(root, found, report, made, numbers, inputs, {end.run for end in ends if end.alive})
+    if not found:
+        return
+    missing = missing_hours(root, hours_to_seal(found, ends), found, made, until=closed_until(ends, wall=wall_ns()))
+    damaged = {manifest_path(hour).as_posix() for hour, manifest in all_made.items() if manifest is None}
+    report.problems += [Problem(*each) for each in missing if each[0] not in damaged]
+    report.problems += [
+        Problem(
+            segment.path.relative_to(root).as_posix(),
+            "was never sealed: other journal of its hour has expired, so the hour cannot be made again",
+            "keep it; in a root of its own it can be sealed",
+        )
+        for segment in never_sealed(found, made)
+    ]
 
 
-def _check_segment(root: Path, segment: SegmentFile, report: Report, numbers: dict[str, int]) -> None:
+class _Numbers(msgspec.Struct):
+    """
+    What the entries of one run say of their order.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    stopped: bool = False
+    """The last entry is the run's own end."""
+
+
+def _check_ends(
+    root: Path,
+    found: list[SegmentFile],
+    report: Report,
+    made: dict[int, Manifest],
+    numbers: dict[str, _Numbers],
+    inputs: dict[tuple[str, str], tuple[int, str]],
+    alive: set[str],
+) -> None:
+    """
+    A run begins with number 1, and its last finished segment with its end: a recorder that is killed leaves an open
+    one. What an hour was sealed from is compared by digest instead.
+    """
+    firsts: dict[str, SegmentFile] = {}
+    lasts: dict[str, SegmentFile] = {}
+    for segment in found:
+        firsts.setdefault(segment.run, segment)
+        lasts[segment.run] = segment
+    for run, of in numbers.items():
+        first, last = firsts[run], lasts[run]
+        if of.first is not None and of.first > 1 and not has_sealed_start(run, first.name.removesuffix(".open"), made):
+            problem = f"begins with number {of.first}; what was before it is missing, and was not sealed"
+            report.problems.append(Problem(first.path.relative_to(root).as_posix(), problem, "restore it"))
+        if of.last is None or of.stopped or last.open or run in alive or (run, last.name) in inputs:
+            continue
+        problem = "ends before its run does, and nothing follows"
+        report.problems.append(Problem(last.path.relative_to(root).as_posix(), problem, "restore what followed"))
+
+
+def _check_segment(root: Path, binding: Binding, segment: SegmentFile, report: Report, numbers: _Numbers) -> None:
     relative = segment.path.relative_to(root).as_posix()
     damages: list[Damage] = []
+    headers: list[SegmentHeader] = []
     report.segments += 1
     try:
-        for entry in read_segment(segment.path, on_damage=damages.append):
+        for entry in read_segment(segment.path, on_damage=damages.append, on_header=headers.append):
             report.entries += 1
-            last = numbers.get(segment.run)
+            last = numbers.last
+            numbers.first = entry.seq if numbers.first is None else numbers.first
+            numbers.stopped = _is_end(entry)
             if last is not None and entry.seq > last + 1 and not _dropped_by_name(entry.kind, entry.payload, last):
                 missing = entry.seq - last - 1
                 report.problems.append(
                     Problem(relative, f"{missing} entries before number {entry.seq} are missing", "see `quality`")
                 )
-            numbers[segment.run] = max(entry.seq, last or 0)
-        report.bytes += segment.path.stat().st_size
+            numbers.last = max(entry.seq, last or 0)
+        size = segment.path.stat().st_size
+        report.bytes += size
+        if not size and not segment.open:
+            report.problems.append(Problem(relative, "is empty", "see `quality`"))
     except FileNotFoundError:
         return  # finished or expired since the listing
     except ForeignFile as error:
@@ -186,9 +255,25 @@ def _check_segment(root: Path, segment: SegmentFile, report: Report, numbers: di
         report.problems.append(Problem(relative, f"cannot be read: {error.strerror}", "check the disk"))
         return
     report.problems += [
-        Problem(relative, f"damaged in the zstd frame at byte {damage.offset}: {damage.reason}", "see `quality`")
+        Problem(relative, damage.reason, "move it out of the journal")
+        if damage.foreign
+        else Problem(relative, f"damaged in the zstd frame at byte {damage.offset}: {damage.reason}", "see `quality`")
         for damage in damages
     ]
+    report.problems += [
+        Problem(relative, foreign, "move it to a root of its own; its frames are not in this lake")
+        for header in headers
+        if (foreign := binding.foreign(header.venue, header.network)) is not None
+    ]
+
+
+def _is_end(entry: Entry) -> bool:
+    if entry.kind != EntryKind.FACT:
+        return False
+    try:
+        return isinstance(decode_fact(entry.payload), RunStopped)
+    except msgspec.DecodeError:
+        return False
 
 
 def _dropped_by_name(kind: int, payload: bytes, last: int) -> bool:

@@ -333,6 +333,8 @@ def test_a_damaged_journal_never_replaces_what_was_made_when_it_was_whole(root):
     assert manifests.read(root, HOUR).complete
     words = Lake(root).quality().filter(pl.col("evidence").str.contains("that one stays")).collect()
     assert len(words) == 3, "books of two markets, trades of one"
+    assert verify_but_journal(root) == ["manifest/2025-03-01T11.json"], "it was made from what this hour ended with"
+    seal(root)
     assert verify_but_journal(root) == []
 
 

@@ -10,14 +10,14 @@ import msgspec
 import polars as pl
 import pytest
 
-from lake_cases import HOUR, NEXT, Run, S, book, make_root, tree
+from lake_cases import HOUR, NEXT, Run, S, book, make_root, recorded, trade, tree
 from recorder.analysis import Lake
 from recorder.errors import SealFailed
 from recorder.lake import manifest as manifests
 from recorder.lake import seal as seal_module
 from recorder.lake import sealing
 from recorder.lake.sealing import seal
-from recorder.records import HOUR_NS
+from recorder.records import HOUR_NS, Stream
 
 
 @pytest.fixture
@@ -125,3 +125,38 @@ def test_numbers_that_fit_no_column_are_clamped(root, monkeypatch):
     events = Lake(root).quality().collect()
     assert set(events["first_slot"]) == {2**63 - 1}
     assert set(events["missing"]) == {1 - 2**63}
+
+
+def test_a_run_that_was_days_ahead_does_not_publish_hours_to_come(root, monkeypatch):
+    """
+    `--open` is for the hour of now.
+    """
+    monkeypatch.setattr(sealing, "wall_ns", lambda: HOUR + 200 * S)
+    recorded(root, HOUR + 10 * S, HOUR + 60 * S)
+    recorded(root, HOUR + 40 * 24 * HOUR_NS, HOUR + 40 * 24 * HOUR_NS + 30 * S, nonce="bbbbbb")
+
+    sealed = seal(root, open_hour=True)
+
+    assert [each.hour for each in sealed] == [HOUR]
+
+
+def test_books_and_trades_of_a_spot_market_have_one_scale_whatever_the_list_calls_its_index(root):
+    """
+    Where the network is another than configured, books give the names; trades follow them.
+    """
+    named = Stream("spot", "SOL", "orderbook", 1), Stream("spot", "SOL", "trades")
+    run = Run(root, HOUR + 10 * S, streams=named)
+    run.connect(HOUR + 10 * S)
+    for at in range(HOUR + 11 * S, HOUR + 40 * S, S):
+        payload = book("SOL", 0, at, at // S, channel="orderbook_spot_0_grouped_1", marketType="spot")
+        run.frame(at, payload)
+        run.frame(at, trade(0, at, at // S, market_type="spot"))
+    run.close(HOUR + 40 * S)
+
+    seal(root)
+
+    exponents = {
+        table: set(pl.scan_parquet(root / "lake" / table / "**" / "*.parquet").collect()["size_exponent"])
+        for table in ("books", "trades")
+    }
+    assert exponents == {"books": {9}, "trades": {9}}

@@ -5,11 +5,15 @@ Verify: damage to any file is found and named, and nothing else is.
 import random
 import shutil
 
+import msgspec
 import pytest
 
 from lake_cases import HOUR, NEXT, Run, S, make_root, recorded, tree
+from recorder.analysis import Lake
 from recorder.errors import RootBusy, RootError
 from recorder.lake import manifest as manifests
+from recorder.lake import sealing
+from recorder.lake import verify as verify_module
 from recorder.lake.root import seal_lock
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
@@ -117,7 +121,9 @@ def test_a_withdrawn_manifest_leaves_files_that_are_named(root):
     """
     manifests.withdraw(root, HOUR)
 
-    assert set(problems(root).values()) == {"is in no manifest"}
+    found = problems(root)
+    assert found.pop("manifest/2025-03-01T10.json") == "is missing: the hour is over, and was not sealed"
+    assert set(found.values()) == {"is in no manifest"}
     seal(root)
     assert problems(root) == {}
 
@@ -150,7 +156,8 @@ def test_missing_journal_entries_are_named_unless_we_dropped_them_by_name(tmp_pa
     run.fact(HOUR + S, Overflowed(5, 500, 2, 6, HOUR, HOUR))
     run.journal._next_seq += 3
     run.frame(HOUR + 2 * S, b"{}")
-    run.close()
+    run.close(HOUR + 3 * S)
+    seal(root)
 
     (problem,) = verify(root).problems
 
@@ -164,7 +171,8 @@ def test_a_segment_that_changed_after_its_hour_was_sealed_is_named(root):
     first, second = sorted((root / "journal").rglob("*.zst"))[:2]
     first.write_bytes(second.read_bytes())
 
-    assert problems(root)[first.relative_to(root).as_posix()] == "is not what its hour was sealed from"
+    of_first = [p.problem for p in verify(root).problems if p.path == first.relative_to(root).as_posix()]
+    assert "is not what its hour was sealed from" in of_first
 
 
 def test_what_is_no_root_or_in_use_is_a_clear_error(root, tmp_path):
@@ -179,3 +187,164 @@ def test_what_is_no_root_or_in_use_is_a_clear_error(root, tmp_path):
             verify(root)
     finally:
         lock.release()
+
+
+# ---- what should be there
+
+
+def journal(root):
+    """
+    The segments, in order.
+    """
+    return sorted((root / "journal").rglob("*.zst"))
+
+
+def test_a_lake_that_is_gone_is_named_while_its_journal_is_there(root):
+    """
+    Whole, or an hour in the middle of it; the hint is a command that mends it.
+    """
+    for folder in ("lake", "manifest"):
+        shutil.rmtree(root / folder)
+        (root / folder).mkdir()
+
+    found = verify(root).problems
+
+    assert [p.path for p in found] == ["manifest/2025-03-01T10.json", "manifest/2025-03-01T11.json"]
+    assert {p.problem for p in found} == {"is missing: the hour is over, and was not sealed"}
+    assert {p.hint for p in found} == {f"run `drift-recorder seal {root}`"}
+    seal(root)
+    assert problems(root) == {}
+
+
+def test_an_hour_that_is_just_over_is_no_problem_yet(tmp_path, monkeypatch):
+    """
+    The recorder seals it some minutes later.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR + 10 * S, HOUR + 60 * S)
+
+    monkeypatch.setattr(verify_module, "wall_ns", lambda: NEXT + 600 * S)
+    assert problems(root) == {}
+    monkeypatch.setattr(verify_module, "wall_ns", lambda: NEXT + 1200 * S)
+    assert list(problems(root)) == ["manifest/2025-03-01T10.json"]
+
+
+def test_hints_are_commands_for_the_very_root_and_hour(root):
+    """
+    One that has to be completed by hand is not tried.
+    """
+    file = manifests.read(root, NEXT).files[0]
+    (root / file.path).unlink()
+
+    (problem,) = verify(root).problems
+
+    assert problem.hint == f"run `drift-recorder seal {root} --hour 2025-03-01T11` while its journal is kept"
+    seal(root, hour=NEXT)
+    assert problems(root) == {}
+
+
+def test_an_hour_made_from_another_carry_than_there_is_is_named(root):
+    """
+    Its hour before was made again, and it was not.
+    """
+    manifest = manifests.read(root, NEXT)
+    manifests.publish(root, NEXT, msgspec.structs.replace(manifest, carry_in="0" * 64))
+
+    assert problems(root) == {"manifest/2025-03-01T11.json": "does not begin with what the hour before it ended with"}
+
+
+def test_journal_that_is_gone_before_it_was_sealed_is_named(tmp_path):
+    """
+    The first segment, the last, or the content of one: nothing else would tell.
+    """
+    whole = make_root(tmp_path / "whole")
+    recorded(whole, NEXT - 100 * S, NEXT + 100 * S)
+    cases = {
+        "first": (0, "begins with number"),
+        "last": (-1, "ends before its run does"),
+        "emptied": (1, "is empty"),
+    }
+    for case, (at, problem) in cases.items():
+        root = shutil.copytree(whole, tmp_path / case)
+        path = journal(root)[at]
+        if case == "emptied":
+            path.write_bytes(b"")
+        else:
+            path.unlink()
+
+        found = [p.problem for p in verify(root).problems if p.path.startswith("journal/")]
+
+        assert any(words.startswith(problem) for words in found), case
+    assert not [p for p in verify(whole).problems if p.path.startswith("journal/")]
+
+
+def test_journal_of_an_hour_so_far_that_is_gone_is_named(tmp_path, monkeypatch):
+    """
+    The hour is not sealed: the segment was the only copy of what is still to be judged.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR + 10 * S, HOUR + 200 * S)
+    for module in (sealing, verify_module):
+        monkeypatch.setattr(module, "wall_ns", lambda: HOUR + 300 * S)
+    seal(root, open_hour=True)
+    gone = journal(root)[1]
+    gone.unlink()
+
+    found = [p for p in verify(root).problems if p.path == gone.relative_to(root).as_posix()]
+
+    assert [p.problem for p in found] == ["is missing; 2025-03-01T10 is not sealed yet"]
+    assert f"`drift-recorder seal {root} --hour 2025-03-01T10 --open`" in found[0].hint
+
+
+def test_journal_that_can_never_be_sealed_is_named_by_verify_and_by_seal(root):
+    """
+    A run turned up after part of its hour's journal had expired.
+    """
+    journal(root)[0].unlink()
+    late = recorded(root, NEXT - 60 * S, NEXT - 50 * S, nonce="bbbbbb")
+    notes = []
+
+    found = problems(root)
+    seal(root, on_note=notes.append)
+
+    (path,) = [path.relative_to(root).as_posix() for path in late.folder.glob("*.zst")]
+    assert found[path].startswith("was never sealed")
+    assert [note.partition(" ")[0] for note in notes] == [path]
+
+
+def test_a_run_copied_under_another_name_is_named_and_brings_no_row_twice(root):
+    """
+    Its entries say whose they are.
+    """
+    folder = journal(root)[0].parent
+    shutil.copytree(folder, folder.with_name(folder.name[:-6] + "ffffff"))
+
+    seal(root)
+    found = {p.path: p.problem for p in verify(root).problems}
+
+    copies = sorted((root / "journal").glob("*ffffff/*.zst"))
+    assert copies
+    assert set(found) == {copy.relative_to(root).as_posix() for copy in copies}
+    assert set(found.values()) == {f"is of run {folder.name}, in the folder of another"}
+    trades = Lake(root).trades(units="raw").collect()
+    assert not trades.select("run", "seq").is_duplicated().any()
+    assert (root / "quarantine" / copies[0].relative_to(root)).exists()
+
+
+def test_a_segment_of_another_venue_is_not_published_and_is_named(root):
+    """
+    Its frames under this root's label would be false.
+    """
+    before = len(Lake(root).books(units="raw").collect())
+    foreign = make_root(root.parent / "foreign")
+    run = recorded(foreign, NEXT - 60 * S, NEXT - 50 * S, nonce="bbbbbb", network="devnet")
+    shutil.copytree(run.folder, root / "journal" / run.name)
+
+    seal(root)
+
+    assert len(Lake(root).books(units="raw").collect()) == before
+    (path,) = [path.relative_to(root) for path in (root / "journal" / run.name).glob("*.zst")]
+    assert problems(root) == {path.as_posix(): "is of test on devnet, the root of test on mainnet-beta"}
+    assert (root / "quarantine" / path).exists()
+    events = Lake(root).quality().filter(kind="journal_damaged").collect()
+    assert [(e["run"], "is of test on devnet" in e["evidence"]) for e in events.to_dicts()] == [(run.name, True)]
