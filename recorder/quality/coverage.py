@@ -19,6 +19,8 @@ HOLES = frozenset(
         "connected",
         "disconnected",
         "silent",
+        "not_acknowledged",
+        "rejected",
         "trade_gap",
         "overflow",
         "journal_damaged",

@@ -46,8 +46,16 @@ KINDS: Mapping[str, Kind] = {
     "heartbeat_gap": Kind(
         "connection", "Two heartbeats stood too far apart.", "heartbeat before → heartbeat after, or the end"
     ),
-    "not_acknowledged": Kind("stream", "A subscription was not acknowledged in time.", "request → judgement"),
-    "rejected": Kind("stream", "The venue answered a request with an error.", "the moment"),
+    "not_acknowledged": Kind(
+        "stream",
+        "A subscription was not acknowledged in time.",
+        "request → acknowledgement or first frame, or the end of the connection or subscription",
+    ),
+    "rejected": Kind(
+        "stream",
+        "The venue answered a request with an error.",
+        "answer → as `not_acknowledged` (the moment, where the answer cannot be matched to a stream)",
+    ),
     "silent": Kind(
         "stream",
         "A subscribed book brought no frame on a live connection.",

@@ -7,12 +7,14 @@ A book comes each tick, changed or not, so one that does not come is silent what
 
 from collections.abc import Iterator
 
+import msgspec
+
 from recorder.quality.connections import Connections
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
 from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState
 from recorder.records import SECOND_NS, Event, Flag, Stream
-from recorder.venue.protocol import BOOK_CHANNELS
+from recorder.venue.protocol import BOOK_CHANNELS, ack_text
 
 _Key = tuple[str, int, Stream]
 # Plain integers: members of an IntFlag are slow to combine.
@@ -111,6 +113,7 @@ class Flows:
         flow = self._flows.get((run, connection, stream)) or self._take_over(run, connection, stream)
         if flow is not None:
             self._end_silence(flow, now, ended_by)
+            self._end_refusal(flow, now)
             del self._flows[run, connection, stream]
 
     def move(self, run: str, connection: int, to_connection: int, stream: Stream, now: int) -> list[int]:
@@ -139,6 +142,38 @@ class Flows:
         if (run, to_connection, stream) not in self._flows:
             self.expect(run, to_connection, stream, now).fresh = _FIRST_AFTER_GAP
         return left
+
+    def refuse(self, run: str, connection: int, stream: Stream, event: Event) -> bool:
+        """
+        A request was not heeded. True if that goes on; False if the stream came all the same.
+        """
+        flow = self._flows.get((run, connection, stream))
+        if flow is None or not (flow.silent or flow.fresh & _FIRST_AFTER_GAP):
+            return False
+        if flow.refusal is None:
+            flow.refusal = event
+            self._findings.opening(event.evidence)
+        flow.fresh |= _FIRST_AFTER_GAP
+        return True
+
+    def acknowledged(self, run: str, connection: int, text: str, now: int) -> None:
+        """
+        The venue acknowledged a request.
+        """
+        for flow in self.of_connection(run, connection):
+            if flow.refusal is not None and ack_text(flow.stream) == text:
+                self._end_refusal(flow, now)
+
+    def refusals(self, at: int) -> list[Event]:
+        """
+        The requests that go unheeded at `at`.
+        """
+        return [msgspec.structs.replace(f.refusal, end=at) for f in self._flows.values() if f.refusal is not None]
+
+    def _end_refusal(self, flow: FlowState, now: int) -> None:
+        if flow.refusal is not None:
+            self._findings.events.append(msgspec.structs.replace(flow.refusal, end=max(now, flow.refusal.end)))
+            flow.refusal = None
 
     def bury(self, run: str, at: int) -> None:
         """
@@ -171,6 +206,7 @@ class Flows:
         last = None
         for flow in self.of_connection(run, connection):
             flow.up = False
+            self._end_refusal(flow, now)
             flow.fresh |= _FIRST_AFTER_GAP
             if flow.silent:
                 self._end_silence(flow, now, ended_by)
@@ -193,6 +229,7 @@ class Flows:
         """
         flags, flow.fresh = flow.fresh, 0
         flow.awaited = False
+        self._end_refusal(flow, now)
         if flow.silent or self._overdue(flow, now):
             flow.silent = True
             self._end_silence(flow, now, "the next frame", first_slot=flow.last_slot, last_slot=slot)

@@ -41,8 +41,10 @@ from recorder.records import (
     EntryKind,
     Event,
     Moved,
+    NotAcknowledged,
     Overflowed,
     QualitySettings,
+    Rejected,
     Requested,
     RunStarted,
     RunStopped,
@@ -229,6 +231,8 @@ class Monitor:
         heard_before, connection.last_frame = connection.last_frame, now
         if seen.kind == FrameKind.HEARTBEAT:
             self._connections.heartbeat(connection, now, heard_before)
+        elif seen.kind == FrameKind.ACK:
+            self._flows.acknowledged(entry.run, entry.connection, seen.text, now)
         elif seen.kind == FrameKind.UNDECODABLE:
             self.find("undecodable", entry, cause="venue", evidence=seen.text)
         elif seen.kind == FrameKind.UNKNOWN:
@@ -292,7 +296,13 @@ class Monitor:
     def _fact(self, fact: AnyFact, entry: Entry, run: RunState) -> None:
         now, connection = entry.recv_ts, entry.connection
         event = event_of(fact, entry)
-        if event is not None:
+        goes_on = (
+            event is not None
+            and isinstance(fact, NotAcknowledged | Rejected)
+            and fact.stream is not None
+            and self._flows.refuse(run.run, connection, fact.stream, event)
+        )
+        if event is not None and not goes_on:
             self.events.append(event)
         match fact:
             case RunStarted():
@@ -428,6 +438,7 @@ class Monitor:
             *self._runs.down(at),
             *self._runs.orphaned(at),
             *self._flows.silences(at),
+            *self._flows.refusals(at),
             *self._connections.outages(at),
             *self._connections.heartbeat_gaps(at),
         ]

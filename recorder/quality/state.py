@@ -7,7 +7,7 @@ Everything in it is bounded, whatever the venue sends and however long the recor
 import msgspec
 
 from recorder.quality.events import Tally
-from recorder.records import Cause, QualitySettings, Stream
+from recorder.records import Cause, Event, QualitySettings, Stream
 
 
 class Leaving(msgspec.Struct):
@@ -102,6 +102,8 @@ class FlowState(msgspec.Struct):
     """Flags for its next row."""
     awaited: bool = False
     """A book: owed since its connection was down, or since it was asked for."""
+    refusal: Event | None = None
+    """Its request was not acknowledged, or refused; it goes on until that changes."""
     silent_on: int | None = None
     """The connection its silence began on, where it has moved since."""
 

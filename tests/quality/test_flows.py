@@ -8,8 +8,10 @@ from quality_cases import (
     BTC,
     ETH,
     SOL,
+    SOL_TRADES,
     Tape,
     at,
+    carried,
     feed,
     fold,
     monitor,
@@ -24,6 +26,7 @@ from recorder.records import (
     EntryKind,
     Flag,
     Moved,
+    NotAcknowledged,
     Requested,
 )
 
@@ -272,3 +275,33 @@ def test_after_both_connections_were_down_the_first_row_of_the_two_comes_after_a
     ]
 
     assert marked == [(0.3, 0), (30.2, 0)]
+
+
+def test_trades_that_are_not_acknowledged_are_no_quiet_market():
+    """
+    Hour after hour, until the venue acknowledges them or one comes; retries make no event each.
+    """
+    tape = steady(60, [SOL, SOL_TRADES])
+    for t in (10.1, 30.1):
+        tape.fact(t, NotAcknowledged(SOL_TRADES, at(t - 10), 10.0), connection=0, attempt=1)
+    judge = monitor()
+    feed(judge, tape.entries())
+    probe = monitor(carried(judge.state()))
+    probe.finish(at(60), closed=False)
+
+    event = one(probe.events, "not_acknowledged")
+    assert (since(event.start), since(event.end), event.continues) == (0.1, 60, True)
+
+    tape.trade(40, 7)
+    assert unusual(fold(tape)) == [("not_acknowledged", 0.1, 40, "venue")]
+
+
+def test_an_acknowledgement_that_comes_late_ends_the_wait():
+    """
+    From then on the market may be quiet.
+    """
+    tape = steady(60, [SOL, SOL_TRADES])
+    tape.fact(10.1, NotAcknowledged(SOL_TRADES, at(0.1), 10.0), connection=0, attempt=1)
+    tape.frame(20, b'{"message":"Subscribe received for channel: trades, market: SOL-PERP, marketType: perp"}')
+
+    assert unusual(fold(tape)) == [("not_acknowledged", 0.1, 20, "venue")]
