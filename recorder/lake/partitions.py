@@ -28,7 +28,7 @@ GROUP_BYTES = 96 << 20
 """Column buffers of one reading; markets beyond it are read in the next."""
 UNDECODABLE_ROWS = 10_000
 UNDECODABLE_BYTES = 32 << 20
-"""Of raw frames kept in `undecodable` an hour, the first that came; the rest is counted and stays in the journal."""
+"""Of raw frames of one kind kept in `undecodable` an hour, the first that came; the rest is only counted."""
 
 Columns = BookColumns | TradeColumns | FeeColumns
 
@@ -54,8 +54,29 @@ class RowLog:
 
 class Unplaced:
     """
-    Raw frames for `undecodable`: the first ones of the hour, as many as the limits admit, in whatever order they are
-    found.
+    Raw frames for `undecodable`, each kind with limits of its own: what nobody asked for must not push out a book.
+    """
+
+    def __init__(self) -> None:
+        self._of_kind: dict[str, _FirstFrames] = {}
+
+    def keep(self, ordinal: int, entry: Entry, kind: str, reason: str) -> None:
+        """
+        Take a frame; `ordinal` is its place in the hour.
+        """
+        self._of_kind.setdefault(kind, _FirstFrames()).keep(ordinal, entry, kind, reason)
+
+    def rows(self) -> list[tuple[Entry, str, str]]:
+        """
+        What is kept, as (entry, kind, reason), by place.
+        """
+        kept = sorted((each for of in self._of_kind.values() for each in of.cut()), key=lambda each: each[0])
+        return [(entry, kind, reason) for _, entry, kind, reason in kept]
+
+
+class _FirstFrames:
+    """
+    The first frames of one kind in the hour, as many as the limits admit, in whatever order they are found.
     """
 
     def __init__(self) -> None:
@@ -73,16 +94,12 @@ class Unplaced:
         self._kept.append((ordinal, entry, kind, reason))
         self._bytes += len(entry.payload)
         if len(self._kept) >= 2 * UNDECODABLE_ROWS or self._bytes >= 2 * UNDECODABLE_BYTES:
-            self._cut()
+            self.cut()
 
-    def rows(self) -> list[tuple[Entry, str, str]]:
+    def cut(self) -> list[tuple[int, Entry, str, str]]:
         """
-        What is kept, as (entry, kind, reason), by place.
+        What is kept, by place, and no more.
         """
-        self._cut()
-        return [(entry, kind, reason) for _, entry, kind, reason in self._kept]
-
-    def _cut(self) -> None:
         self._kept.sort(key=lambda kept: kept[0])
         self._bytes = 0
         # A partition that was read twice has told of its frames twice.
@@ -92,8 +109,9 @@ class Unplaced:
                 # Of this and all that follow: what comes later cannot be among the first.
                 self._last = ordinal - 1
                 del self._kept[count:]
-                return
+                break
             self._bytes += len(entry.payload)
+        return self._kept
 
 
 class Written(msgspec.Struct):

@@ -14,8 +14,8 @@ from lake_cases import HOUR, NEXT, Run, S, book, make_root, recorded, trade, tre
 from recorder.analysis import Lake
 from recorder.errors import SealFailed
 from recorder.lake import manifest as manifests
+from recorder.lake import partitions, sealing
 from recorder.lake import seal as seal_module
-from recorder.lake import sealing
 from recorder.lake.sealing import seal
 from recorder.records import HOUR_NS, Stream
 
@@ -160,3 +160,17 @@ def test_books_and_trades_of_a_spot_market_have_one_scale_whatever_the_list_call
         for table in ("books", "trades")
     }
     assert exponents == {"books": {9}, "trades": {9}}
+
+
+def test_frames_nobody_asked_for_do_not_push_out_a_broken_book(root, monkeypatch):
+    """
+    Each kind of what is kept raw has a limit of its own.
+    """
+    monkeypatch.setattr(partitions, "UNDECODABLE_ROWS", 10)
+    stray = [book("FOO-PERP", 77, HOUR, number) for number in range(50)]
+    hour_with(root, *stray, b'{"channel":"orderbook_perp_0_grouped_1","data":"{broken"}')
+
+    seal(root)
+
+    raw = pl.read_parquet(next((root / "lake" / "undecodable").rglob("*.parquet")), hive_partitioning=False)
+    assert raw["kind"].to_list() == ["unrequested"] * 10 + ["undecodable"]
