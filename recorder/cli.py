@@ -489,9 +489,15 @@ def seal(
     if keep_days is not None:
         from recorder.lake.retention import expire  # noqa: PLC0415
 
-        gone = expire(root, now=wall_ns(), keep_days=keep_days, keep_bytes=keep_bytes)
+        gone = expire(root, now=wall_ns(), keep_days=keep_days, keep_bytes=keep_bytes, on_note=_note)
         if gone:
             click.echo(f"removed {len(gone)} journal segments whose hours are sealed")
+
+
+def _note(words: str) -> None:
+    from recorder.quality.events import printable  # noqa: PLC0415
+
+    click.echo(f"note: {printable(words)}")
 
 
 def _seal(root: Path, *, hour: int | None = None, open_hour: bool = False) -> int:
@@ -509,7 +515,7 @@ def _seal(root: Path, *, hour: int | None = None, open_hour: bool = False) -> in
         def progress(at: int, left: int, done: int) -> None:
             show(f"{hour_label(at)}: {done} entries, {left} hour(s) to go", None, None)
 
-        sealed = seal_due(root, hour=hour, open_hour=open_hour, progress=progress)
+        sealed = seal_due(root, hour=hour, open_hour=open_hour, progress=progress, on_note=_note)
     problems = []
     for each in sealed:
         manifest = each.manifest

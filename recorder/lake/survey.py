@@ -307,15 +307,19 @@ class _Surveyor:
         survey = self._survey
         if len(survey.lanes) > MAX_LANES - FIRST_LANE:
             return UNPLACED
-        where = (table_of(channel), resolution.symbol)
-        at = self._partition_of.get(where)
-        if at is None:
-            at = self._partition_of[where] = len(survey.partitions)
-            survey.partitions.append(Partition(*where))
+        at = self._partition(table_of(channel), resolution.symbol)
         exponent = size_exponent_of(self._listed, channel.market_type, resolution.symbol)
         survey.lanes.append(Lane(at, stream, channel, exponent))
         lane = self._lane_of[key] = len(survey.lanes) - 1 + FIRST_LANE
         return lane
+
+    def _partition(self, table: str, symbol: str) -> int:
+        partitions = self._survey.partitions
+        at = self._partition_of.get((table, symbol))
+        if at is None:
+            at = self._partition_of[table, symbol] = len(partitions)
+            partitions.append(Partition(table, symbol))
+        return at
 
     def _count(self, entry: Entry, lane: Lane, flags: int, *, duplicate: bool) -> int:
         survey = self._survey
@@ -352,8 +356,29 @@ class _Surveyor:
             monitor.turn_hour(until)
         survey.events += monitor.events
         survey.carry = _copy(monitor.state())
+        self._name_lanes()
         self._monitor = Monitor(self._listed, _copy(survey.carry))
         self._monitor.adopt_all(monitor)
+
+    def _name_lanes(self) -> None:
+        """
+        Give what came before its market had a name to the market it turned out to be.
+
+        Trades of a market the list does not have come by an index; only a book says whose it is, and may come later.
+        """
+        survey = self._survey
+        for lane in survey.lanes:
+            channel, nameless = lane.channel, survey.partitions[lane.partition]
+            name = survey.carry.identity.get(f"{channel.market_type}:{channel.market_index}")
+            if name is None or nameless.symbol != f"{channel.market_type}-{channel.market_index}":
+                continue
+            lane.partition = self._partition(nameless.table, name)
+            lane.size_exponent = size_exponent_of(self._listed, channel.market_type, name)
+            survey.partitions[lane.partition].bytes += nameless.bytes
+            for stream in survey.streams:
+                same_channel = (stream.channel, stream.grouping) == (lane.stream.channel, lane.stream.grouping)
+                if same_channel and (stream.market_type, stream.symbol) == (channel.market_type, name):
+                    lane.stream = stream
 
 
 def size_exponent_of(listed: MarketList, market_type: MarketType, symbol: str) -> int | None:

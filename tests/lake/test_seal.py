@@ -481,6 +481,29 @@ def test_a_market_nobody_names_is_called_by_its_index(root):
     assert (root / "lake" / "trades" / "market=perp-959").is_dir()
 
 
+def test_trades_before_the_first_book_go_to_the_market_it_names(root):
+    """
+    Of two markets the list does not have, neither gets the other's trades, in the lake or in coverage.
+    """
+    channels = (("orderbook", 1), ("trades", None))
+    streams = tuple(Stream("perp", name, c, g) for name in ("NEWA-PERP", "NEWB-PERP") for c, g in channels)
+    run = Run(root, HOUR + 10 * S, streams=streams)
+    for number in range(5):
+        run.frame(HOUR + (20 + number) * S, trade(901, HOUR, number + 1))
+    run.frame(HOUR + 30 * S, book("NEWA-PERP", 900, HOUR, 1))
+    run.frame(HOUR + 31 * S, book("NEWB-PERP", 901, HOUR, 1))
+    run.frame(HOUR + 32 * S, trade(901, HOUR, 6))
+    run.close(HOUR + 40 * S)
+
+    seal(root)
+
+    trades = rows(root, "trades")
+    assert trades["symbol"].to_list() == ["NEWB-PERP"] * 6
+    assert trades["fill_record_id"].to_list() == [1, 2, 3, 4, 5, 6]
+    counted = rows(root, "coverage").filter(pl.col("channel") == "trades")
+    assert dict(zip(counted["symbol"], counted["rows"], strict=True)) == {"NEWA-PERP": 0, "NEWB-PERP": 6}
+
+
 def test_the_name_in_a_book_outranks_the_list_and_the_conflict_is_an_event(root):
     """
     Index 3 is another market on another network.
