@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
     _head(console, "Go on")
     question = f"from recorder.analysis import Lake; print(Lake('{root}').trades('{MARKET}').collect())"
     for command in (
-        f"{_program('drift-recorder')} inspect {root}",
-        f"{_program('drift-recorder')} verify {root}",
+        f"{_program('drift-recorder')} inspect {shlex.quote(str(root))}",
+        f"{_program('drift-recorder')} verify {shlex.quote(str(root))}",
         f'{_program("python")} -c "{question}"',
     ):
         console.print(f"  {printable(command)}", soft_wrap=True)

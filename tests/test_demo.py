@@ -4,6 +4,7 @@
 
 import io
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -153,8 +154,10 @@ def test_the_commands_at_its_end_work(shown):
     root, text = shown
     commands = part(text, "Go on")
 
-    assert f"  drift-recorder inspect {root}" in commands
-    assert f"  drift-recorder verify {root}" in commands
+    for verb in ("inspect", "verify"):
+        program, *arguments = shlex.split(next(line for line in commands if f"drift-recorder {verb} " in line))
+        assert Path(program).name == "drift-recorder"
+        assert arguments == [verb, str(root)]
     python = next(line for line in commands if "python -c" in line)
     code = re.search(r'python -c "(.*)"$', python)[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=False)
