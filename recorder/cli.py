@@ -318,7 +318,33 @@ def markets(network: str | None, market_type: str | None, *, everything: bool) -
 # ---- the simulated venue
 
 
-@main.command()
+class _Simulate(click.Command):
+    """
+    Its help ends with the kinds of faults, read from where they are defined.
+    """
+
+    def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """
+        Print the kinds.
+        """
+        from typing import get_args  # noqa: PLC0415
+
+        from recorder.simulator.kinds import Altered, Garbled, described  # noqa: PLC0415
+
+        formatter.write_paragraph()
+        formatter.write_text(
+            "Kinds of faults, with the members that --fault and the [[fault]] tables of --faults take. After = stands "
+            "the default, or the choice with the default first; times are seconds from the start; market is a symbol, "
+            "several with commas, perp:*, spot:* or *; every counts the frames of one channel."
+        )
+        with formatter.indentation():
+            for name, members, words in described():
+                formatter.write_text(f"{name} {' '.join(members)}: {words}")
+            formatter.write_text(f"garbage what: {', '.join(get_args(Garbled))}.")
+            formatter.write_text(f"alter what: {', '.join(get_args(Altered))}.")
+
+
+@main.command(cls=_Simulate)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one.")
 @click.option("--markets", "chosen", help="How many, or names separated by commas. [default: six well-known ones]")
@@ -359,6 +385,14 @@ def markets(network: str | None, market_type: str | None, *, everything: bool) -
     "--fault", multiple=True, metavar="'KIND KEY=VALUE …'", help="Any kind: 'freeze market=SOL-PERP from_s=9 to_s=20'."
 )
 @click.option("--random-faults", type=int, metavar="SEED", help="A seeded mixture of faults; same seed, same faults.")
+@click.option(
+    "--initial-delay-ms",
+    type=click.IntRange(0, 60_000),
+    default=2,
+    show_default=True,
+    help="From acknowledgement to initial book (2025-09 and velocity send one); live books may overtake it.",
+)
+@click.option("--jitter", is_flag=True, help="Tick as irregularly as a real publisher, with a slow tick now and then.")
 @click.option("--priority-fees", is_flag=True, help="Send priority fees to those who subscribe to them.")
 @click.option("--ledger", type=_FILE, help="Append what was sent, dropped and withheld, as JSON lines.")
 @click.option("--for", "for_s", type=click.FloatRange(min=0.1), help="Stop after this many seconds.")
@@ -384,6 +418,8 @@ def simulate(  # one for each option
     speed: float,
     verbatim: bool,
     once: bool,
+    initial_delay_ms: int,
+    jitter: bool,
     priority_fees: bool,
     ledger: Path | None,
     for_s: float | None,
@@ -393,14 +429,19 @@ def simulate(  # one for each option
     Requests, acknowledgements, errors, heartbeats and frames are those of the real server; the markets are random
     walks.
     Prints `listening on ws://…` when it is ready. Seconds in faults count from the start.
+    What a client should have heard, and why not, is in the ledger: a JSON line for each frame sent, dropped or withheld
+    and for each fault, with times in ns.
 
     \b
-    Example: drift-recorder simulate --silence SOL-PERP:15-25 --drop-at 40
-             drift-recorder run config/demo.toml --for 60        (in another terminal)
+    Examples: drift-recorder simulate --silence SOL-PERP:15-25 --drop-at 40 --ledger truth.jsonl
+              drift-recorder simulate --server velocity --fault 'freeze market=SOL-PERP from_s=9 to_s=20'
+              drift-recorder simulate --markets 96 --jitter --random-faults 7 --for 600
+    and in another terminal: drift-recorder run config/demo.toml --for 60
     """
     from recorder.simulator.faults import faults_from_arguments, read_script  # noqa: PLC0415
-    from recorder.simulator.markets import DEFAULT_MARKETS, select_markets  # noqa: PLC0415
+    from recorder.simulator.markets import DEFAULT_MARKETS, VELOCITY_MARKETS, select_markets  # noqa: PLC0415
     from recorder.simulator.mixtures import random_faults as mixture  # noqa: PLC0415
+    from recorder.simulator.rhythm import AS_CAPTURED, STEADY  # noqa: PLC0415
     from recorder.simulator.server import SimulatorOptions, serve  # noqa: PLC0415
 
     planned = faults_from_arguments(
@@ -413,7 +454,8 @@ def simulate(  # one for each option
     )
     if faults is not None:
         planned += read_script(faults)
-    simulated = tuple(select_markets(chosen)) if chosen else DEFAULT_MARKETS
+    known = VELOCITY_MARKETS if server == "velocity" else DEFAULT_MARKETS
+    simulated = tuple(select_markets(chosen, known)) if chosen else known
     if random_faults is not None:
         planned += mixture(random_faults, for_s or 3600, simulated)
     options = SimulatorOptions(
@@ -428,6 +470,8 @@ def simulate(  # one for each option
         faults=tuple(planned),
         ledger=ledger,
         for_s=for_s,
+        initial_delay_ms=initial_delay_ms,
+        rhythm=AS_CAPTURED if jitter else STEADY,
         priority_fees=priority_fees,
         replay=replay,
         speed=speed,

@@ -69,6 +69,10 @@ def alter(text: str, what: Altered) -> str:
         case "other_name":
             if "marketName" in payload:
                 payload["marketName"] = "OTHER-PERP"
+        case "prelaunch":
+            if "oracleData" in payload:
+                price = payload["oracleData"]["price"]
+                payload["oracleData"] |= {"twap": price, "twapConfidence": "0", "maxPrice": f"{price}0"}
         case _ if "bids" in payload:
             _alter_levels(payload, what)
     envelope["data"] = js_object(payload)

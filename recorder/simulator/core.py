@@ -11,6 +11,7 @@ Whoever performs the outputs decides about back-pressure: a data frame (`Send.li
 """
 
 import heapq
+import random
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -43,6 +44,7 @@ from recorder.simulator.markets import SimMarket, market_named
 from recorder.simulator.messages import Check, Close, Cut, Frame, Gone, Input, Log, Opened, Output, Pause, Text
 from recorder.simulator.publisher import FIRST_SLOT, SLOT_NS, BookChannel, Printed, Published, Publisher
 from recorder.simulator.requests import Crash, Hang, Refuse, Subscribe, Unsubscribe, answer
+from recorder.simulator.rhythm import STEADY, Rhythm
 from recorder.simulator.routing import Router
 from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, CLOSE_POLICY, HEARTBEAT_INTERVAL_S
 
@@ -94,6 +96,7 @@ class Venue:
         crash: whether a `channel` that is no string ends the process; None: as that version does.
         initial_delay_ms: from the acknowledgement to the initial book, where there is one. Live ones may come first.
         check_s: between checks for clients with too much waiting.
+        rhythm: how regularly the publisher ticks; as a clock by default.
     """
 
     def __init__(
@@ -112,8 +115,11 @@ class Venue:
         crash: bool | None = None,
         initial_delay_ms: int = 2,
         check_s: float = 10.0,
+        rhythm: Rhythm = STEADY,
     ) -> None:
         self._start = start
+        self._rhythm = rhythm if rhythm != STEADY else None
+        self._lateness = random.Random(f"rhythm {seed}")
         self._generation = GENERATIONS[server]
         self._crashes = self._generation.dies_of_bad_channel if crash is None else crash
         self._initial_delay_ns = initial_delay_ms * _MS
@@ -359,7 +365,7 @@ class Venue:
                 self._on[fault] = now
                 outputs.append(Log(_fault_line(now, fault, None)))
                 self._begin(now, fault, outputs)
-            self._publisher.set_faults(self._on, now)
+            self._publisher.set_faults(self._on, now, last_tick=self._last_tick)
             return
         outputs.append(Log(_fault_line(now, fault, now)))
         match fault:
@@ -372,7 +378,7 @@ class Venue:
             case NewMarket(market=symbol, market_type=market_type, index=index):
                 self._publisher.add(market_named(market_type, symbol, index))
                 self._list(self._publisher.markets[-1])
-                self._publisher.set_faults(self._on, now)
+                self._publisher.set_faults(self._on, now, last_tick=self._last_tick)
                 self._router.replan()
         if fault.every_s is not None:
             again = (_after(due, round(fault.every_s * SECOND_NS), now), fault)
@@ -424,6 +430,9 @@ class Venue:
         self._tick_grid = self._tick_due = _after(self._tick_grid, self._tick_ns, now)
         self._tick_number += 1
         second = self._always_two
+        if self._rhythm is not None:
+            self._tick_grid += round(self._rhythm.drift_ms * _MS)
+            self._tick_due = self._tick_grid + self._rhythm.late_ns(self._lateness)
         if self._on:
             second = second or self._lasting(TwoFeeds)
             slow = self._lasting(SlowTicks)

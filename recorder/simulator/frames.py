@@ -20,8 +20,8 @@ from recorder.simulator.js import SAFE_INTEGER, js_decimal, js_number, js_object
 
 Level = tuple[int, int, int, str]
 
-DLOB, VAMM, INDICATIVE = 0, 1, 2
-SOURCES = ("dlob", "vamm", "indicative")
+DLOB, VAMM, INDICATIVE, PHOENIX, OPENBOOK = range(5)
+SOURCES = ("dlob", "vamm", "indicative", "phoenix", "openbook")
 
 DEPTH = 20
 """Levels a side; as many more as are crossed."""

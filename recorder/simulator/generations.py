@@ -35,6 +35,8 @@ class Generation(msgspec.Struct, frozen=True):
     """Trades may name a maker's indicative key; since March 2026."""
     spot: bool
     """Spot markets are published; else asking for one is acknowledged and silent."""
+    external_books: bool
+    """Spot books show the orders of other venues of the chain as well; until May 2026."""
 
 
 GENERATIONS: dict[ServerName, Generation] = {
@@ -48,6 +50,7 @@ GENERATIONS: dict[ServerName, Generation] = {
         dies_of_bad_channel=True,
         indicative_keys=True,
         spot=True,
+        external_books=False,
     ),
     "2025-09": Generation(
         "2025-09",
@@ -59,6 +62,7 @@ GENERATIONS: dict[ServerName, Generation] = {
         dies_of_bad_channel=True,
         indicative_keys=False,
         spot=True,
+        external_books=True,
     ),
     "velocity": Generation(
         "velocity",
@@ -70,6 +74,7 @@ GENERATIONS: dict[ServerName, Generation] = {
         dies_of_bad_channel=False,
         indicative_keys=True,
         spot=False,
+        external_books=False,
     ),
 }
 
@@ -78,3 +83,5 @@ STALE_ORACLE_SLOTS = 160
 
 FEED_SILENT_S = 3
 """A server that listens to one feed of two goes over to the other after this long without a frame of its own."""
+FEED_LEADS_S = 10
+"""Or when the other has been ahead in slots for this long."""

@@ -8,7 +8,7 @@ several of these separated by commas, as one publisher's group of markets. `ever
 Most faults change what is sent and never what the market does; `Halt` and `StaleOracle` do, being states of the venue.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -43,6 +43,7 @@ Altered = Literal[
     "no_slot",
     "no_ts",
     "other_name",
+    "prelaunch",
     "huge",
     "object_data",
     "prefixed",
@@ -159,6 +160,15 @@ class SkipFrames(Span, frozen=True, tag="skip_frames", kw_only=True):
 
     market: str = "*"
     every: int = 10
+
+
+class PublisherDown(Span, frozen=True, tag="publisher_down", kw_only=True):
+    """
+    The publisher of some markets is down: no books, and what is filled meanwhile is never sent. When it comes back it
+    sends the last transaction it had sent once more.
+    """
+
+    market: str = "*"
 
 
 class RepeatFrames(Span, frozen=True, tag="repeat_frames", kw_only=True):
@@ -322,6 +332,7 @@ AnyFault = (
     | StopHeartbeats
     | Garbage
     | Silence
+    | PublisherDown
     | SkipFrames
     | RepeatFrames
     | SlowTicks
@@ -351,6 +362,33 @@ def kind_of(fault: Fault) -> str:
     The kind as scripts and the ledger spell it.
     """
     return str(type(fault).__struct_config__.tag)
+
+
+def described() -> list[tuple[str, list[str], str]]:
+    """
+    For help texts: of each kind its name, its members (`to_s`, `every=10`), and what it does, in a line.
+    """
+    kinds: list[tuple[str, list[str], str]] = []
+    for kind in KINDS:
+        members = [
+            field.name if field.required else f"{field.name}={_choices(field.type) or _shown(field.default)}"
+            for field in msgspec.structs.fields(kind)
+        ]
+        words = " ".join((kind.__doc__ or "").split())
+        kinds.append((str(kind.__struct_config__.tag), members, words.split(". ")[0].rstrip(".") + "."))
+    return kinds
+
+
+def _shown(default: object) -> str:
+    return "" if default is None else str(default)
+
+
+def _choices(of: object) -> str:
+    """
+    The words a member can be, default first as declared; empty if they are many or it is no word.
+    """
+    words = get_args(of)
+    return "|".join(words) if words and len(words) < 4 and all(isinstance(word, str) for word in words) else ""
 
 
 def edges(fault: AnyFault) -> tuple[float, ...]:

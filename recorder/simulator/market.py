@@ -11,7 +11,7 @@ from bisect import insort
 
 import msgspec
 
-from recorder.simulator.frames import DLOB, INDICATIVE, VAMM, Book, Level, level_text
+from recorder.simulator.frames import DLOB, INDICATIVE, OPENBOOK, PHOENIX, VAMM, Book, Level, level_text
 from recorder.simulator.generations import STALE_ORACLE_SLOTS
 from recorder.simulator.markets import SimMarket
 
@@ -24,6 +24,8 @@ _POOL_QUOTE = [500.0, 1000.0, 2000.0, *[5000.0 * (1 + level / 20) for level in r
 """What the pool offers at each level, in quote units."""
 _PEGGED_OFFSETS = (2e-4, 7e-4, 1.3e-3, 2.5e-3)
 """Of quotes that follow the oracle; none of them where the pool quotes, so that levels seldom merge, as captured."""
+_PEGGED_SOURCES = ((DLOB,) * 4, (DLOB, PHOENIX, DLOB, OPENBOOK))
+"""Where these rest: all here, or some in the books of other venues."""
 _MEAN_DISTANCE = 0.005
 """Of a resting order from the middle, as a share of the price."""
 
@@ -44,10 +46,16 @@ _LADDERS = {count: _ladder(count) for count in (0, _POOL_REACH, _POOL_LEVELS)}
 class MarketModel:
     """
     The state of one market. Call `advance` once per tick, then `book` as often as needed.
+
+    Args of the constructor:
+        market: which.
+        seed: the same gives the same.
+        external: a spot book shows orders of other venues of the chain too.
     """
 
-    def __init__(self, market: SimMarket, *, seed: int) -> None:
+    def __init__(self, market: SimMarket, *, seed: int, external: bool = False) -> None:
         self.market = market
+        self._sources = _PEGGED_SOURCES[external and market.market_type == "spot"]
         self._random = random.Random(f"{seed} {market.market_type} {market.index} {market.symbol}")
         self._price = market.price * 1e6
         self.oracle = round(self._price)
@@ -154,19 +162,19 @@ class MarketModel:
         """
         What follows the oracle, best first: pegged orders and the pool's levels.
         """
-        oracle, pegged = self.oracle, self._pegged_sizes[side]
+        oracle, pegged, sources = self.oracle, self._pegged_sizes[side], self._sources
         scale = 10**self.market.size_exponent * 1e6 / self._price * self._pool_factor[side]
         if side:
             return [
                 (math.ceil(oracle * (1 + offset)), int(quote * scale), VAMM, "")
                 if number < 0
-                else (math.ceil(oracle * (1 + offset)), pegged[number], DLOB, "")
+                else (math.ceil(oracle * (1 + offset)), pegged[number], sources[number], "")
                 for offset, quote, number in _LADDERS[pool_levels]
             ]
         return [
             (-int(oracle * (1 - offset)), int(quote * scale), VAMM, "")
             if number < 0
-            else (-int(oracle * (1 - offset)), pegged[number], DLOB, "")
+            else (-int(oracle * (1 - offset)), pegged[number], sources[number], "")
             for offset, quote, number in _LADDERS[pool_levels]
         ]
 

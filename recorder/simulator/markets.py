@@ -78,6 +78,13 @@ DEFAULT_MARKETS: tuple[SimMarket, ...] = (
 )
 """What a plain `simulate` publishes."""
 
+VELOCITY_MARKETS: tuple[SimMarket, ...] = (
+    *DEFAULT_MARKETS[:3],
+    SimMarket("perp", "HYPE-PERP", 3, 9, 41.8, 100, 10_000_000, volatility=1.6e-4, fills_per_s=0.3),
+    *DEFAULT_MARKETS[4:],
+)
+"""The same of the relaunched server: four perps. Its list still holds spot markets; nothing is published of them."""
+
 
 def market_named(
     market_type: MarketType, symbol: str, index: int, size_exponent: int = PERP_SIZE_EXPONENT

@@ -21,9 +21,11 @@ from recorder.simulator.kinds import (
     Freeze,
     Halt,
     LateFills,
+    PublisherDown,
     ReorderFills,
     RepeatFills,
     ShiftSlots,
+    Silence,
     StaleOracle,
     StaleStore,
     kind_of,
@@ -40,6 +42,18 @@ CONFIRMATION_SLOTS = 2
 """Fills of younger slots are not confirmed yet."""
 
 _MS = 1_000_000
+
+
+def _has(faults: Iterable[AnyFault], kind: type[AnyFault]) -> bool:
+    return any(isinstance(fault, kind) for fault in faults)
+
+
+def _keeps_store_old(fault: AnyFault) -> bool:
+    """
+    Whether no copy is stored while this is on: a publisher that says nothing stores nothing either.
+    """
+    silent = isinstance(fault, Silence) and fault.channels != "trades" and fault.feed is None
+    return silent or isinstance(fault, StaleStore | PublisherDown)
 
 
 class BookChannel(msgspec.Struct, frozen=True):
@@ -101,6 +115,8 @@ class Published:
         self.oracle_slot: int | None = None
         """While a `StaleOracle` is on."""
         self.counts: dict[tuple[AnyFault, str], int] = {}
+        self.last_transaction: list[Told] = []
+        """The last one that was filled, told or not."""
         self.late: list[tuple[int, int, Told]] = []
         """Fills that come later, as a heap: when, in which order."""
         self.printed: dict[int, tuple[int, tuple[str, str]]] = {}
@@ -145,7 +161,7 @@ class Publisher:
         """
         Publish one more.
         """
-        model = MarketModel(market, seed=self._seed)
+        model = MarketModel(market, seed=self._seed, external=self._generation.external_books)
         fills = Fills(model, self._accounts, seed=self._seed)
         self.markets.append(Published(market, model, fills))
 
@@ -174,31 +190,41 @@ class Publisher:
         """
         return FIRST_SLOT + (now - self._start) // SLOT_NS
 
-    def set_faults(self, faults: Collection[AnyFault], now: int) -> None:
+    def set_faults(self, faults: Collection[AnyFault], now: int, *, last_tick: int) -> None:
         """
-        These faults are on from now.
+        These faults are on from now. Books were published last at `last_tick`.
         """
+        back: list[Published] = []
         for published in self.markets:
             market = published.market
+            before = published.faults
             published.faults = tuple(
                 fault
                 for fault in faults
                 if selects(getattr(fault, "market", "-"), market_type=market.market_type, symbol=market.symbol)
             )
+            if _has(before, PublisherDown) and not _has(published.faults, PublisherDown):
+                back.append(published)
             if not any(isinstance(fault, Freeze) for fault in published.faults):
                 published.frozen = None
             elif published.frozen is None:
                 slot = self.slot(now)
                 published.frozen = self._live_book(published, slot=slot, ts_ms=now // _MS, whole=True), slot
-            if not any(isinstance(fault, StaleStore) for fault in published.faults):
+            if not any(map(_keeps_store_old, published.faults)):
                 published.stored = None
             elif published.stored is None:
-                published.stored = self._live_book(published, slot=self.slot(now), ts_ms=now // _MS, whole=True)
+                slot = self.slot(last_tick)
+                published.stored = self._live_book(published, slot=slot, ts_ms=last_tick // _MS, whole=True)
             oracles = [fault for fault in published.faults if isinstance(fault, StaleOracle)]
             if not oracles:
                 published.oracle_slot = None
             elif published.oracle_slot is None:
                 published.oracle_slot = self.slot(now) - oracles[0].behind_slots
+        # A publisher that starts takes the chain's latest transaction, whether it had sent it before or not.
+        told = [published for published in back if published.last_transaction]
+        for last in sorted(told, key=lambda published: published.last_transaction[0].fill.slot)[-1:]:
+            for fill in last.last_transaction:
+                self._delay(last, Told(fill.fill, "publisher_down", now), now)
 
     def advance(self) -> None:
         """
@@ -284,6 +310,8 @@ class Publisher:
         kept = self._generation.initial
         if kept == "none" or (kept == "ungrouped" and channel.grouping is not None):
             return None
+        if any(isinstance(fault, Alter) and fault.what == "no_slot" for fault in published.faults):
+            return None  # of several copies the server takes that of the highest slot: one without is none
         book = published.stored
         if book is None:
             book = self._book(published, slot=self.slot_of(published, now), ts_ms=now // _MS, whole=True)
@@ -304,6 +332,7 @@ class Publisher:
             ]
             # Signatures are polled newest first and sorted by slot only; fills of one transaction stay in order.
             for published, fills in reversed(transactions):
+                published.last_transaction = fills
                 found.append((published, self._disturbed(published, fills, now) if published.faults else fills))
             self._told_slot = slot + 1
         for published in self.markets:

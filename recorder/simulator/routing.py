@@ -13,8 +13,8 @@ import msgspec
 from recorder.records import SECOND_NS
 from recorder.simulator.clients import Client
 from recorder.simulator.frames import data_frame
-from recorder.simulator.generations import FEED_SILENT_S, Generation
-from recorder.simulator.kinds import RepeatFrames, Silence, SkipFrames, TwoFeeds, WithholdFills, kind_of
+from recorder.simulator.generations import FEED_LEADS_S, FEED_SILENT_S, Generation
+from recorder.simulator.kinds import PublisherDown, RepeatFrames, Silence, SkipFrames, TwoFeeds, WithholdFills, kind_of
 from recorder.simulator.ledger import Line
 from recorder.simulator.messages import Frame, Log, Output
 from recorder.simulator.publisher import BookChannel, Printed, Published, Publisher
@@ -49,6 +49,10 @@ class Router:
         """By channel that was ever subscribed."""
         self._feed = 1
         self._feed_heard = {1: start, 2: start}
+        self._feed_slots = {1: 0, 2: 0}
+        """What each has said last."""
+        self._led_since: int | None = None
+        """The feed we do not listen to is ahead since then."""
 
     def subscribe(self, client: int, name: str) -> None:
         """
@@ -79,6 +83,7 @@ class Router:
         self._subscribers.clear()
         self._last_slots.clear()
         self._plan = None
+        self._led_since = None
 
     def replan(self) -> None:
         """
@@ -140,7 +145,7 @@ class Router:
         lagging: list[tuple[Published, list[Printed]]] = []
         slot, ts_ms = self._publisher.slot(now), now // _MS
         for published, wanted, remembered in self._plan:
-            if second is None and len(wanted) == 1 and not remembered:
+            if second is None and self._feed == 1 and len(wanted) == 1 and not remembered:
                 text = self._publisher.usual(published, wanted[0], slot=slot, ts_ms=ts_ms)
                 name = wanted[0].name
                 if text is not None and slot >= self._last_slots.get(name, 0):
@@ -239,9 +244,11 @@ class Router:
         A book reaches the server: it may be lost before, forgotten for its slot, or go to the subscribers.
         """
         name = printed.channel.name
-        if two and not self._generation.forwards_all_feeds and not self._hears(now, feed, outputs):
-            return
         frame = Frame("sent", printed.text, name, why="alter" if printed.altered else None)
+        if not self._generation.forwards_all_feeds and not self._hears(now, feed, printed.slot, outputs):
+            if not two:  # the feed it listens to is gone, and it does not know yet
+                self.hand_out(now, frame, outputs, withheld="feed_silent")
+            return
         again = False
         for fault in published.faults:
             match fault:
@@ -259,14 +266,29 @@ class Router:
         if again:
             self.hand_out(now, msgspec.structs.replace(frame, why="repeat_frames"), outputs)
 
-    def _hears(self, now: int, feed: int, outputs: list[Output]) -> bool:
+    def _hears(self, now: int, feed: int, slot: int, outputs: list[Output]) -> bool:
+        """
+        Whether the server listens to a feed that says something; it may go over to it for that.
+        """
         self._feed_heard[feed] = now
-        if feed != self._feed and now - self._feed_heard[self._feed] > FEED_SILENT_S * SECOND_NS:
-            self._feed = feed
-            # At a change of feeds slots may jump either way.
-            self._last_slots.clear()
-            outputs.append(Log(Line(now, "feed_changed", count=feed)))
-        return feed == self._feed
+        self._feed_slots[feed] = slot
+        if feed == self._feed:
+            if slot >= self._feed_slots[3 - feed]:
+                self._led_since = None
+            return True
+        if slot <= self._feed_slots[self._feed]:
+            self._led_since = None
+        elif self._led_since is None:
+            self._led_since = now
+        silent = now - self._feed_heard[self._feed] > FEED_SILENT_S * SECOND_NS
+        leads = self._led_since is not None and now - self._led_since > FEED_LEADS_S * SECOND_NS
+        if not (silent or leads):
+            return False
+        self._feed, self._led_since = feed, None
+        # At a change of feeds slots may jump either way.
+        self._last_slots.clear()
+        outputs.append(Log(Line(now, "feed_changed", count=feed, why="silent" if silent else "leads")))
+        return True
 
     def _keeps_back(self, published: Published, fill_id: int) -> str | None:
         for fault in published.faults:
@@ -276,6 +298,8 @@ class Router:
 
     def _silenced(self, published: Published, channels: str, feed: int = 1) -> str | None:
         for fault in published.faults:
+            if isinstance(fault, PublisherDown):
+                return kind_of(fault)
             if isinstance(fault, Silence) and fault.channels in {"all", channels} and fault.feed in {None, feed}:
                 return kind_of(fault)
         return None

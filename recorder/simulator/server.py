@@ -43,6 +43,7 @@ from recorder.simulator.messages import (
     sent_line,
 )
 from recorder.simulator.replay import CapturedFrame, due_after, markets_of, read_capture
+from recorder.simulator.rhythm import STEADY, Rhythm
 from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, PATH
 
 _MAX_REQUEST_BYTES = 1 << 20
@@ -90,6 +91,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """For a client that does not answer a close frame; then its socket is destroyed, and it sees 1006."""
     check_s: float = 10.0
     """Between checks for clients with more than 300,000 bytes waiting, which are closed with 1008."""
+    rhythm: Rhythm = STEADY
+    """How regularly the publisher ticks."""
 
 
 async def serve(
@@ -166,6 +169,7 @@ class _Shell:
             crash=options.crash,
             initial_delay_ms=options.initial_delay_ms,
             check_s=options.check_s,
+            rhythm=options.rhythm,
         )
         self._ledger = Ledger(options.ledger) if options.ledger is not None else None
         self._connections: dict[int, ServerConnection] = {}

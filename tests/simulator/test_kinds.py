@@ -11,6 +11,7 @@ import pytest
 from recorder.records import SECOND_NS
 from recorder.simulator.core import FIRST_SLOT, Venue
 from recorder.simulator.kinds import (
+    KINDS,
     Alter,
     Backlog,
     BusFails,
@@ -23,6 +24,7 @@ from recorder.simulator.kinds import (
     Halt,
     LateFills,
     NewMarket,
+    PublisherDown,
     ReorderFills,
     RepeatFills,
     RepeatFrames,
@@ -33,6 +35,7 @@ from recorder.simulator.kinds import (
     SlowTicks,
     StaleOracle,
     StaleStore,
+    described,
     selects,
 )
 from recorder.simulator.markets import DEFAULT_MARKETS
@@ -372,8 +375,63 @@ def test_initial_books_are_as_old_as_the_store():
     )
 
     (initial, *live) = books(timed)
-    assert initial[1]["ts"] == START // MS + 2000
+    assert initial[1]["ts"] == START // MS + 1600  # the last tick before the fault
     assert live[0][1]["ts"] == START // MS + 12_400
+
+
+@pytest.mark.parametrize("fault", [Silence(from_s=2, to_s=20), PublisherDown(from_s=2, to_s=20)])
+def test_a_silent_publisher_stores_nothing_either(fault):
+    """
+    Who subscribes meanwhile is sent what was published last, and nothing after it.
+    """
+    timed = ran(fault, inputs=[Opened(1)], script=[(12.1, ask(1))], server="velocity", until_s=13)
+
+    assert [
+        (frame.why, book["ts"]) for (_, frame), (_, book) in zip(frames(timed, SOL), books(timed), strict=True)
+    ] == [("initial", START // MS + 1600)]
+
+
+def test_a_book_without_slot_is_not_stored():
+    """
+    The server chooses the copy by its slot.
+    """
+    fault = Alter(from_s=2, to_s=20, what="no_slot")
+    before, after = (
+        ran(fault, inputs=[Opened(1)], script=[(at, ask(1))], server="velocity", until_s=6) for at in (1.1, 5.1)
+    )
+
+    assert {frame.why for _, frame in frames(before)} == {"initial", None, "alter"}
+    assert {frame.why for _, frame in frames(after)} == {"alter"}
+
+
+def test_a_publisher_that_comes_back_has_lost_its_downtime_and_repeats_one_transaction():
+    """
+    It takes the chain's latest transaction only, which it may have sent before, or which is the last of its downtime.
+    """
+    timed = ran(PublisherDown(from_s=10, to_s=20), until_s=40)
+
+    assert not [at for at, _ in frames(timed) if 10 < at < 20]
+    withheld = {(line.channel, line.fill_id) for _, line in lines(timed, "withheld") if line.fill_id is not None}
+    again = [(at, frame) for at, frame in frames(timed) if frame.why == "publisher_down"]
+    assert {at for at, _ in again} == {20.0}
+    assert len({json.loads(json.loads(frame.text)["data"])["txSig"] for _, frame in again}) == 1
+    for channel in ("trades_perp_0", "trades_perp_1"):
+        told = {fill_id for _, fill_id, _ in fills(timed, channel)}
+        missing = set(range(min(told), max(told))) - told
+        assert missing
+        assert missing == {fill_id for name, fill_id in withheld if name == channel} - told
+
+
+def test_every_kind_is_described_for_the_help():
+    """
+    With its members, what is needed first, defaults or choices after `=`.
+    """
+    kinds = {name: (members, words) for name, members, words in described()}
+
+    assert kinds["freeze"][0] == ["from_s", "to_s", "market=*", "what=all|slot|content"]
+    assert kinds["drop"][0] == ["at_s", "every_s=", "code="]
+    assert kinds["drop"][1] == "Cut every client's connection."
+    assert len(kinds) == len(KINDS)
 
 
 def test_a_market_that_is_listed_later_is_refused_before():

@@ -15,7 +15,7 @@ from recorder.records import SECOND_NS
 from recorder.simulator.core import Venue
 from recorder.simulator.frames import Book
 from recorder.simulator.js import js_number, js_string
-from recorder.simulator.kinds import Silence
+from recorder.simulator.kinds import Silence, TwoFeeds
 from recorder.simulator.markets import DEFAULT_MARKETS, Moods
 from recorder.simulator.messages import Close, Cut, Log, Opened, Send, Text
 from recorder.simulator.shapes import rust_frame, ungrouped_frame
@@ -357,25 +357,91 @@ def test_two_feeds_are_forwarded_interleaved_as_captured():
         assert {market_slot - slot for slot, _, market_slot in seen} == {-1, 2}
 
 
+def stepped(venue, *, until_s):
+    """
+    (Seconds, output) of a venue with one client that asks for one book.
+    """
+    outputs = [(0.0, output) for output in venue.step(START, [Opened(1), ask(1)])]
+    while (now := venue.next_due()) <= START + until_s * SECOND_NS:
+        outputs += [((now - START) / SECOND_NS, output) for output in venue.step(now)]
+    return outputs
+
+
 def test_velocity_listens_to_one_feed_and_goes_over_after_3_seconds():
     """
     Slots jump at the change; several seconds are missing.
     """
     faults = [Silence(from_s=5, to_s=20, feed=1)]
     venue = Venue(DEFAULT_MARKETS, start=START, server="velocity", two_feeds=True, faults=faults)
-    outputs = [(0.0, output) for output in venue.step(START, [Opened(1), ask(1)])]
-    while (now := venue.next_due()) <= START + 25 * SECOND_NS:
-        outputs += [((now - START) / SECOND_NS, output) for output in venue.step(now)]
+    outputs = stepped(venue, until_s=25)
 
     live = [(at, output.frame) for at, output in outputs if isinstance(output, Send) and output.frame.what == "sent"]
     times = [at for at, frame in live if frame.why is None]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert 3 < max(gaps) < 4.1
     assert sorted(gaps)[-2] < 0.41
-    changes = [
-        output.line.count for _, output in outputs if isinstance(output, Log) and output.line.what == "feed_changed"
+    assert feed_changes(outputs) == [(2, "silent")]
+
+
+def feed_changes(outputs):
+    """
+    (Feed, why) of each change.
+    """
+    return [
+        (output.line.count, output.line.why)
+        for _, output in outputs
+        if isinstance(output, Log) and output.line.what == "feed_changed"
     ]
-    assert changes == [2]
+
+
+def test_velocity_goes_over_to_a_feed_that_has_led_for_10_seconds():
+    """
+    The slots of the books jump ahead then, no book is missing, and it stays there; a feed behind never wins.
+    """
+    leads = TwoFeeds(from_s=3, to_s=30, lag_ms=100, slots_behind=-4)
+    outputs = stepped(Venue(DEFAULT_MARKETS, start=START, server="velocity", faults=[leads]), until_s=28)
+    behind = stepped(Venue(DEFAULT_MARKETS, start=START, server="velocity", two_feeds=True), until_s=28)
+
+    assert feed_changes(outputs) == [(2, "leads")]
+    assert feed_changes(behind) == []
+    live = [(at, output.frame) for at, output in outputs if isinstance(output, Send) and output.frame.what == "sent"]
+    slots = [(at, payload(frame.text)["slot"]) for at, frame in live if frame.why is None]
+    (jump,) = [
+        (after[0], after[1] - before[1])
+        for before, after in itertools.pairwise(slots)
+        if not 0 <= after[1] - before[1] <= 1
+    ]
+    assert 13.3 < jump[0] < 13.8
+    assert jump[1] == 4
+    assert max(after[0] - before[0] for before, after in itertools.pairwise(slots)) < 0.51
+
+
+def test_velocity_waits_3_seconds_for_a_feed_that_is_gone():
+    """
+    Books of the other feed come all the while and are kept back: each has its line in the ledger.
+    """
+    leads = TwoFeeds(from_s=1, to_s=16, lag_ms=100, slots_behind=-4)
+    outputs = stepped(Venue(DEFAULT_MARKETS, start=START, server="velocity", faults=[leads]), until_s=25)
+
+    assert feed_changes(outputs) == [(2, "leads"), (1, "silent")]
+    kept = [at for at, output in outputs if isinstance(output, Log) and output.line.why == "feed_silent"]
+    assert 7 <= len(kept) <= 8
+    assert min(kept) >= 16
+    assert max(kept) < 19.3
+
+
+def test_spot_books_of_the_september_server_show_other_venues():
+    """
+    Orders of Phoenix and OpenBook stand in them; they left in May 2026.
+    """
+    wanted = ask(1, market="SOL", market_type="spot")
+    found = {}
+    for server in ("2025-09", "2026-05"):
+        heard = texts(Venue(DEFAULT_MARKETS, start=START, server=server), wanted, until_s=3)
+        spot = [payload(text) for _, text in heard if "orderbook_spot" in json.loads(text).get("channel", "")]
+        found[server] = {name for book in spot for level in book["bids"] + book["asks"] for name in level["sources"]}
+
+    assert found == {"2025-09": {"dlob", "phoenix", "openbook"}, "2026-05": {"dlob"}}
 
 
 def printed(value):
