@@ -1,6 +1,11 @@
 """
-`drift-recorder simulate --help`: enough for a stranger to test a client with.
+`drift-recorder simulate --help` and the README: enough for a stranger to test a client with.
 """
+
+import contextlib
+import io
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -44,3 +49,16 @@ def test_servers_ledger_and_how_to_begin_are_told(text):
     """
     for words in ("2026-05|2025-09|velocity", "--ledger truth.jsonl", "listening on ws://", "html"):
         assert words in text
+
+
+def test_the_readmes_example_in_virtual_time_runs():
+    """
+    Ten seconds of silence are 25 books.
+    """
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"<!-- ci: virtual -->\n```python\n(.*?)```", readme, re.DOTALL)
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(example, "README.md", "exec"), {})  # noqa: S102  # our own text
+
+    assert re.fullmatch(r"heard 1[56]\d\d frames; 25 books were withheld, by silence\n", printed.getvalue())
