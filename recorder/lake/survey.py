@@ -150,6 +150,7 @@ class Partition(msgspec.Struct):
     symbol: str
     bytes: int = 0
     """Of the frames that will be its rows."""
+    rows: int = 0
 
 
 class Lane(msgspec.Struct):
@@ -330,7 +331,9 @@ class _Surveyor:
         if duplicate:
             survey.duplicates[lane.stream] = survey.duplicates.get(lane.stream, 0) + 1
             return DROPPED
-        survey.partitions[lane.partition].bytes += len(entry.payload)
+        partition = survey.partitions[lane.partition]
+        partition.bytes += len(entry.payload)
+        partition.rows += 1
         return flags
 
     def _keep_telemetry(self, entry: Entry) -> None:
@@ -374,7 +377,9 @@ class _Surveyor:
                 continue
             lane.partition = self._partition(nameless.table, name)
             lane.size_exponent = size_exponent_of(self._listed, channel.market_type, name)
-            survey.partitions[lane.partition].bytes += nameless.bytes
+            named = survey.partitions[lane.partition]
+            named.bytes += nameless.bytes
+            named.rows += nameless.rows
             for stream in survey.streams:
                 same_channel = (stream.channel, stream.grouping) == (lane.stream.channel, lane.stream.grouping)
                 if same_channel and (stream.market_type, stream.symbol) == (channel.market_type, name):
