@@ -8,7 +8,8 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from recorder.capture.wire import ClientSettings, Wire, blame, compressed, explain, open_wire
-from recorder.config import Config, streams
+from recorder.config import Config
+from recorder.config_streams import streams
 from recorder.errors import Unreachable
 from recorder.quality.events import printable
 from recorder.quality.identity import Identity

@@ -193,7 +193,7 @@ def run(config: Path, for_s: float | None, *, beside: bool) -> None:
 
     settings = load_config(config)
     _logging(settings.log.level)
-    recorder = Recorder(settings, beside=beside, for_s=for_s)
+    recorder = Recorder(settings, beside=beside, for_s=for_s, reread=lambda: load_config(config))
     record(recorder)
     if for_s is None:
         return
@@ -216,7 +216,8 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
     Exit code 8 if the venue is out of reach or some stream brings neither acknowledgement nor data.
     """
     from recorder.check import ask_venue  # noqa: PLC0415
-    from recorder.config import connections, load_config, streams, unlisted  # noqa: PLC0415
+    from recorder.config import load_config  # noqa: PLC0415
+    from recorder.config_streams import connections, streams, unlisted  # noqa: PLC0415
     from recorder.errors import Unreachable  # noqa: PLC0415
     from recorder.lake.root import refuse_unusable  # noqa: PLC0415
     from recorder.quality.events import printable  # noqa: PLC0415

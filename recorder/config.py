@@ -4,7 +4,8 @@ The configuration: every setting, its default, unit and range, once.
 A file is TOML and read strictly: an unknown table or key, a wrong type or a value out of range is a `ConfigError` that
 names file, key, value and what is allowed. Nothing is corrected silently, because a setting that was meant otherwise is
 found only when the recording is needed. Ranges stand beside the defaults, in the structs; what needs more than a range
-is in `config_values.py`. `config/velocity-mainnet.toml` shows every key, and a test holds it to these defaults.
+is in `config_values.py`; what it all asks for, stream by stream, in `config_streams.py`. `config/velocity-mainnet.toml`
+shows every key, and a test holds it to these defaults.
 
 Of the package this module imports only the venue's constants and market lists; nothing there imports it.
 """
@@ -20,9 +21,9 @@ from msgspec import Meta
 from recorder import config_values as values
 from recorder.config_values import PLAINTEXT_WORDS, Wrong
 from recorder.errors import ConfigError
-from recorder.records import MarketType, QualitySettings, Stream
-from recorder.venue.markets import NETWORKS, market_list
-from recorder.venue.protocol import BOOK_CHANNELS, Channel
+from recorder.records import QualitySettings
+from recorder.venue.markets import NETWORKS
+from recorder.venue.protocol import Channel
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -45,6 +46,8 @@ class Venue(msgspec.Struct, frozen=True):
     """Which shipped market list names the indices of trade frames and scales sizes."""
     allow_plaintext: str = ""
     """`ws://` to another machine can be altered on its way; it takes `PLAINTEXT_WORDS` here to use it."""
+    copy_urls: tuple[str, ...] = ()
+    """Where the second copy and those after it come from (`capture.redundancy`), in order; `url` for what is left."""
 
 
 class Markets(msgspec.Struct, frozen=True):
@@ -107,6 +110,8 @@ class Capture(msgspec.Struct, frozen=True):
     """For the pong."""
     markets_per_connection: Annotated[int, Meta(ge=0, le=10_000)] = 0
     """Split the markets over connections of at most this many; 0: all on one."""
+    redundancy: Annotated[int, Meta(ge=1, le=4)] = 1
+    """Record everything so many times, over connections of their own; each frame is in the lake once."""
     compression: bool = True
     """Offer permessage-deflate, which makes the traffic several times smaller."""
 
@@ -228,66 +233,6 @@ def parse_config(text: str, *, file: str) -> Config:
         raise ConfigError(file=file, key=wrong.key, problem=wrong.problem, allowed=wrong.allowed) from None
 
 
-def streams(config: Config) -> list[Stream]:
-    """
-    Every market × channel × grouping, sorted, each once.
-    """
-    of_market = [
-        (channel, grouping)
-        for channel in config.markets.channels
-        for grouping in (config.markets.grouping if channel in BOOK_CHANNELS else (None,))
-    ]
-    return sorted(
-        {
-            Stream(market_type=market_type, symbol=symbol, channel=channel, grouping=grouping)
-            for market_type, symbol in _markets(config)
-            for channel, grouping in of_market
-        }
-    )
-
-
-def connections(config: Config) -> list[list[Stream]]:
-    """
-    The streams of each connection, by its index. Those of a market stay together; connections are about equally full.
-    """
-    markets = sorted(_markets(config))
-    limit = config.capture.markets_per_connection or len(markets)
-    count = -(-len(markets) // limit)
-    place = {market: index % count for index, market in enumerate(markets)}
-    carried: list[list[Stream]] = [[] for _ in range(count)]
-    for stream in streams(config):
-        carried[place[stream.market_type, stream.symbol]].append(stream)
-    return carried
-
-
-def quality_settings(config: Config) -> QualitySettings:
-    """
-    The thresholds of the monitor, as the journal carries them.
-    """
-    return QualitySettings(
-        heartbeat_gap_s=config.quality.heartbeat_gap_s,
-        silent_after_s=config.capture.silent_after_s,
-        trade_wait_s=config.quality.trade_wait_s,
-    )
-
-
-def unlisted(config: Config) -> list[tuple[MarketType, str, list[str]]]:
-    """
-    Configured markets the shipped list does not know, with near names of it. They are recorded all the same.
-    """
-    shipped = market_list(config.venue.network)
-    return [
-        (market_type, symbol, values.near(symbol, [m.symbol for m in shipped.of_type(market_type)]))
-        for market_type, symbol in _markets(config)
-        if shipped.by_symbol(market_type, symbol) is None
-    ]
-
-
-def _markets(config: Config) -> list[tuple[MarketType, str]]:
-    perps: list[tuple[MarketType, str]] = [("perp", symbol) for symbol in config.markets.perp]
-    return [*perps, *(("spot", symbol) for symbol in config.markets.spot)]
-
-
 def _config(document: dict[str, Any]) -> Config:
     for name, value in document.items():
         if name not in TABLES:
@@ -344,7 +289,9 @@ def _venue(given: dict[str, Any]) -> Venue:
     if venue.allow_plaintext not in {"", PLAINTEXT_WORDS}:
         allowed = f'allowed: "" or exactly "{PLAINTEXT_WORDS}"'
         raise Wrong("venue.allow_plaintext", f"{values.show(venue.allow_plaintext)} are not the words", allowed)
-    values.check_url(venue.url, plaintext_allowed=venue.allow_plaintext == PLAINTEXT_WORDS)
+    for key, addresses in (("venue.url", (venue.url,)), ("venue.copy_urls", venue.copy_urls)):
+        for address in addresses:
+            values.check_url(key, address, plaintext_allowed=venue.allow_plaintext == PLAINTEXT_WORDS)
     return venue
 
 
@@ -363,6 +310,13 @@ def _checked_markets(given: dict[str, Any], network: str) -> Markets:
 
 def _fit_together(config: Config) -> None:
     capture, journal = config.capture, config.journal
+    named, further = len(config.venue.copy_urls), capture.redundancy - 1
+    if named > further:
+        raise Wrong(
+            "venue.copy_urls",
+            f"names {named} more {'server' if named == 1 else 'servers'}, with capture.redundancy = {further + 1}",
+            f"allowed: up to {further}, one for each copy after the first, or raise capture.redundancy",
+        )
     for key, value, limit, limit_value in (
         ("capture.reconnect_first_s", capture.reconnect_first_s, "capture.reconnect_max_s", capture.reconnect_max_s),
         ("capture.max_frame_bytes", capture.max_frame_bytes, "journal.queue_bytes", journal.queue_bytes),

@@ -59,16 +59,20 @@ def convert(key: str, value: object, kind: Any) -> Any:  # noqa: ANN401  # as th
         case msgspec.inspect.LiteralType():
             words = get_args(kind)
             raise Wrong(key, f"{show(value)} is unknown{did_you_mean(value, words)}", allowed_words(words))
+        case msgspec.inspect.VarTupleType():
+            strange = [each for each in value if not isinstance(each, str)] if isinstance(value, list) else []
+            problem = f"{show(strange[0])} is not a string" if strange else f"{show(value)} is not a list"
+            raise Wrong(key, problem, "allowed: a list of texts in quotes")
     raise Wrong(key, f"{show(value)} is not a string", "allowed: text in quotes")
 
 
-def check_url(text: str, *, plaintext_allowed: bool) -> None:
+def check_url(key: str, text: str, *, plaintext_allowed: bool) -> None:
     """
     Refuse what is no address of this venue, or would be heard from anybody on the way.
     """
 
     def wrong(problem: str, allowed: str = f"allowed: wss://HOST[:PORT]{PATH}[?QUERY]") -> NoReturn:
-        raise Wrong("venue.url", problem, allowed)
+        raise Wrong(key, problem, allowed)
 
     if any(c.isspace() or not c.isprintable() for c in text):
         wrong("holds a blank or control character")

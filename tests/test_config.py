@@ -10,9 +10,10 @@ import pytest
 
 from recorder.capture.client import ClientSettings
 from recorder.capture.session import SessionSettings
-from recorder.config import TABLES, Config, connections, load_config, parse_config, quality_settings, streams, unlisted
+from recorder.config import TABLES, Config, load_config, parse_config
+from recorder.config_streams import connections, copies, quality_settings, streams, unlisted
 from recorder.config_values import PLAINTEXT_WORDS, is_loopback
-from recorder.daemon import client_settings, journal_settings, session_settings
+from recorder.daemon.settings import client_settings, journal_settings, session_settings
 from recorder.errors import ConfigError
 from recorder.journal.writer import JournalSettings
 from recorder.records import QualitySettings, Stream
@@ -45,6 +46,14 @@ def url(address: str, more: str = "") -> str:
     A good file with another address, and lines after it.
     """
     return GOOD.replace('"wss://h/ws"', f'"{address}"\n{more}')
+
+
+def copy_urls(*addresses: str, redundancy: object = 2) -> str:
+    """
+    A file that records several copies.
+    """
+    named = ", ".join(f'"{address}"' for address in addresses)
+    return VENUE + f"copy_urls = [{named}]\n" + MARKETS + STORAGE + f"[capture]\nredundancy = {redundancy}\n"
 
 
 def perp(value: str) -> str:
@@ -127,6 +136,16 @@ MISTAKES = [
     (url("wss://h\\n/ws"), "venue.url", "control character", "wss://"),
     (url("ws://h/ws"), "venue.url", "not encrypted", PLAINTEXT_WORDS),
     (url("ws://h/ws", 'allow_plaintext = "yes"'), "venue.allow_plaintext", "'yes' are not the words", PLAINTEXT_WORDS),
+    (VENUE + "copy_urls = 1\n" + MARKETS + STORAGE, "venue.copy_urls", "1 is not a list", "in quotes"),
+    (VENUE + "copy_urls = [1]\n" + MARKETS + STORAGE, "venue.copy_urls", "1 is not a string", "in quotes"),
+    (copy_urls("wss://b/ws", redundancy=1), "venue.copy_urls", "names 1 more server, with", "up to 0"),
+    (copy_urls("wss://b/ws", "wss://c/ws"), "venue.copy_urls", "names 2 more servers, with", "capture.redundancy"),
+    (copy_urls("ws://b/ws"), "venue.copy_urls", "not encrypted", PLAINTEXT_WORDS),
+    (copy_urls("wss://b"), "venue.copy_urls", "path '' is answered", "/ws"),
+    (copy_urls("wss://u:p@b/ws"), "venue.copy_urls", "user name or password", "wss://"),
+    (copy_urls(redundancy=0), "capture.redundancy", "0 is out of range", "1 to 4"),
+    (copy_urls(redundancy=5), "capture.redundancy", "5 is out of range", "1 to 4"),
+    (copy_urls(redundancy="true"), "capture.redundancy", "true is not a whole number", "1 to 4"),
     # Markets.
     (VENUE + STORAGE, "markets", "names no market", '"*"'),
     (perp("[]"), "markets", "names no market", '"*"'),
@@ -325,6 +344,24 @@ def test_connections_keep_a_markets_streams_together_and_share_evenly(limit, siz
     of_connection = [{(s.market_type, s.symbol) for s in carried} for carried in split]
     assert [len(names) for names in of_connection] == sizes
     assert sum(map(len, of_connection)) == len(set.union(*of_connection))
+
+
+@pytest.mark.parametrize(
+    ("number", "named", "expected"),
+    [
+        (1, "[]", ["wss://h/ws"]),
+        (2, "[]", ["wss://h/ws", "wss://h/ws"]),
+        (2, '["wss://b/ws"]', ["wss://h/ws", "wss://b/ws"]),
+        (4, '["ws://[::1]:9/ws", "wss://c/ws?k=1"]', ["wss://h/ws", "ws://[::1]:9/ws", "wss://c/ws?k=1", "wss://h/ws"]),
+    ],
+)
+def test_each_copy_has_an_address(number, named, expected):
+    """
+    The one named for it, else the first one's.
+    """
+    config = parse(VENUE + f"copy_urls = {named}\n" + MARKETS + STORAGE + f"[capture]\nredundancy = {number}\n")
+
+    assert copies(config) == expected
 
 
 def test_the_monitors_thresholds_come_from_the_file():

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from recorder import clock, daemon, durable
+from recorder import clock, durable
 from recorder.capture.tape import Tape
 from recorder.config import parse_config
 from recorder.daemon import Recorder
+from recorder.daemon import child as seal_child
 from recorder.errors import RecorderError, RootBusy, RootError
 from recorder.journal.reader import read_merged, segments
 from recorder.lake.layout import JOURNAL
@@ -304,12 +305,12 @@ def test_a_backward_step_begins_a_new_run_on_the_same_connection(tmp_path, wall)
         async with simulator() as url, recording(tmp_path, url) as recorder:
             await until(lambda: len(slots(tmp_path)) > 5)
             old = recorder.tape.run
-            triggers = {job.id: job.trigger for job in recorder._scheduler.get_jobs()}
+            triggers = {job.id: job.trigger for job in recorder._jobs.scheduler.get_jobs()}
             wall(-3600)
             await until(lambda: recorder.tape.run != old, 3)
             await asyncio.sleep(1.2)
             # An interval trigger remembers when it was made, and would wait until that time comes back.
-            remade = {job.id: job.trigger is not triggers[job.id] for job in recorder._scheduler.get_jobs()}
+            remade = {job.id: job.trigger is not triggers[job.id] for job in recorder._jobs.scheduler.get_jobs()}
             released = not durable.is_locked(tmp_path / JOURNAL / old / "lock")
             return old, recorder.tape.run, remade, released
 
@@ -398,7 +399,7 @@ def test_jobs_run_on_the_loop(tmp_path, monkeypatch):
     async def scenario():
         async with simulator() as url, recording(tmp_path, url) as recorder:
             await asyncio.sleep(1.3)
-            assert {job.id for job in recorder._scheduler.get_jobs()} == {"second", "disk"}
+            assert {job.id for job in recorder._jobs.scheduler.get_jobs()} == {"second", "disk"}
 
     asyncio.run(scenario())
 
@@ -410,7 +411,7 @@ def test_a_seal_that_fails_is_on_record_and_recording_goes_on(tmp_path, monkeypa
     With the child's last word, fit for a log.
     """
     words = "print('drift-recorder: disk \\x1b[31mgone', file=__import__('sys').stderr); raise SystemExit(7)"
-    monkeypatch.setattr(daemon, "SEAL_COMMAND", (sys.executable, "-c", words))
+    monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", words))
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url, seal=True):
@@ -429,11 +430,11 @@ def test_a_seal_that_is_busy_elsewhere_is_no_failure(tmp_path, monkeypatch):
     """
     Two recorders on one root each try; one of them finds the lock taken.
     """
-    monkeypatch.setattr(daemon, "SEAL_COMMAND", (sys.executable, "-c", "raise SystemExit(4)"))
+    monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", "raise SystemExit(4)"))
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url, seal=True) as recorder:
-            await until(lambda: recorder._child is not None and recorder._child.returncode is not None)
+            await until(lambda: recorder._seal.process is not None and recorder._seal.process.returncode is not None)
             await asyncio.sleep(0.2)
 
     asyncio.run(scenario())
@@ -448,16 +449,16 @@ def test_a_seal_under_way_does_not_hold_the_stop(tmp_path, monkeypatch, caplog, 
     """
     listens_not = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if ignores else ""
     words = f"{listens_not}import time; print('up', flush=True); time.sleep(60)"
-    monkeypatch.setattr(daemon, "SEAL_COMMAND", (sys.executable, "-c", words))
+    monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", words))
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url, seal=True) as recorder:
-            await until(lambda: recorder._child is not None)
+            await until(lambda: recorder._seal.process is not None)
             await asyncio.sleep(0.4)
             began = time.monotonic()
             recorder.stop("enough")
             await recorder.running
-            return time.monotonic() - began, recorder._child.returncode
+            return time.monotonic() - began, recorder._seal.process.returncode
 
     took_s, code = asyncio.run(scenario())
 

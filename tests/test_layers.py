@@ -18,14 +18,14 @@ SOURCE = PROJECT / "recorder"
 LAYERS = {
     "base": ("__init__", "records", "errors", "clock", "durable"),
     "venue": ("venue.*",),
-    "config": ("config", "config_values"),
+    "config": ("config", "config_streams", "config_values"),
     "journal": ("journal.*",),
     "quality": ("quality.*",),
     "capture": ("capture.*",),
     "lake": ("lake.*",),
     "analysis": ("analysis.*",),
     "simulator": ("simulator.*",),
-    "daemon": ("daemon",),
+    "daemon": ("daemon.*",),
     "verbs": ("check", "demo", "show"),
     "cli": ("cli", "__main__"),
 }
@@ -51,6 +51,7 @@ PURE = (
     "venue.*",
     "quality.*",
     "capture.session",
+    "capture.placement",
     "journal.entry",
     "journal.names",
     "lake.schema",
@@ -60,7 +61,7 @@ PURE = (
 IMPURE_MODULES = {"asyncio", "time", "os", "socket", "threading", "subprocess", "signal", "select", "secrets"}
 ASK_THE_TIME = {"clock", "durable"}
 """`durable` sleeps between its tries for a lock; everybody else asks `clock`."""
-START_JOBS_NOW = {"daemon"}
+START_JOBS_NOW = {"daemon.jobs"}
 """Its scheduler runs by the wall clock, so it is told to start a job by that."""
 CHANGE_THE_DISK = {"durable"}
 SYNCING = {"fsync", "fdatasync", "rename", "renames"}

@@ -9,7 +9,7 @@ Rules, with their reasons in `venue/protocol.py`:
 
 * Requests are paced. Replies come in their order, and errors name no market: an error belongs to the oldest request of
   its channel that is unanswered. An acknowledgement passes over the requests before it, so these come last; so do those
-  whose data comes already.
+  whose data comes already. An unsubscribe has no reply.
 * What is not acknowledged in time or refused is a fact, and is asked for again slowly, for ever. Data is as good as an
   acknowledgement, and better than an error.
 * No heartbeat for 11 s, or nothing at all for the idle limit: the peer is dead, whatever the socket says. Time in which
@@ -103,6 +103,9 @@ class GoHome(msgspec.Struct, frozen=True):
 Action = Send | Note | Abort | ToProbation | GoHome
 
 
+_Op = Literal["subscribe", "unsubscribe"]
+
+
 class _Want(msgspec.Struct):
     """
     One stream this connection should carry.
@@ -151,7 +154,7 @@ class Session:
         self._random = random
         self._probation = probation
         self._wants = {stream: _Want(stream) for stream in streams}
-        self._queue: deque[Stream] = deque()
+        self._queue: deque[tuple[_Op, Stream]] = deque()
         self._unanswered: deque[_Request] = deque()
         self._open = False
         self._opened = 0
@@ -201,7 +204,7 @@ class Session:
             want.last = want.speaks_since = want.retry_at = 0
             want.resubscribed = want.complained = False
             want.why = ""
-            self._queue.append(want.stream)
+            self._queue.append(("subscribe", want.stream))
         return self._send_due(now)
 
     def ended(self, now: int, *, opened: bool, close_code: int | None = None) -> float:
@@ -330,10 +333,13 @@ class Session:
         interval = self._settings.subscribe_interval_ms * 1_000_000
         self._next_send = max(self._next_send, now - (BURST - 1) * interval)
         while self._queue and self._next_send <= now:
-            want = self._wants.get(self._queue.popleft())
-            if want is not None:
+            op, stream = self._queue.popleft()
+            want = self._wants.get(stream)
+            if op == "unsubscribe":
+                actions.append(Send(request(stream, op)))
+            elif want is not None:
                 actions += self._ask(want, now)
-                self._next_send += interval
+            self._next_send += interval
         return actions
 
     def _ask(self, want: _Want, now: int) -> list[Action]:
@@ -348,8 +354,8 @@ class Session:
 
     def _ask_again(self, want: _Want, why: str) -> None:
         want.why = why
-        if want.stream not in self._queue:
-            self._queue.append(want.stream)
+        if ("subscribe", want.stream) not in self._queue:
+            self._queue.append(("subscribe", want.stream))
 
     def _overdue(self, now: int) -> list[Action]:
         """
@@ -411,26 +417,40 @@ class Session:
 
     # ---- changes
 
-    def add(self, stream: Stream, *, why: str = "", promote_after_s: float = PROMOTE_AFTER_S) -> None:
+    def add(
+        self, stream: Stream, *, why: str = "", promote_after_s: float = PROMOTE_AFTER_S, new: bool = False
+    ) -> list[Action]:
         """
         Carry another stream; it is asked for in its turn.
-        """
-        if stream not in self._wants:
-            self._wants[stream] = _Want(stream, why=why, promote_after_s=promote_after_s)
-            self._queue.append(stream)
 
-    def remove(self, stream: Stream) -> list[Action]:
+        Args:
+            stream: not carried yet; else nothing happens.
+            why: for the record.
+            promote_after_s: on probation: how long it must speak before it goes home.
+            new: nobody has carried it before. It is expected from now on, so that is a fact also while nothing can be
+                asked for.
+        """
+        if stream in self._wants:
+            return []
+        self._wants[stream] = _Want(stream, why=why, promote_after_s=promote_after_s)
+        if self._open:
+            self._queue.append(("subscribe", stream))
+            return []
+        return [Note(Requested(stream, why=why))] if new else []
+
+    def remove(self, stream: Stream, *, why: str = "") -> list[Action]:
         """
         No longer carry a stream. The venue does not acknowledge an unsubscribe; replies to requests before still come.
         """
         if self._wants.pop(stream, None) is None:
             return []
-        if stream in self._queue:
-            self._queue.remove(stream)
+        if ("subscribe", stream) in self._queue:
+            self._queue.remove(("subscribe", stream))
+        if self._open:
+            # Unsubscribing from what was not subscribed does nothing.
+            self._queue.append(("unsubscribe", stream))
         # Noted also while nothing is asked for on this connection: it was on the one before, and is expected back.
-        # Unsubscribing from what was not subscribed does nothing.
-        note = Note(Requested(stream, op="unsubscribe"))
-        return [note, Send(request(stream, "unsubscribe"))] if self._open else [note]
+        return [Note(Requested(stream, op="unsubscribe", why=why))]
 
 
 _NOTHING: list[Action] = []

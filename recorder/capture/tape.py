@@ -23,6 +23,7 @@ from recorder.journal.writer import Journal, JournalSettings
 from recorder.quality.events import printable
 from recorder.quality.identity import Identity
 from recorder.quality.monitor import Monitor, Verdict
+from recorder.quality.pairing import Pairing
 from recorder.quality.state import MonitorState
 from recorder.records import (
     NO_CONNECTION,
@@ -39,7 +40,7 @@ from recorder.records import (
     encode_fact,
 )
 from recorder.venue.markets import MarketList
-from recorder.venue.protocol import Peek, peek
+from recorder.venue.protocol import FrameKind, Peek, peek
 
 log = logging.getLogger("recorder.tape")
 
@@ -59,6 +60,8 @@ class TapeSettings(msgspec.Struct, frozen=True):
     streams: list[Stream]
     quality: QualitySettings
     journal: JournalSettings
+    copies: int = 1
+    """How many times everything is recorded."""
 
 
 class Counters(msgspec.Struct):
@@ -108,6 +111,7 @@ class Tape:
         self._on_event = on_event
         self._on_opening = on_opening
         self.streams = list(settings.streams)
+        """What is asked for now; the header of each new segment lists it. Replaced as a whole, never changed."""
         now = self.clock.now()
         self.run = run_name(now, secrets.token_hex(3))
         self.host = socket.gethostname()
@@ -118,6 +122,7 @@ class Tape:
         self.journal.start()
         self._monitor = Monitor(listed, MonitorState(now=now))
         self._monitor_faults = 0
+        self._pairing = Pairing() if settings.copies > 1 else None
         self._identity = Identity(listed, {})
         """Of frames the journal did not take, which the monitor must not see."""
         self._closed = False
@@ -171,7 +176,11 @@ class Tape:
             return now, seen, self._stream(seen)
         if self.journal.named is not None:
             self._fold_overflow(seq, now)
-        verdict = self._fold(Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run), seen)
+        duplicate = False
+        if self._pairing is not None and seen.kind is FrameKind.DATA:
+            duplicate, _ = self._pairing.hear(self.run, connection, now, payload)
+        entry = Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run)
+        verdict = self._fold(entry, seen, duplicate=duplicate)
         return now, seen, verdict.resolution.stream if verdict is not None else None
 
     def _stream(self, seen: Peek) -> Stream | None:
@@ -205,12 +214,12 @@ class Tape:
         if overflow is not None:
             self._fold(Entry(EntryKind.FACT, NO_CONNECTION, 0, seq - 1, now, encode_fact(overflow), self.run))
 
-    def _fold(self, entry: Entry, seen: Peek | None = None) -> Verdict | None:
+    def _fold(self, entry: Entry, seen: Peek | None = None, *, duplicate: bool = False) -> Verdict | None:
         """
         The live monitor's step; the entry is in the journal, whatever comes of this.
         """
         try:
-            verdict = self._monitor.step(entry, seen)
+            verdict = self._monitor.step(entry, seen, duplicate=duplicate)
             if self._monitor.events or self._monitor.openings:
                 self._tell()
         except Exception as error:

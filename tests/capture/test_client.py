@@ -19,7 +19,7 @@ import pytest
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
-from recorder.capture import client as client_module
+from recorder.capture import copies as copies_module
 from recorder.capture.client import Capture, ClientSettings
 from recorder.capture.session import Session, SessionSettings
 from recorder.capture.tape import Tape, TapeSettings
@@ -121,7 +121,7 @@ class Recording:
 
 
 @contextlib.asynccontextmanager
-async def recording(folder, url, *connections, session=QUICK, ssl_context=None, **limits):
+async def recording(folder, url, *connections, session=QUICK, ssl_context=None, urls=None, markets=0, **limits):
     """
     A capture of `connections` from `url`; stopped at the end, with all committed.
     """
@@ -146,8 +146,9 @@ async def recording(folder, url, *connections, session=QUICK, ssl_context=None, 
     )
     record.capture = Capture(
         lambda: record.tape,
-        url=url,
+        urls=urls or [url],
         connections=list(connections) or [[SOL]],
+        markets_per_connection=markets,
         session=session,
         client=ClientSettings(**{"open_timeout_s": 1.0, **limits}),
         random=Random(1),
@@ -762,7 +763,7 @@ def test_a_silent_market_goes_to_probation_and_comes_home_without_a_hole_in_the_
     """
     The healthy market's connection is never cut for it; when it speaks again nothing of it is missed on the way home.
     """
-    monkeypatch.setattr(client_module, "PROMOTE_AFTER_S", 0.3)
+    monkeypatch.setattr(copies_module, "PROMOTE_AFTER_S", 0.3)
     session = SessionSettings(silent_after_s=0.3, reconnect_first_s=0.05, subscribe_interval_ms=1)
 
     async def scenario():
@@ -787,7 +788,7 @@ def test_a_silent_market_goes_to_probation_and_comes_home_without_a_hole_in_the_
     assert in_a_row(slots(record.frames(), "BTC-PERP"))
     # It has left probation, whose connection is gone.
     assert on_probation == len(slots(record.frames(connection=1), "BTC-PERP")) > 0
-    assert [end.why for end in record.facts(Disconnected)][:1] == ["no stream is on probation any more"]
+    assert [end.why for end in record.facts(Disconnected)][:1] == ["it has no stream to carry any more"]
     assert {e.attempt for e in record.entries() if e.connection == 0 and e.kind == EntryKind.FRAME} == {1}
 
 
@@ -795,14 +796,14 @@ def test_each_return_to_probation_makes_a_stream_wait_longer(tmp_path, monkeypat
     """
     Else a market that fails each minute would move to and fro for ever.
     """
-    monkeypatch.setattr(client_module, "PROMOTE_AFTER_S", 0.2)
+    monkeypatch.setattr(copies_module, "PROMOTE_AFTER_S", 0.2)
     waits = []
     add = Session.add
 
-    def noting(self, stream, *, why="", promote_after_s=0.0):
+    def noting(self, stream, *, promote_after_s=0.0, **options):
         if self._probation:
             waits.append(promote_after_s)
-        add(self, stream, why=why, promote_after_s=promote_after_s)
+        return add(self, stream, promote_after_s=promote_after_s, **options)
 
     monkeypatch.setattr(Session, "add", noting)
     session = SessionSettings(silent_after_s=0.2, reconnect_first_s=0.05, subscribe_interval_ms=1)

@@ -1,0 +1,12 @@
+"""
+Composition: one process that records. Root, run, connections, scheduler, signals.
+
+`recorder.py` puts it together. Its parts: `claim.py` (who may record into a root), `settings.py` (the configuration as
+the stages take it, and what of it can change while they run), `jobs.py` (the scheduler), `child.py` (the seal, a
+process of its own), `vitals.py` (a row a minute about ourselves).
+"""
+
+from recorder.daemon.claim import claim, live_runs
+from recorder.daemon.recorder import Recorder, record
+
+__all__ = ["Recorder", "claim", "live_runs", "record"]
