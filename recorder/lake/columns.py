@@ -1,9 +1,9 @@
 """
 Buffers between decoded records and Arrow: rows go in one by one, a table in the exact schema comes out.
 
-Books are many and wide: their numbers go into flat `array` buffers, which Arrow then takes over without a copy. The
-scalars of a book are appended as one row, in a single call, and a column is every n-th number of that; null is -2^63,
-which no value can be, since `venue` clamps to ±(2^63 - 1). Text that repeats (run, symbol) is a number in the row.
+Books are many and wide: their numbers go into flat `array` buffers, which Arrow then takes over without a copy. They
+come flat, with NULL for null, and are appended array by array, no number looked at. The scalars of a book make a row,
+those of its entry another, and a column is every n-th number of either; text that repeats (run, symbol) is a number.
 
 Trades, fees and the small tables are few: lists of values, converted when taken.
 
@@ -20,16 +20,16 @@ import pyarrow.compute as pc
 
 from recorder.lake.schema import BOOKS, PRIORITY_FEES, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TRADES, Table
 from recorder.records import Entry
-from recorder.venue.payloads import Book, Fees, Oracle, Side, Trade
+from recorder.venue.payloads import BOOK_NUMBERS, NULL, Book, Fees, Side, Trade
 
-NULL = -(2**63)
-"""Stands for null in the flat buffers."""
+__all__ = ["NULL", "BookColumns", "FeeColumns", "TradeColumns", "rows_table"]
 
 _PACK_ROWS = 100
 
-_NO_ORACLE = (NULL,) * len(Oracle.__struct_fields__)
-
-_BOOK_SCALARS = tuple(c for c in BOOKS.columns if not pa.types.is_list(c.type) and c.name != "extra")
+_BOOK_ORIGIN = (
+    *("recv_ts", "run", "seq", "connection", "attempt", "symbol", "market_type", "market_index", "size_exponent"),
+    "flags",
+)
 """In the order in which `BookColumns.append` lays them out."""
 
 
@@ -68,27 +68,26 @@ class _SideBuffers:
         """
         Add one row's levels.
         """
-        try:
-            self.price.fromlist(side.price)  # type: ignore[arg-type]  # None raises, and leaves the buffer as it was
-        except TypeError:
-            self.price.fromlist(_filled(side.price))
-        try:
-            self.size.fromlist(side.size)  # type: ignore[arg-type]  # likewise
-        except TypeError:
-            self.size.fromlist(_filled(side.size))
-        self.source.fromlist(side.source)
+        self.price.extend(side.price)
+        self.size.extend(side.size)
+        self.source.extend(side.source)
         self.levels.append(len(self.price))
-        if side.part:
-            self.part.fromlist(_filled(side.part))
+        self.part.extend(side.part)
         self.parts.append(len(self.part))
 
     def columns(self, name: str) -> dict[str, pa.Array]:
         """
-        The four list columns of a side. The buffers belong to Arrow from here on.
+        The four list columns of a side, and its best level. The buffers belong to Arrow from here on.
         """
+        price, size = _numbers(self.price), _numbers(self.size)
+        ends = _flat(pa.int32(), self.levels)
+        starts, ends = ends[:-1], ends[1:]
+        best = pc.if_else(pc.less(starts, ends), starts, None)
         return {
-            f"{name}_price": _list_column(self.levels, _numbers(self.price)),
-            f"{name}_size": _list_column(self.levels, _numbers(self.size)),
+            f"best_{name}_price": price.take(best),
+            f"best_{name}_size": size.take(best),
+            f"{name}_price": _list_column(self.levels, price),
+            f"{name}_size": _list_column(self.levels, size),
             f"{name}_source": _list_column(self.levels, _flat(pa.uint16(), self.source)),
             f"{name}_part": _list_column(self.parts, _numbers(self.part)),
         }
@@ -103,7 +102,7 @@ class BookColumns:
         self._clear()
 
     def _clear(self) -> None:
-        self._scalars = array("q")
+        self._origin, self._content = array("q"), array("q")
         self._bid, self._ask = _SideBuffers(), _SideBuffers()
         self._extra: dict[int, str] = {}
         self._extra_bytes = 0
@@ -119,7 +118,8 @@ class BookColumns:
         bid, ask = self._bid, self._ask
         levels = len(bid.price) + len(ask.price)
         parts = len(bid.part) + len(ask.part)
-        return 8 * len(self._scalars) + 18 * levels + 8 * parts + 16 * self.rows + self._extra_bytes
+        scalars = len(self._origin) + len(self._content) + 4 * self.rows
+        return 8 * scalars + 18 * levels + 8 * parts + 16 * self.rows + self._extra_bytes
 
     @property
     def full(self) -> bool:
@@ -139,50 +139,24 @@ class BookColumns:
             size_exponent: Of the market's sizes; None if the token is unknown.
             flags: Bits of `Flag` that only the stream tells (FIRST_AFTER_GAP, REPEAT, …), added to the book's own.
         """
-        channel, bid, ask = book.channel, book.bid, book.ask
-        code = self._words.code
-        row = [
-            entry.recv_ts,
-            book.ts,
-            book.slot,
-            book.market_slot,
-            code(entry.run),
-            entry.seq,
-            entry.connection,
-            entry.attempt,
-            code(symbol),
-            code(channel.market_type),
-            channel.market_index,
-            size_exponent,
-            bid.price[0] if bid.price else None,
-            bid.size[0] if bid.size else None,
-            ask.price[0] if ask.price else None,
-            ask.size[0] if ask.size else None,
-            book.mark_price,
-            book.venue_best_bid_price,
-            book.venue_best_ask_price,
-            book.spread_pct,
-            book.spread_quote,
-            book.oracle_price,
-        ]
-        for oracle in (book.oracle_data, book.mm_oracle):
-            row += (
-                _NO_ORACLE
-                if oracle is None
-                else (
-                    oracle.price,
-                    oracle.slot,
-                    oracle.confidence,
-                    oracle.sufficient,
-                    oracle.twap,
-                    oracle.twap_confidence,
-                    oracle.max_price,
-                )
-            )
-        row.append(book.flags | flags)
-        self._scalars.fromlist([NULL if v is None else v for v in row])
-        self._bid.append(bid)
-        self._ask.append(ask)
+        code, channel = self._words.code, book.channel
+        self._origin.fromlist(
+            [
+                entry.recv_ts,
+                code(entry.run),
+                entry.seq,
+                entry.connection,
+                entry.attempt,
+                code(symbol),
+                code(channel.market_type),
+                channel.market_index,
+                NULL if size_exponent is None else size_exponent,
+                book.flags | flags,
+            ]
+        )
+        self._content.extend(book.numbers)
+        self._bid.append(book.bid)
+        self._ask.append(book.ask)
         if book.extra is not None:
             self._extra[self.rows] = book.extra
             self._extra_bytes += len(book.extra)
@@ -193,12 +167,12 @@ class BookColumns:
         All rows as a table in the schema of `books`; the buffers are empty afterwards.
         """
         columns: dict[str, pa.Array] = {**self._bid.columns("bid"), **self._ask.columns("ask")}
-        width = len(_BOOK_SCALARS)
-        for at, column in enumerate(_BOOK_SCALARS):
-            values = _numbers(self._scalars[at::width])
-            columns[column.name] = (
-                self._words.column(values) if column.type == pa.string() else values.cast(column.type)
-            )
+        kinds = {c.name: c.type for c in BOOKS.columns}
+        for names, rows in ((_BOOK_ORIGIN, self._origin), (BOOK_NUMBERS, self._content)):
+            for at, name in enumerate(names):
+                values = _numbers(rows[at :: len(names)])
+                kind = kinds[name]
+                columns[name] = self._words.column(values) if kind == pa.string() else values.cast(kind)
         columns["extra"] = pa.array([self._extra.get(at) for at in range(self.rows)], pa.string())
         self._clear()
         return _checked(BOOKS, columns)
@@ -344,10 +318,6 @@ def _checked(table: Table, columns: dict[str, pa.Array]) -> pa.Table:
         if not c.nullable and columns[c.name].null_count:
             raise ValueError(f"{table.name}.{c.name} is not nullable, and a row has nothing for it")
     return pa.Table.from_arrays([columns[c.name] for c in table.columns], schema=table.schema)
-
-
-def _filled(values: list[int | None]) -> list[int]:
-    return [NULL if v is None else v for v in values]
 
 
 def _flat(kind: pa.DataType, values: "array[int]") -> pa.Array:

@@ -5,7 +5,8 @@ The exact way through a data frame: every number is read from its digits, whatev
 `Undecodable` value: nothing here raises, whatever the bytes.
 """
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,15 +16,16 @@ import msgspec
 from recorder.records import Flag, Source
 from recorder.venue.payloads import (
     INT64_MAX,
+    NO_ORACLE,
     SOURCE_BITS,
     Book,
     Decoded,
     Fees,
-    Oracle,
     Side,
     Trade,
     Undecodable,
     book_flags,
+    flat,
 )
 from recorder.venue.protocol import PERP_SIZE_EXPONENT, PRICE_EXPONENT, ChannelName, FrameKind, open_envelope
 from recorder.venue.reading import Reading, is_absent
@@ -35,6 +37,11 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Arithmet
 """What reading JSON may raise; the last for exponents that even Decimal cannot hold."""
 
 _OTHER = Source.OTHER.value
+_NUMBERS = (
+    *("ts", "slot", "marketSlot", "markPrice", "bestBidPrice", "bestAskPrice"),
+    *("spreadPct", "spreadQuote", "oracle"),
+)
+"""As they are sent: what BOOK_NUMBERS begins with."""
 _AGGRESSORS: dict[str | None, Literal["buy", "sell"]] = {"long": "buy", "short": "sell"}
 _OPPOSITES: dict[str | None, Literal["buy", "sell"]] = {"long": "sell", "short": "buy"}
 
@@ -107,50 +114,42 @@ def _read_book(reading: Reading, channel: ChannelName) -> Book:
     bid = _read_side(reading, "bids", descending=True)
     ask = _read_side(reading, "asks", descending=False)
     reading.identity(channel)
-    venue_bid, venue_ask = reading.number("bestBidPrice"), reading.number("bestAskPrice")
-    spread_pct = reading.number("spreadPct")
-    book = Book(
-        channel=channel,
-        market_name=reading.text("marketName"),
-        ts=reading.number("ts"),
-        slot=reading.number("slot"),
-        market_slot=reading.number("marketSlot"),
-        mark_price=reading.number("markPrice"),
-        venue_best_bid_price=venue_bid,
-        venue_best_ask_price=venue_ask,
-        spread_pct=spread_pct,
-        spread_quote=reading.number("spreadQuote"),
-        oracle_price=reading.number("oracle"),
-        oracle_data=_read_oracle(reading, "oracleData"),
-        mm_oracle=_read_oracle(reading, "mmOracleData"),
-        bid=bid,
-        ask=ask,
+    market_name = reading.text("marketName")
+    numbers = flat(
+        [
+            *map(reading.number, _NUMBERS),
+            *_read_oracle(reading, "oracleData"),
+            *_read_oracle(reading, "mmOracleData"),
+        ]
     )
     extra, drift = reading.rest()
-    flags = book_flags(channel, bid, ask, venue_bid=venue_bid, venue_ask=venue_ask, spread_pct=spread_pct)
-    return msgspec.structs.replace(book, flags=flags | reading.flags, extra=extra, drift=drift)
+    flags = book_flags(channel, numbers, bid, ask) | reading.flags
+    return Book(channel, market_name, numbers, bid, ask, flags, extra, drift)
 
 
-def _read_oracle(reading: Reading, member: str) -> Oracle | None:
+def _read_oracle(reading: Reading, member: str) -> Iterable[int | None]:
+    """
+    The numbers of one oracle, in their order in BOOK_NUMBERS.
+    """
     sent = reading.members.pop(member, None)
     if is_absent(sent):
-        return None
+        return NO_ORACLE
     if not isinstance(sent, dict):
         reading.note(member, sent)
-        return None
+        return NO_ORACLE
     members: dict[str, Any] = sent
 
     def number(name: str) -> int | None:
         return reading.number_of(members, name, f"{member}.{name}")
 
-    oracle = Oracle(
-        price=number("price"),
-        slot=number("slot"),
-        confidence=number("confidence"),
-        sufficient=reading.truth_of(members, "hasSufficientNumberOfDataPoints", member),
-        twap=number("twap"),
-        twap_confidence=number("twapConfidence"),
-        max_price=number("maxPrice"),
+    oracle = (
+        number("price"),
+        number("slot"),
+        number("confidence"),
+        reading.truth_of(members, "hasSufficientNumberOfDataPoints", member),
+        number("twap"),
+        number("twapConfidence"),
+        number("maxPrice"),
     )
     for name, value in members.items():
         reading.note(f"{member}.{name}", value)
@@ -169,7 +168,9 @@ def _read_side(reading: Reading, name: str, *, descending: bool) -> Side:
     order = sorted(range(len(levels)), key=lambda at: _rank(prices[at], descending=descending))
     if order != list(range(len(levels))):
         reading.flags |= Flag.UNSORTED.value
-    side = Side([prices[at] for at in order], [], [], [])
+    sizes: list[int | None] = []
+    bits: list[int] = []
+    part: list[int | None] = []
     for at, sent_at in enumerate(order):
         level = levels[sent_at]
         size = _read_value(reading, level.pop("size", None), name, sent_at, "size")
@@ -181,11 +182,11 @@ def _read_side(reading: Reading, name: str, *, descending: bool) -> Side:
             reading.note(f"{name}[{at}].sources", sources, "level.sources")
         for member, value in level.items():
             reading.note(f"{name}[{at}].{member}", value, f"level.{member}")
-        side.size.append(size)
-        side.source.append(sum(parts))
+        sizes.append(size)
+        bits.append(sum(parts))
         if len(parts) > 1 or (parts and next(iter(parts.values())) != size):
-            side.part.extend(parts[bit] for bit in sorted(parts))
-    return side
+            part += (parts[bit] for bit in sorted(parts))
+    return Side(flat([prices[at] for at in order]), flat(sizes), array("H", bits), flat(part))
 
 
 def _rank(price: int | None, *, descending: bool) -> tuple[bool, int]:

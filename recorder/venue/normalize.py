@@ -7,6 +7,7 @@ way (`exact.py`), and so does a book of which there is more to say than its numb
 members.
 """
 
+from array import array
 from functools import lru_cache
 from typing import Annotated, Generic, TypeVar
 
@@ -16,20 +17,22 @@ from recorder.records import Source
 from recorder.venue.exact import decode_exactly, read_payload
 from recorder.venue.payloads import (
     JS_EXACT,
+    NO_ORACLE,
+    NULL,
     SOURCE_BITS,
     Book,
     Decoded,
     Exact,
     Fees,
-    Oracle,
     Side,
     Trade,
     Undecodable,
     book_flags,
+    flat,
 )
 from recorder.venue.protocol import ChannelName, parse_channel
 
-__all__ = ["Book", "Fees", "Oracle", "Side", "Trade", "Undecodable", "decode"]
+__all__ = ["Book", "Fees", "Side", "Trade", "Undecodable", "decode"]
 
 _DLOB, _VAMM, _BOTH = Source.DLOB.value, Source.VAMM.value, (Source.DLOB | Source.VAMM).value
 
@@ -60,23 +63,46 @@ class _WireLevel(msgspec.Struct, Generic[_Sources], gc=False, forbid_unknown_fie
     sources: _Sources
 
 
+class _WireOracle(
+    msgspec.Struct,
+    gc=False,
+    forbid_unknown_fields=True,
+    rename={
+        "sufficient": "hasSufficientNumberOfDataPoints",
+        "twap_confidence": "twapConfidence",
+        "max_price": "maxPrice",
+    },
+):
+    """
+    `oracleData` or `mmOracleData` of a book, in their order in BOOK_NUMBERS; what is absent is NULL.
+    """
+
+    price: Exact | None = NULL
+    slot: Exact | None = NULL
+    confidence: Exact | None = NULL
+    sufficient: bool | None = NULL  # type: ignore[assignment]  # absent
+    twap: Exact | None = NULL
+    twap_confidence: Exact | None = NULL
+    max_price: Exact | None = NULL
+
+
 class _WireBook(msgspec.Struct, Generic[_Sources], gc=False, forbid_unknown_fields=True, rename="camel"):
     bids: list[_WireLevel[_Sources]]
     asks: list[_WireLevel[_Sources]]
     market_name: str | None = None
     market_type: str | None = None
     market_index: Exact | None = None
-    ts: Exact | None = None
-    slot: Exact | None = None
-    mark_price: Exact | None = None
-    best_bid_price: Exact | None = None
-    best_ask_price: Exact | None = None
-    spread_pct: Exact | None = None
-    spread_quote: Exact | None = None
-    oracle: Exact | None = None
-    oracle_data: Oracle | None = None
-    mm_oracle_data: Oracle | None = None
-    market_slot: Exact | None = None
+    ts: Exact | None = NULL
+    slot: Exact | None = NULL
+    mark_price: Exact | None = NULL
+    best_bid_price: Exact | None = NULL
+    best_ask_price: Exact | None = NULL
+    spread_pct: Exact | None = NULL
+    spread_quote: Exact | None = NULL
+    oracle: Exact | None = NULL
+    oracle_data: _WireOracle | None = None
+    mm_oracle_data: _WireOracle | None = None
+    market_slot: Exact | None = NULL
 
 
 _outer_decoder = msgspec.json.Decoder(_Outer)
@@ -107,7 +133,7 @@ def _decode_fast(text: str, channel: ChannelName) -> Book | None:
     """
     try:
         usual = _usual_decoder.decode(text)
-        bid, ask = _usual_side(usual.bids), _usual_side(usual.asks)
+        bid, ask = _usual_side(usual.bids, descending=True), _usual_side(usual.asks, descending=False)
         if bid is not None and ask is not None:
             return _book(usual, channel, bid, ask)
     except msgspec.ValidationError:
@@ -116,51 +142,51 @@ def _decode_fast(text: str, channel: ChannelName) -> Book | None:
         return None
     try:
         wire = _book_decoder.decode(text)
-        return _book(wire, channel, _side(wire.bids), _side(wire.asks))
+        bid, ask = _side(wire.bids, descending=True), _side(wire.asks, descending=False)
+        return None if bid is None or ask is None else _book(wire, channel, bid, ask)
     except (msgspec.DecodeError, RecursionError, KeyError):
         return None
 
 
 def _book(wire: _WireBook[_Sources], channel: ChannelName, bid: Side, ask: Side) -> Book | None:
     """
-    None if there is more to say than the numbers: unsorted levels, or an identity that is not the channel's.
+    None if the book says of itself what its channel does not.
     """
     if wire.market_index not in {None, channel.market_index} or wire.market_type not in {None, channel.market_type}:
         return None
-    if bid.price != sorted(bid.price, reverse=True) or ask.price != sorted(ask.price):  # type: ignore[type-var]  # no None
-        return None
-    return Book(
-        channel,
-        wire.market_name,
-        wire.ts,
-        wire.slot,
-        wire.market_slot,
-        wire.mark_price,
-        wire.best_bid_price,
-        wire.best_ask_price,
-        wire.spread_pct,
-        wire.spread_quote,
-        wire.oracle,
-        wire.oracle_data,
-        wire.mm_oracle_data,
-        bid,
-        ask,
-        book_flags(
-            channel,
-            bid,
-            ask,
-            venue_bid=wire.best_bid_price,
-            venue_ask=wire.best_ask_price,
-            spread_pct=wire.spread_pct,
-        ),
+    # In the order of BOOK_NUMBERS.
+    numbers = flat(
+        (
+            wire.ts,
+            wire.slot,
+            wire.market_slot,
+            wire.mark_price,
+            wire.best_bid_price,
+            wire.best_ask_price,
+            wire.spread_pct,
+            wire.spread_quote,
+            wire.oracle,
+            *_oracle_numbers(wire.oracle_data),
+            *_oracle_numbers(wire.mm_oracle_data),
+        )
     )
+    return Book(channel, wire.market_name, numbers, bid, ask, book_flags(channel, numbers, bid, ask))
 
 
-def _usual_side(levels: list[_WireLevel[_UsualSources]]) -> Side | None:
+def _oracle_numbers(oracle: _WireOracle | None) -> tuple[int | None, ...]:
+    return NO_ORACLE if oracle is None else msgspec.structs.astuple(oracle)
+
+
+def _usual_side(levels: list[_WireLevel[_UsualSources]], *, descending: bool) -> Side | None:
     """
-    A side whose single parts equal their sizes; None for any other. Column by column: half the time of level by level.
+    A side in order whose single parts equal their sizes; None for any other.
+
+    Column by column: half the time of level by level.
     """
-    size: list[int | None] = [level.size for level in levels]
+    price = [level.price for level in levels]
+    if price != sorted(price, reverse=descending):
+        return None
+    size = [level.size for level in levels]
     split = [level.sources for level in levels]
     dlob = [sources.dlob for sources in split]
     vamm = [sources.vamm for sources in split]
@@ -168,7 +194,7 @@ def _usual_side(levels: list[_WireLevel[_UsualSources]]) -> Side | None:
         _DLOB if d == whole and not v else _VAMM if v == whole and not d else _BOTH
         for d, v, whole in zip(dlob, vamm, size, strict=True)
     ]
-    part: list[int | None] = []
+    part: list[int] = []
     if _BOTH in source:
         for bits, d, v in zip(source, dlob, vamm, strict=True):
             if bits == _BOTH:
@@ -177,25 +203,28 @@ def _usual_side(levels: list[_WireLevel[_UsualSources]]) -> Side | None:
                 part += (d, v)
     if 0 in size:  # it would equal a part that is absent
         return None
-    return Side([level.price for level in levels], size, source, part)
+    return Side(array("q", price), array("q", size), array("H", source), array("q", part))
 
 
-def _side(levels: list[_WireLevel[dict[str, Exact]]]) -> Side:
+def _side(levels: list[_WireLevel[dict[str, Exact]]], *, descending: bool) -> Side | None:
     """
-    A side of any known sources.
+    A side in order, of any known sources; None for one out of order.
 
     Raises:
         KeyError: a source of no known name.
     """
+    price = [level.price for level in levels]
+    if price != sorted(price, reverse=descending):
+        return None
     source: list[int] = []
-    part: list[int | None] = []
+    part: list[int] = []
     for level in levels:
         parts = level.sources
         bits, order = _bit_order(tuple(parts))
         source.append(bits)
         if len(order) > 1 or (order and parts[order[0]] != level.size):
             part += [parts[name] for name in order]
-    return Side([level.price for level in levels], [level.size for level in levels], source, part)
+    return Side(array("q", price), array("q", [level.size for level in levels]), array("H", source), array("q", part))
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 What data frames carry, as values: books, trades and fees in exact integers.
 
 * Nothing passed through a float. Prices and quote amounts are ×10^6, sizes ×10^`size_exponent`.
-* Absent and null are both None; neither is ever 0, nor 0 None.
+* Absent and null are both None, or NULL where numbers stand flat; neither is ever 0, nor 0 one of them.
 * Members and sources this version does not know are kept as JSON in `extra` and named in `drift`.
 
 `extra` is one JSON object. Its keys are the members' own names, with their path where they are nested, levels counted
@@ -12,6 +12,8 @@ A known member whose value cannot be what it should be (a `slot` that is text) i
 Source: the public server code and captures of it (`tests/fixtures/README.md`).
 """
 
+from array import array
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,7 +22,10 @@ from recorder.records import Flag, Source
 from recorder.venue.protocol import ChannelName
 
 INT64_MAX = 2**63 - 1
-"""Values beyond ± this are clamped to it. -2^63 counts as beyond: column buffers use it for null."""
+"""Values beyond ± this are clamped to it. -2^63 counts as beyond: it stands for null."""
+
+NULL = -(2**63)
+"""Stands for null among numbers kept flat, which no value can be: see INT64_MAX."""
 
 JS_EXACT = 2**53
 """From here on a JSON number of a JavaScript publisher has lost its last digits."""
@@ -34,39 +39,35 @@ SOURCE_BITS: dict[str, int] = {s.name.lower(): s.value for s in Source if s is n
 
 class Side(msgspec.Struct, frozen=True, gc=False):
     """
-    The levels of one side as parallel lists, best first; levels without a price last.
+    The levels of one side as parallel arrays, best first; levels without a price last.
+
+    Flat, because that is what the lake's buffers take without a look at each number. Null is NULL.
     """
 
-    price: list[int | None]
-    size: list[int | None]
-    source: list[int]
-    """Bits of `Source`; 0 if the level names none."""
-    part: list[int | None]
+    price: "array[int]"
+    """Of type `q`, as are size and part."""
+    size: "array[int]"
+    source: "array[int]"
+    """Bits of `Source`, of type `H`; 0 if the level names none."""
+    part: "array[int]"
     """For each level with several sources, or whose one part differs from its size: its parts in bit order."""
 
 
-class Oracle(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    forbid_unknown_fields=True,
-    rename={
-        "sufficient": "hasSufficientNumberOfDataPoints",
-        "twap_confidence": "twapConfidence",
-        "max_price": "maxPrice",
-    },
-):
-    """
-    `oracleData` or `mmOracleData` of a book.
-    """
+_ORACLE = ("price", "slot", "confidence", "sufficient", "twap", "twap_confidence", "max_price")
 
-    price: Exact | None = None
-    slot: Exact | None = None
-    confidence: Exact | None = None
-    sufficient: bool | None = None
-    twap: Exact | None = None
-    twap_confidence: Exact | None = None
-    max_price: Exact | None = None
+BOOK_NUMBERS = (
+    *("ts", "slot", "market_slot", "mark_price", "venue_best_bid_price", "venue_best_ask_price"),
+    *("spread_pct", "spread_quote", "oracle_price"),
+    *(f"oracle_data_{name}" for name in _ORACLE),
+    *(f"mm_oracle_{name}" for name in _ORACLE),
+)
+"""What `Book.numbers` holds: the names of the lake's columns. `sufficient` is 0 or 1."""
+
+NO_ORACLE = (NULL,) * len(_ORACLE)
+
+_TS, _VENUE_BID, _VENUE_ASK, _SPREAD_PCT = (
+    BOOK_NUMBERS.index(name) for name in ("ts", "venue_best_bid_price", "venue_best_ask_price", "spread_pct")
+)
 
 
 class Book(msgspec.Struct, frozen=True, gc=False):
@@ -79,24 +80,22 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     channel: ChannelName
     market_name: str | None
     """As the publisher spells it: upper case."""
-    ts: int | None
-    """ms since the Unix epoch, publisher's clock."""
-    slot: int | None
-    market_slot: int | None
-    mark_price: int | None
-    venue_best_bid_price: int | None
-    venue_best_ask_price: int | None
-    spread_pct: int | None
-    spread_quote: int | None
-    oracle_price: int | None
-    oracle_data: Oracle | None
-    mm_oracle: Oracle | None
+    numbers: "array[int]"
+    """Of type `q`, in the order of BOOK_NUMBERS, NULL for what is absent or null."""
     bid: Side
     ask: Side
     flags: int = 0
     extra: str | None = None
     drift: tuple[str, ...] = ()
     """Names of what this version does not know, without level numbers, sorted."""
+
+    @property
+    def ts(self) -> int | None:
+        """
+        Ms since the Unix epoch, publisher's clock.
+        """
+        ts = self.numbers[_TS]
+        return None if ts == NULL else ts
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -180,37 +179,36 @@ _MAYBE_INITIAL, _ONE_SIDED = Flag.MAYBE_INITIAL.value, Flag.ONE_SIDED.value
 _CROSSED, _LOCKED, _SPREAD_UNIT = Flag.CROSSED.value, Flag.LOCKED.value, Flag.SPREAD_UNIT.value
 
 
-def book_flags(
-    channel: ChannelName,
-    bid: Side,
-    ask: Side,
-    *,
-    venue_bid: int | None,
-    venue_ask: int | None,
-    spread_pct: int | None,
-) -> int:
+def flat(numbers: Sequence[int | None]) -> "array[int]":
+    """
+    An array of type `q`, NULL for None.
+    """
+    try:
+        return array("q", numbers)  # type: ignore[arg-type]  # None raises
+    except TypeError:
+        return array("q", [NULL if number is None else number for number in numbers])
+
+
+def book_flags(channel: ChannelName, numbers: "array[int]", bid: Side, ask: Side) -> int:
     """
     What a book's own content says: the bits of `Flag` that need no other frame and no look at how it was written.
 
-    Args:
-        channel: Where it came from.
-        bid: Best first.
-        ask: Best first.
-        venue_bid: The venue's own best prices, which its spread was taken of; levels are rounded to the grouping.
-        venue_ask: Likewise.
-        spread_pct: As sent.
+    Arguments are the members of the `Book`.
     """
     flags = _MAYBE_INITIAL if channel.stored else 0
     if not bid.price or not ask.price:
         return flags | _ONE_SIDED
     best_bid, best_ask = bid.price[0], ask.price[0]
-    if best_bid is None or best_ask is None:
+    if NULL in {best_bid, best_ask}:
         return flags
     if best_bid >= best_ask:
         flags |= _LOCKED if best_bid == best_ask else _CROSSED
-    if spread_pct:
-        low = best_bid if venue_bid is None else venue_bid
-        high = best_ask if venue_ask is None else venue_ask
+    spread_pct = numbers[_SPREAD_PCT]
+    if spread_pct and spread_pct != NULL:
+        # Of the venue's own best prices, which its spread was taken of: levels are rounded to the grouping.
+        venue_bid, venue_ask = numbers[_VENUE_BID], numbers[_VENUE_ASK]
+        low = best_bid if venue_bid == NULL else venue_bid
+        high = best_ask if venue_ask == NULL else venue_ask
         percent = 2 * (high - low) * 10**8 // (high + low) if high + low > 0 else 0
         # Below 0.001 % the smaller unit has one digit, and its rounding could look like a factor.
         if percent >= 1000 and spread_pct * 30 <= percent <= spread_pct * 300:

@@ -2,6 +2,8 @@
 Column buffers: what goes in as decoded records comes out as a table in the exact schema.
 """
 
+from array import array
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 import captures
 import reference
 from recorder.lake import schema
-from recorder.lake.columns import NULL, BookColumns, FeeColumns, TradeColumns, rows_table
+from recorder.lake.columns import BookColumns, FeeColumns, TradeColumns, rows_table
 from recorder.records import Entry, EntryKind, Event, Flag
-from recorder.venue.normalize import Book, Fees, Oracle, Side, Trade, decode
+from recorder.venue.normalize import Book, Fees, Side, Trade, decode
+from recorder.venue.payloads import BOOK_NUMBERS, NULL, flat
 from recorder.venue.protocol import ChannelName
 
 RUN = "20261122T170000.000000Z-abcdef"
@@ -31,20 +34,16 @@ def side(price=(), size=None, source=None, part=()):
     """
     Levels; sizes and sources are 1 unless given.
     """
-    return Side(list(price), list(size or [1] * len(price)), list(source or [1] * len(price)), list(part))
+    numbers = (flat(list(column)) for column in (price, size or [1] * len(price)))
+    return Side(*numbers, array("H", source or [1] * len(price)), flat(list(part)))
 
 
 def book(bid=None, ask=None, **values):
     """
     A book with nothing in it but what is given.
     """
-    scalars = dict.fromkeys(
-        (
-            *("market_name", "ts", "slot", "market_slot", "mark_price", "venue_best_bid_price", "spread_pct"),
-            *("venue_best_ask_price", "spread_quote", "oracle_price", "oracle_data", "mm_oracle"),
-        )
-    )
-    return Book(**{"channel": CHANNEL, "bid": bid or side(), "ask": ask or side()} | scalars | values)
+    numbers = flat([values.pop(name, None) for name in BOOK_NUMBERS])
+    return Book(CHANNEL, None, numbers, bid or side(), ask or side(), **values)
 
 
 def taken(*books, **origin):
@@ -133,26 +132,8 @@ def test_scalars_tell_null_zero_and_false_apart():
     """
     Null is not zero, in every nullable column of books.
     """
-    zero = Oracle(0, 0, 0, sufficient=False, twap=0, twap_confidence=0, max_price=0)
-    full, absent = taken(
-        book(
-            side([0], [0]),
-            side([0], [0]),
-            ts=0,
-            slot=0,
-            market_slot=0,
-            mark_price=0,
-            venue_best_bid_price=0,
-            extra="{}",
-            venue_best_ask_price=0,
-            spread_pct=0,
-            spread_quote=0,
-            oracle_price=0,
-            oracle_data=zero,
-            mm_oracle=zero,
-        ),
-        book(),
-    )
+    zeros = dict.fromkeys(BOOK_NUMBERS, 0)
+    full, absent = taken(book(side([0], [0]), side([0], [0]), extra="{}", **zeros), book())
 
     nullable = [c.name for c in schema.BOOKS.columns if c.nullable and c.name not in {"size_exponent", "extra"}]
     assert [full[name] for name in nullable] == [0] * len(nullable)
@@ -223,9 +204,12 @@ def test_any_levels_come_back_as_they_went_in(books):
     rows = taken(*(book(one, other) for one, other in zip(sides, reversed(sides), strict=True)))
 
     for name, put in (("bid", sides), ("ask", sides[::-1])):
-        assert [row[f"{name}_price"] for row in rows] == [one.price for one in put]
-        assert [row[f"{name}_source"] for row in rows] == [one.source for one in put]
-        assert [row[f"{name}_part"] for row in rows] == [one.part for one in put]
+        prices = [[None if price == NULL else price for price in one.price] for one in put]
+        assert [row[f"{name}_price"] for row in rows] == prices
+        assert [row[f"{name}_source"] for row in rows] == [list(one.source) for one in put]
+        assert [row[f"{name}_part"] for row in rows] == prices
+        for what in ("price", "size"):
+            assert [row[f"best_{name}_{what}"] for row in rows] == [one[0] if one else None for one in prices]
 
 
 def test_the_same_rows_give_the_same_table():

@@ -17,7 +17,8 @@ from recorder.lake import schema
 from recorder.records import Flag, Source
 from recorder.venue import normalize
 from recorder.venue.exact import decode_exactly
-from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode
+from recorder.venue.normalize import Book, Fees, Side, Trade, Undecodable, decode
+from recorder.venue.payloads import BOOK_NUMBERS, NULL
 
 BOOK = "orderbook_perp_0_grouped_1"
 TRADE = "trades_perp_0"
@@ -86,15 +87,32 @@ def columns_of(decoded: Book | Trade | Fees) -> dict[str, Any]:
     values["extra"] = reference.load_extra(values["extra"])
     if isinstance(decoded, Book):
         values.pop("market_name")
-        for prefix in ("oracle_data", "mm_oracle"):
-            oracle = values.pop(prefix) or normalize.Oracle()
-            columns |= {f"{prefix}_{name}": value for name, value in msgspec.structs.asdict(oracle).items()}
+        columns |= numbers_of(decoded)
+        values.pop("numbers")
         for name in ("bid", "ask"):
-            side = msgspec.structs.asdict(values.pop(name))
+            side = levels_of(values.pop(name))
             columns |= {f"{name}_{what}": column for what, column in side.items()}
             columns[f"best_{name}_price"] = side["price"][0] if side["price"] else None
             columns[f"best_{name}_size"] = side["size"][0] if side["size"] else None
     return columns | values
+
+
+def numbers_of(decoded: Book) -> dict[str, Any]:
+    """
+    A book's scalars by the names of the lake's columns, null as None.
+    """
+    assert decoded.numbers.typecode == "q"
+    values = zip(BOOK_NUMBERS, decoded.numbers, strict=True)
+    return {name: None if value == NULL else value for name, value in values}
+
+
+def levels_of(side: Side) -> dict[str, list[int | None]]:
+    """
+    A side's arrays as lists, null as None.
+    """
+    arrays = msgspec.structs.asdict(side)
+    assert [column.typecode for column in arrays.values()] == ["q", "q", "H", "q"]
+    return {name: [None if value == NULL else value for value in column] for name, column in arrays.items()}
 
 
 def agree(payload: bytes, size_exponent: int | None = 9) -> Any:
@@ -356,7 +374,7 @@ def test_mark_price_may_have_any_form(mark):
     """
     A string, but a number when a side is empty.
     """
-    assert book(markPrice=mark).mark_price == 142
+    assert numbers_of(book(markPrice=mark))["mark_price"] == 142
 
 
 def test_absent_and_null_members_are_none():
@@ -377,17 +395,19 @@ def test_absent_and_null_members_are_none():
     nulls = book(**dict.fromkeys(names))
 
     assert nulls == book()
-    assert (nulls.mark_price, nulls.oracle_data, nulls.ts, nulls.drift) == (None, None, None, ())
-    assert book(spreadPct=0).spread_pct == 0
+    assert set(numbers_of(nulls).values()) == {None}
+    assert (nulls.market_name, nulls.ts, nulls.drift) == (None, None, ())
+    assert numbers_of(book(spreadPct=0))["spread_pct"] == 0
 
 
 def test_null_inside_an_oracle_is_none():
     """
-    An oracle without a price is still an oracle.
+    An oracle may lack a price and have a slot.
     """
-    decoded = book(oracleData={"price": None, "slot": "5"})
+    decoded = book(oracleData={"price": None, "slot": "5", "hasSufficientNumberOfDataPoints": False})
 
-    assert decoded.oracle_data == normalize.Oracle(slot=5)
+    told = {name: value for name, value in numbers_of(decoded).items() if value is not None}
+    assert told == {"oracle_data_slot": 5, "oracle_data_sufficient": 0}
 
 
 @pytest.mark.parametrize(
@@ -399,7 +419,7 @@ def test_big_numbers_keep_every_digit_sent(token):
     """
     decoded = book([level(99, Token(token))], [])
 
-    assert decoded.bid.size == [2**53 + 1]
+    assert list(decoded.bid.size) == [2**53 + 1]
     assert decoded.flags == Flag.INEXACT | Flag.ONE_SIDED
 
 
@@ -409,7 +429,7 @@ def test_big_strings_are_exact():
     """
     decoded = book([level("99", "9007199254740993")], [])
 
-    assert decoded.bid.size == [2**53 + 1]
+    assert list(decoded.bid.size) == [2**53 + 1]
     assert decoded.flags == Flag.ONE_SIDED
 
 
@@ -420,7 +440,7 @@ def test_fractions_that_a_double_hides_are_seen(token):
     """
     decoded = book([level(Token(token), 5)], [])
 
-    assert decoded.bid.price == [1]
+    assert list(decoded.bid.price) == [1]
     assert decoded.flags & Flag.ROUNDED
 
 
@@ -430,7 +450,7 @@ def test_exponents_from_javascript_are_read():
     """
     decoded = book([level(99, Token("1.5e+21"))], [level(101, Token("1e3"))])
 
-    assert (decoded.bid.size, decoded.ask.size) == ([BEYOND], [1000])
+    assert (list(decoded.bid.size), list(decoded.ask.size)) == ([BEYOND], [1000])
     assert decoded.flags == Flag.INEXACT | Flag.SATURATED
 
 
@@ -451,7 +471,7 @@ def test_values_outside_int64_are_clamped_and_flagged(sent, stored):
     """
     decoded = book([level(1, sent)], [])
 
-    assert decoded.bid.size == [stored]
+    assert list(decoded.bid.size) == [stored]
     assert bool(decoded.flags & Flag.SATURATED) == (sent not in {2**63 - 1, -(2**63) + 1})
 
 
@@ -461,8 +481,9 @@ def test_null_in_a_level_is_kept_as_null():
     """
     decoded = book([level(None, 5), level(99, 6)], [level(101, None, vamm=7)])
 
-    assert (decoded.bid.price, decoded.bid.size) == ([99, None], [6, 5])
-    assert (decoded.ask.size, decoded.ask.part) == ([None], [7])
+    bid, ask = levels_of(decoded.bid), levels_of(decoded.ask)
+    assert (bid["price"], bid["size"]) == ([99, None], [6, 5])
+    assert (ask["size"], ask["part"]) == ([None], [7])
     assert decoded.flags == Flag.SATURATED | Flag.UNSORTED
 
 
@@ -472,7 +493,7 @@ def test_half_is_rounded_to_even():
     """
     decoded = book([level(Token("2.5"), Token("3.5"))], [])
 
-    assert (decoded.bid.price, decoded.bid.size) == ([2], [4])
+    assert (list(decoded.bid.price), list(decoded.bid.size)) == ([2], [4])
     assert decoded.flags & Flag.ROUNDED
 
 
@@ -486,8 +507,8 @@ def test_each_known_source_has_its_bit(name):
     """
     decoded = book([level(99, 5, **{name: 5})], [])
 
-    assert decoded.bid.source == [Source[name.upper()]]
-    assert (decoded.bid.part, decoded.drift) == ([], ())
+    assert list(decoded.bid.source) == [Source[name.upper()]]
+    assert (list(decoded.bid.part), decoded.drift) == ([], ())
 
 
 def test_parts_are_kept_where_they_say_more_than_the_size():
@@ -498,8 +519,8 @@ def test_parts_are_kept_where_they_say_more_than_the_size():
         [level(99, 5), level(98, 7, vamm=4, dlob=3), level(97, 6, vamm=5), level(96, 3, indicative=1, dlob=2)]
     )
 
-    assert decoded.bid.source == [1, 3, 2, 5]
-    assert decoded.bid.part == [3, 4, 5, 2, 1]
+    assert list(decoded.bid.source) == [1, 3, 2, 5]
+    assert list(decoded.bid.part) == [3, 4, 5, 2, 1]
 
 
 @pytest.mark.parametrize("sources", [{}, None])
@@ -509,8 +530,8 @@ def test_a_level_may_name_no_source(sources):
     """
     decoded = book([{"price": 99, "size": 5, "sources": sources}], [{"price": 101, "size": 5}])
 
-    assert (decoded.bid.size, decoded.bid.source, decoded.bid.part) == ([5], [0], [])
-    assert decoded.ask.source == [0]
+    assert [list(c) for c in (decoded.bid.size, decoded.bid.source, decoded.bid.part)] == [[5], [0], []]
+    assert list(decoded.ask.source) == [0]
 
 
 @pytest.mark.parametrize(
@@ -528,7 +549,7 @@ def test_a_source_sent_as_zero_is_a_source(one, source, part):
     """
     decoded = book([one])
 
-    assert (decoded.bid.source, decoded.bid.part) == ([source], part)
+    assert (list(decoded.bid.source), list(decoded.bid.part)) == ([source], part)
 
 
 def test_unknown_sources_are_summed_and_named():
@@ -537,8 +558,8 @@ def test_unknown_sources_are_summed_and_named():
     """
     decoded = book([level(99, 9, new=4, newer=3, dlob=2)], [])
 
-    assert decoded.bid.source == [Source.OTHER | Source.DLOB]
-    assert decoded.bid.part == [2, 7]
+    assert list(decoded.bid.source) == [Source.OTHER | Source.DLOB]
+    assert list(decoded.bid.part) == [2, 7]
     assert decoded.flags == Flag.OTHER_SOURCE | Flag.ONE_SIDED
     assert json.loads(decoded.extra) == {"bids[0].sources.new": 4, "bids[0].sources.newer": 3}
     assert decoded.drift == ("sources.new", "sources.newer")
@@ -565,7 +586,7 @@ def test_unknown_members_are_kept_verbatim_and_named():
     }
     assert "1.50" in decoded.extra
     assert decoded.drift == ("level.orders", "mystery", "oracleData.delay")
-    assert decoded.oracle_data.price == 1
+    assert numbers_of(decoded)["oracle_data_price"] == 1
 
 
 def test_known_members_of_another_kind_are_kept_beside_a_null():
@@ -574,7 +595,8 @@ def test_known_members_of_another_kind_are_kept_beside_a_null():
     """
     decoded = book(slot="soon", ts=True, marketName=5, oracleData=[], spreadPct={})
 
-    assert (decoded.slot, decoded.ts, decoded.market_name, decoded.oracle_data) == (None, None, None, None)
+    assert set(numbers_of(decoded).values()) == {None}
+    assert decoded.market_name is None
     assert json.loads(decoded.extra) == {"slot": "soon", "ts": True, "marketName": 5, "oracleData": [], "spreadPct": {}}
 
 
@@ -636,9 +658,8 @@ def test_levels_out_of_order_are_sorted_and_flagged():
     """
     decoded = book([level(98, 1), level(99, 5, dlob=2, vamm=3) | {"new": 1}], [level(102, 3), level(101, 4)])
 
-    assert (decoded.bid.price, decoded.bid.size, decoded.bid.source) == ([99, 98], [5, 1], [3, 1])
-    assert decoded.bid.part == [2, 3]
-    assert (decoded.ask.price, decoded.ask.size) == ([101, 102], [4, 3])
+    assert levels_of(decoded.bid) == {"price": [99, 98], "size": [5, 1], "source": [3, 1], "part": [2, 3]}
+    assert (list(decoded.ask.price), list(decoded.ask.size)) == ([101, 102], [4, 3])
     assert decoded.flags == Flag.UNSORTED
     assert json.loads(decoded.extra) == {"bids[0].new": 1}
 
@@ -649,7 +670,7 @@ def test_equal_prices_keep_their_order_and_are_not_unsorted():
     """
     decoded = book([level(99, 1), level(99, 2)], [])
 
-    assert decoded.bid.size == [1, 2]
+    assert list(decoded.bid.size) == [1, 2]
     assert decoded.flags == Flag.ONE_SIDED
 
 
@@ -672,7 +693,7 @@ def test_a_spread_100_times_too_small_is_a_fraction(spread_pct, flagged):
     decoded = book([level(90_000_000, 1)], [level(110_000_000, 1)], spreadPct=spread_pct)
 
     assert bool(decoded.flags & Flag.SPREAD_UNIT) == flagged
-    assert decoded.spread_pct == int(spread_pct)
+    assert numbers_of(decoded)["spread_pct"] == int(spread_pct)
 
 
 def test_a_spread_too_small_to_tell_is_not_judged():
