@@ -439,6 +439,7 @@ class Venue:
             if slow is not None and self._tick_number % slow.every == 0:
                 self._tick_due += slow.late_ms * _MS
         self._last_tick = now
+        outputs.append(Log(Line(now, "tick")))
         lagging = self._router.publish_books(now, second, outputs)
         if second is not None:
             self._schedule(now + second.lag_ms * _MS, _SecondFeed(lagging))

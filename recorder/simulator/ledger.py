@@ -7,6 +7,9 @@ of slots), and `disconnected` tells how many there were. So whatever a recorder 
 or is the recorder's fault. Over a simulated network (`drive`) a frame that was sent can be `lost` on the way: it then
 has that line as well.
 
+What nobody was there to hear is told too: each `tick` of the publisher, at which every market is published, and each
+fill that no client had subscribed to (`unheard`).
+
 Each fault has a line when it begins and one when it ends, with its true bounds and its definition.
 """
 
@@ -36,7 +39,9 @@ What = Literal[
     "unsubscribed",
     "fault",
     "fault_end",
+    "tick",
     "ticks_missed",
+    "unheard",
     "feed_changed",
     "lost",
 ]

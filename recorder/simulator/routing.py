@@ -188,7 +188,12 @@ class Router:
         A poll of the chain: all fills it finds.
         """
         for published, fills in self._publisher.polled(now):
-            if not self._subscribers.get(published.trades) or not self._publisher.publishes(published.market):
+            if not self._publisher.publishes(published.market):
+                continue
+            if not self._subscribers.get(published.trades):
+                outputs += [
+                    Log(Line(now, "unheard", channel=published.trades, fill_id=told.fill.fill_id)) for told in fills
+                ]
                 continue
             for told in fills:
                 fill_id = told.fill.fill_id

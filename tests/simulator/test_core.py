@@ -57,9 +57,10 @@ def sends(timed, client=None):
 
 def lines(timed):
     """
-    What went to the ledger by itself.
+    What went to the ledger by itself, without what nobody heard.
     """
-    return [output.line for _, output in timed if isinstance(output, Log)]
+    logged = [output.line for _, output in timed if isinstance(output, Log)]
+    return [line for line in logged if line.what not in {"tick", "unheard"}]
 
 
 def payload(frame):
@@ -111,7 +112,7 @@ def test_the_acknowledgement_comes_before_the_first_book_and_there_is_no_initial
     later = venue.step(venue.next_due())
 
     assert [output.frame.what for output in acked] == ["ack"]
-    assert [output.frame.what for output in later] == ["sent"]
+    assert [output.frame.what for output in later if isinstance(output, Send)] == ["sent"]
     assert venue.next_due() > START + 1200 * MS
 
 
@@ -174,7 +175,8 @@ def test_unsubscribing_has_no_reply_and_stops_the_data():
     outputs = venue.step(START, [ask(1, op="unsubscribe"), ask(1, op="unsubscribe", grouping=100)])
 
     assert [output.line.what for output in outputs] == ["unsubscribed"]
-    assert [output.frame.channel for output in venue.step(START + 400 * MS)] == ["orderbook_perp_0_grouped_10"]
+    sent = [frame for _, frame in sends(enumerate(venue.step(START + 400 * MS)))]
+    assert [frame.channel for frame in sent] == ["orderbook_perp_0_grouped_10"]
 
 
 def test_a_bad_grouping_is_acknowledged_and_silent_for_ever():
@@ -277,7 +279,7 @@ def test_a_slow_tick_is_late_and_not_queued():
 
     outputs = venue.step(START + 3300 * MS)
 
-    assert [output.line.count for output in outputs if isinstance(output, Log)] == [5]
+    assert [line.count for line in lines(enumerate(outputs))] == [5]
     assert len([output for output in outputs if isinstance(output, Send)]) == 1
     assert venue.next_due() == START + 3600 * MS
 
@@ -494,3 +496,19 @@ def test_the_same_steps_give_the_same_outputs():
     )
 
     assert first == again
+
+
+def test_what_nobody_hears_is_in_the_ledger_too():
+    """
+    Each tick and each fill, whoever is there: the truth of a time in which a client was away.
+    """
+    alone, watched = (
+        run(Venue(DEFAULT_MARKETS, start=START), until_s=60, inputs=inputs)
+        for inputs in ([], [Opened(1), *ask_everything(1)])
+    )
+    told = [output.line for _, output in alone if isinstance(output, Log)]
+
+    assert [line.t_ns for line in told if line.what == "tick"] == [START + n * 400 * MS for n in range(1, 151)]
+    heard = [(frame.channel, frame.fill_id) for _, frame in sends(watched) if frame.fill_id is not None]
+    assert [(line.channel, line.fill_id) for line in told if line.what == "unheard"] == heard
+    assert not [output for _, output in watched if isinstance(output, Log) and output.line.what == "unheard"]
