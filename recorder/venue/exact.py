@@ -1,7 +1,7 @@
 """
 The exact way through a data frame: every number is read from its digits, whatever form they have.
 
-`normalize.decode` comes here with what its fast way refuses, and with all trades and fees. What even this refuses is an
+`normalize.decode` comes here with what its faster ways refuse, and with all fees. What even this refuses is an
 `Undecodable` value: nothing here raises, whatever the bytes.
 """
 
@@ -9,13 +9,12 @@ from array import array
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from recorder.records import Flag, Source
 from recorder.venue.payloads import (
-    INT64_MAX,
     NO_ORACLE,
     SOURCE_BITS,
     Book,
@@ -27,23 +26,19 @@ from recorder.venue.payloads import (
     book_flags,
     flat,
 )
-from recorder.venue.protocol import PERP_SIZE_EXPONENT, PRICE_EXPONENT, ChannelName, FrameKind, open_envelope
+from recorder.venue.protocol import PRICE_EXPONENT, ChannelName, FrameKind, open_envelope
 from recorder.venue.reading import Reading, is_absent
-
-POSITION_TRANSFER = "transferPerpPosition"
-"""A user moving a position between own accounts, at the oracle's price: not a market trade."""
+from recorder.venue.trades import TRADE_NUMBERS, TRADE_TEXTS, made_trade, scales
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 """What reading JSON may raise; the last for exponents that even Decimal cannot hold."""
 
 _OTHER = Source.OTHER.value
-_NUMBERS = (
+_BOOK_NUMBERS = (
     *("ts", "slot", "marketSlot", "markPrice", "bestBidPrice", "bestAskPrice"),
     *("spreadPct", "spreadQuote", "oracle"),
 )
 """As they are sent: what BOOK_NUMBERS begins with."""
-_AGGRESSORS: dict[str | None, Literal["buy", "sell"]] = {"long": "buy", "short": "sell"}
-_OPPOSITES: dict[str | None, Literal["buy", "sell"]] = {"long": "sell", "short": "buy"}
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -56,7 +51,7 @@ class _Refused(Exception):  # never leaves this module
 
 def decode_exactly(payload: bytes, *, size_exponent: int | None) -> Decoded:
     """
-    `normalize.decode` without its fast way.
+    `normalize.decode` without its faster ways.
     """
     envelope = open_envelope(payload)
     if envelope.channel is None:
@@ -117,7 +112,7 @@ def _read_book(reading: Reading, channel: ChannelName) -> Book:
     market_name = reading.text("marketName")
     numbers = flat(
         [
-            *map(reading.number, _NUMBERS),
+            *map(reading.number, _BOOK_NUMBERS),
             *_read_oracle(reading, "oracleData"),
             *_read_oracle(reading, "mmOracleData"),
         ]
@@ -223,57 +218,16 @@ def _read_parts(reading: Reading, sources: dict[str, Any], side: str, at: int) -
 
 
 def _read_trade(reading: Reading, channel: ChannelName, size_exponent: int | None) -> Trade:
-    number, text = reading.number, reading.text
     reading.identity(channel)
     unread = len(reading.members)
-    size = PERP_SIZE_EXPONENT if size_exponent is None else size_exponent
-    base, quote = number("baseAssetAmountFilled", size), number("quoteAssetAmountFilled", PRICE_EXPONENT)
-    price = None
-    if base and quote is not None and abs(base) < INT64_MAX and abs(quote) < INT64_MAX:
-        # One division of two integers: the double nearest to the quotient.
-        price = (quote * 10**size) / (base * 10**PRICE_EXPONENT)
-    taker_direction, maker_direction = text("takerOrderDirection"), text("makerOrderDirection")
-    aggressor = _OPPOSITES.get(maker_direction) if taker_direction is None else _AGGRESSORS.get(taker_direction)
-    explanation = text("actionExplanation")
-    trade = Trade(
-        channel=channel,
-        ts=number("ts", 3),
-        slot=number("slot"),
-        fill_record_id=number("fillRecordId"),
-        base_amount=base,
-        quote_amount=quote,
-        price=price,
-        aggressor=aggressor,
-        is_market_trade=explanation != POSITION_TRANSFER,
-        action=text("action"),
-        action_explanation=explanation,
-        oracle_price=number("oraclePrice", PRICE_EXPONENT),
-        taker=text("taker"),
-        maker=text("maker"),
-        filler=text("filler"),
-        taker_order_id=number("takerOrderId"),
-        maker_order_id=number("makerOrderId"),
-        taker_direction=taker_direction,
-        maker_direction=maker_direction,
-        taker_fee=number("takerFee", PRICE_EXPONENT),
-        maker_fee=number("makerFee", PRICE_EXPONENT),
-        quote_surplus=number("quoteAssetAmountSurplus", PRICE_EXPONENT),
-        referrer_reward=number("referrerReward", PRICE_EXPONENT),
-        taker_order_base_amount=number("takerOrderBaseAssetAmount", size),
-        taker_order_base_filled=number("takerOrderCumulativeBaseAssetAmountFilled", size),
-        taker_order_quote_filled=number("takerOrderCumulativeQuoteAssetAmountFilled", PRICE_EXPONENT),
-        maker_order_base_amount=number("makerOrderBaseAssetAmount", size),
-        maker_order_base_filled=number("makerOrderCumulativeBaseAssetAmountFilled", size),
-        maker_order_quote_filled=number("makerOrderCumulativeQuoteAssetAmountFilled", PRICE_EXPONENT),
-        tx_sig=text("txSig"),
-        bit_flags=number("bitFlags"),
-        maker_indicative_key=text("makerIndicativeKey"),
-    )
+    numbers = [reading.number(name, scale) for name, scale in zip(TRADE_NUMBERS, scales(size_exponent), strict=True)]
+    texts = [reading.text(name) for name in TRADE_TEXTS]
     if len(reading.members) == unread:
         raise _Refused("data has none of the members of a trade")
     extra, drift = reading.rest()
-    flags = reading.flags | (Flag.ASSUMED_SCALE.value if size_exponent is None else 0)
-    return msgspec.structs.replace(trade, flags=flags, extra=extra, drift=drift)
+    return made_trade(
+        channel, numbers, texts, size_exponent=size_exponent, flags=reading.flags, extra=extra, drift=drift
+    )
 
 
 def _read_fees(reading: Reading, channel: ChannelName) -> Fees:

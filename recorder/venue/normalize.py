@@ -1,10 +1,10 @@
 """
 What a data frame means: raw frame in, exact integers out.
 
-Two ways lead to the same record. The fast one, here, is typed and takes books as the servers have written them so far.
-Whatever it refuses, or could read inexactly (numbers of 2^53 or more, fractions, exponents, escapes), goes the exact
-way (`exact.py`), and so does a book of which there is more to say than its numbers: unsorted levels, unknown sources or
-members.
+Two ways lead to the same record. The fast one is typed and takes books, here, and trades (`trades.py`) as the servers
+have written them so far. Whatever it refuses, or could read inexactly (numbers of 2^53 or more, exponents, escapes in
+books), goes the exact way (`exact.py`), and so does a book of which there is more to say than its numbers: unsorted
+levels, unknown sources or members.
 """
 
 from array import array
@@ -31,6 +31,7 @@ from recorder.venue.payloads import (
     flat,
 )
 from recorder.venue.protocol import ChannelName, parse_channel
+from recorder.venue.trades import read_usual_trade
 
 __all__ = ["Book", "Fees", "Side", "Trade", "Undecodable", "decode"]
 
@@ -253,4 +254,8 @@ def decode(payload: bytes, *, size_exponent: int | None) -> Decoded:
         book = _decode_fast(outer.data, channel)
         if book is not None:
             return book
+    if channel.family == "trades":
+        trade = read_usual_trade(outer.data, channel, size_exponent=size_exponent)
+        if trade is not None:
+            return trade
     return read_payload(outer.data, channel, size_exponent=size_exponent)

@@ -3,6 +3,7 @@ Data frames in, exact integers out: both ways of decoding against each other and
 """
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from recorder.venue import normalize
 from recorder.venue.exact import decode_exactly
 from recorder.venue.normalize import Book, Fees, Side, Trade, Undecodable, decode
 from recorder.venue.payloads import BOOK_NUMBERS, NULL
+from recorder.venue.trades import TRADE_NUMBERS, TRADE_TEXTS
 
 BOOK = "orderbook_perp_0_grouped_1"
 TRADE = "trades_perp_0"
@@ -175,6 +177,20 @@ def test_captured_books_all_take_the_fast_way(name, monkeypatch):
     assert all(isinstance(decode(payload, size_exponent=9), Book) for payload in books)
 
 
+def test_captured_trades_all_take_the_fast_way(monkeypatch):
+    """
+    All but those with an exponent, which JavaScript writes below a millionth.
+    """
+    trades = [c.frame for name in captures.CAPTURES for c in captures.capture(name) if b'"trades_' in c.frame]
+    usual = [payload for payload in trades if not re.search(rb"\d[eE]-\d", payload)]
+    monkeypatch.setattr(normalize, "read_payload", None)
+    monkeypatch.setattr(normalize, "decode_exactly", None)
+
+    assert len(usual) > 500
+    assert len(usual) > 0.9 * len(trades)
+    assert all(isinstance(decode(payload, size_exponent=9), Trade) for payload in usual)
+
+
 def test_struct_fields_stand_in_the_order_of_the_columns():
     """
     The column buffers rely on it.
@@ -271,6 +287,31 @@ def test_odd_trades_decode_as_the_reference_says(data, size_exponent):
     Decimals of any form are scaled from their digits.
     """
     agree(frame(TRADE, data), size_exponent)
+
+
+AMOUNTS = ("baseAssetAmountFilled", "quoteAssetAmountFilled")
+DECIMALS = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "-"]),
+    st.integers(0, 9) | st.integers(0, 10**16),
+    st.just("") | st.integers(0, 10**22).map(".{}".format) | st.sampled_from([".5", ".05", ".0000005", ".000000005"]),
+)
+
+
+@settings(max_examples=300)
+@given(
+    amounts=st.fixed_dictionaries(
+        dict.fromkeys(AMOUNTS, DECIMALS.map(Token)),
+        optional={name: DECIMALS.map(Token) | PLAIN | st.none() for name in TRADE_NUMBERS if name not in AMOUNTS}
+        | dict.fromkeys(TRADE_TEXTS, st.none() | st.text(max_size=4)),
+    ),
+    size_exponent=st.sampled_from([None, 0, 5, 6, 8, 9]),
+)
+def test_decimals_of_usual_trades_decode_alike_on_both_ways(amounts, size_exponent):
+    """
+    Any digits before and after the point: scaled, rounded half to even, or too many for the fast way.
+    """
+    agree(frame(TRADE, amounts), size_exponent)
 
 
 ANYTHING = st.recursive(
