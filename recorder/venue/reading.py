@@ -155,7 +155,9 @@ def _scaled(number: int | Decimal, scale: int) -> tuple[int, bool]:
         return 0, True
     digits = number.adjusted() + scale
     if digits > 19:
-        return (-1 if number < 0 else 1) << 64, True
+        _, sent, exponent = number.as_tuple()
+        finer = min(int(exponent) + scale, 0)
+        return (-1 if number < 0 else 1) << 64, finer == 0 or not any(sent[finer:])
     if digits < -1:
         return 0, False
     rounded = number.quantize(Decimal((0, (1,), -scale)), context=_CONTEXT)

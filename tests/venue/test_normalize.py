@@ -913,8 +913,11 @@ def test_priority_fees_are_scaled_by_a_million():
     assert decoded.drift == ("new",)
 
 
-def test_a_fraction_beyond_int64_is_rounded_and_clamped_alike():
+@pytest.mark.parametrize(
+    "token", ["92233720368547758075e-1", "100000000000000000000.001", "100000000000000000000.000", "1e999999"]
+)
+def test_a_fraction_beyond_int64_is_rounded_and_clamped_alike(token):
     """
-    Found by a random search: both flags, by both decoders.
+    Found by random searches: both flags, by both decoders.
     """
-    agree(frame(BOOK, {"bids": [], "asks": [], "marketIndex": Token("92233720368547758075e-1")}))
+    agree(frame(BOOK, {"bids": [level(5, Token(token))], "asks": [], "marketIndex": Token(token)}))
