@@ -69,6 +69,8 @@ _STR = pa.string()
 _F64 = pa.float64()
 _LIST64 = pa.list_(pa.int64())
 _LIST16 = pa.list_(pa.uint16())
+_LIST_NS = pa.list_(_NS)
+_LIST_STR = pa.list_(_STR)
 
 _HEAD = (
     Column("recv_ts", _NS, "Arrival at the recorder, its clock; never steps back within a run."),
@@ -284,17 +286,11 @@ COVERAGE = Table(
         ),
         Column("cadence_ms", _F64, "Median interval between books; null with fewer than two.", "ms", True),
         Column("cadence_spread_ms", _F64, "Median absolute deviation of it.", "ms", True),
-        Column("complete_s", _F64, "Seconds proven complete.", "s"),
-        Column("suspect_s", _F64, "Seconds with some sign of loss.", "s"),
+        Column("complete_s", _F64, "Seconds proven complete; the four are the hour, or the hour so far.", "s"),
+        Column("suspect_s", _F64, "Seconds with some sign of loss, or of receive times that are not true.", "s"),
         Column("missing_s", _F64, "Seconds known to be missing.", "s"),
         Column("unverifiable_s", _F64, "Seconds about which nothing can be proven.", "s"),
-        Column(
-            "longest_hole_s",
-            _F64,
-            "Longest stretch inside this hour covered by holes of the stream, its "
-            "connection or the recorder; 0 if there was none.",
-            "s",
-        ),
+        Column("longest_hole_s", _F64, "Longest stretch of this hour that is missing; 0 if there was none.", "s"),
         Column("first_fill_id", _I64, "", "", True),
         Column("last_fill_id", _I64, "", "", True),
         Column("fills_missing", _I64, "Proven by the counter; null for books, and where no id was sent.", "", True),
@@ -304,6 +300,20 @@ COVERAGE = Table(
         Column("latency_max_ms", _F64, "", "ms", True),
         Column("crossed", _I64, "Books flagged CROSSED; null for trades.", "", True),
         Column("one_sided", _I64, "Books flagged ONE_SIDED; null for trades.", "", True),
+        Column("carriers", pa.int16(), "Connections that carried it, or should have; each run counts its own."),
+        Column(
+            "ticks_missing",
+            _I64,
+            "Books: ticks of the learned pace that are not there, between the first book and the last.",
+            "",
+            True,
+        ),
+        Column("longest_interval_s", _F64, "Books: longest interval between two.", "s", True),
+        Column("proven_until", _NS, "Trades: up to when the hour's own fill ids prove anything.", "", True),
+        Column("span_start", _LIST_NS, "The hour as stretches of one state: where each begins, the first with it."),
+        Column("span_state", _LIST_STR, "State of each: `complete`, `suspect`, `missing` or `unverifiable`."),
+        Column("span_why", _LIST_STR, "What proves it (`ticks`, `fill ids`), or what speaks against it."),
+        Column("evidence", _STR, "All this in words."),
     ),
     by_market=False,
 )

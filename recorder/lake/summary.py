@@ -2,24 +2,23 @@
 What an hour's own tables say: quality, coverage, telemetry, undecodable.
 """
 
-import heapq
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from recorder.lake.columns import NULL, rows_table
+from recorder.lake.columns import rows_table
 from recorder.lake.layout import partition
 from recorder.lake.manifest import LakeFile
 from recorder.lake.parquet import Draft
-from recorder.lake.partitions import RowLog, Written
+from recorder.lake.partitions import Written
 from recorder.lake.root import Binding
 from recorder.lake.schema import TABLES
 from recorder.lake.survey import Survey
-from recorder.quality.coverage import CoverageRow, StreamCount
+from recorder.quality.coverage import CoverageRow, HourFacts, StreamCount
 from recorder.quality.events import build, cut, in_order
-from recorder.records import HOUR_NS, Event
+from recorder.records import HOUR_NS, SECOND_NS, Event, QualitySettings, Stream
 from recorder.venue.markets import MarketList
 
 MAX_INT64 = 2**63 - 1
@@ -64,35 +63,46 @@ def coverage_rows(
     index_of = {
         (key.partition(":")[0], name): int(key.partition(":")[2]) for key, name in survey.carry.identity.items()
     }
+    of = _hour_facts(survey, hour, events)
     rows: list[CoverageRow] = []
     for stream in survey.streams:
         count = StreamCount()
         count.carriers = survey.carriers.get(stream, set())
         count.duplicates = survey.duplicates.get(stream, 0)
-        _count_rows(count, written.rows.get(stream, []))
+        for log in written.rows.get(stream, []):
+            count.take(recv_ts=log.recv_ts, ts_ms=log.ts, sizes=log.sizes, flags=log.flags)
         of_list = listed.by_symbol(stream.market_type, stream.symbol)
         index = index_of.get((stream.market_type, stream.symbol), of_list.index if of_list is not None else None)
-        rows.append(
-            count.row(
-                stream,
-                hour=hour,
-                until=survey.until,
-                market_index=index,
-                beats=survey.beats,
-                fills=survey.fills.get(f"{stream.market_type}:{index}"),
-                events=events,
-            )
-        )
+        rows.append(count.row(stream, of, market_index=index, fills=survey.fills.get(f"{stream.market_type}:{index}")))
     return rows
 
 
-def _count_rows(count: StreamCount, logs: list[RowLog]) -> None:
+def _hour_facts(survey: Survey, hour: int, events: list[Event]) -> HourFacts:
     """
-    Count the rows of a stream in the order of receipt, though they went several ways.
+    What all streams of the hour have in common.
     """
-    ways = [zip(log.recv_ts, log.ts, log.sizes, log.flags, strict=True) for log in logs]
-    for recv_ts, ts, size, flags in ways[0] if len(ways) == 1 else heapq.merge(*ways):
-        count.add(recv_ts=recv_ts, ts_ms=None if ts == NULL else ts, size=size, flags=flags)
+    since: dict[Stream, dict[tuple[str, int], int]] = {}
+    for flow in survey.carry.flows:
+        since.setdefault(flow.stream, {})[flow.run, flow.connection] = flow.since
+    silences = [run.settings.silent_after_s for run in survey.carry.runs]
+    return HourFacts(
+        hour=hour,
+        until=survey.until,
+        beats=survey.beats,
+        events=events,
+        since=since,
+        not_running=_not_running(survey, hour, events),
+        silence_ns=int(max(silences, default=QualitySettings().silent_after_s) * SECOND_NS),
+    )
+
+
+def _not_running(survey: Survey, hour: int, events: list[Event]) -> list[tuple[int, int]]:
+    """
+    The hour up to the first run ever: of every later time without a run, an event tells.
+    """
+    first = min((run.started for run in survey.carry.runs), default=hour)
+    started = any(event.kind == "recorder_started" and event.start == first for event in events)
+    return [(hour, first)] if first > hour and started else []
 
 
 def write_summary(

@@ -2,38 +2,37 @@
 What an hour of a stream holds and what it can prove: one row per configured stream. Pure.
 """
 
-from array import array
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Sequence
 from math import ceil
+from operator import sub
 
 import msgspec
 
-from recorder.quality.events import channel_of
+from recorder.quality.effects import Carrier, effects
+from recorder.quality.evidence import evidence
+from recorder.quality.intervals import Spans, union
+from recorder.quality.proof import STATES, Judged, judge_books, judge_others, judge_trades, proven_until
 from recorder.quality.state import FillState, HourBeats
-from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
+from recorder.quality.ticks import Ticks, learn
+from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, QualitySettings, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, HEARTBEAT_INTERVAL_S
 
-HOLES = frozenset(
-    {
-        "recorder_down",
-        "connected",
-        "disconnected",
-        "silent",
-        "not_acknowledged",
-        "rejected",
-        "trade_gap",
-        "overflow",
-        "journal_damaged",
-        "loop_stall",
-        "clock_step",
-    }
-)
-"""Kinds of events during which a stream they concern brought nothing, or not all."""
-
-
 # Plain integers: members of an IntFlag cost a microsecond a row to combine.
-_REPEAT, _CROSSED, _ONE_SIDED = Flag.REPEAT.value, Flag.CROSSED.value, Flag.ONE_SIDED.value
-_COUNTED = _REPEAT | _CROSSED | _ONE_SIDED
+_REPEAT, _CROSSED, _ONE_SIDED, _STALE = (
+    Flag.REPEAT.value,
+    Flag.CROSSED.value,
+    Flag.ONE_SIDED.value,
+    Flag.MAYBE_INITIAL.value,
+)
+NO_TS = -(2**63)
+"""Stands for a stamp the venue did not send."""
+_STALE_AFTER_MS = 5_000
+"""A first book stamped so long before the next is a stored copy."""
+_FURTHEST_NS = 1 << 62
+"""Latencies are clamped to this: a publisher's clock may say anything."""
+_SILENCE_SLACK_NS = SECOND_NS
+"""The monitor looks at its clock once a second."""
 
 
 class CoverageRow(msgspec.Struct, frozen=True):
@@ -72,6 +71,35 @@ class CoverageRow(msgspec.Struct, frozen=True):
     latency_max_ms: float | None
     crossed: int | None
     one_sided: int | None
+    carriers: int
+    ticks_missing: int | None
+    longest_interval_s: float | None
+    proven_until: int | None
+    span_start: list[int]
+    span_state: list[str]
+    span_why: list[str]
+    evidence: str
+
+
+class HourFacts(msgspec.Struct, frozen=True):
+    """
+    What an hour's rows of all streams have in common.
+    """
+
+    hour: int
+    """ns at which it begins."""
+    until: int
+    """ns up to which it is over; the hour's end but for an open hour."""
+    beats: dict[Carrier, HourBeats] = {}
+    """Of the connections."""
+    events: list[Event] = []
+    """Of the hour, cut to it."""
+    since: dict[Stream, dict[Carrier, int]] = {}
+    """Of the carriers that still have a stream at the hour's end: since when they surely do."""
+    not_running: Spans = []
+    """When no recorder was running, of which no event tells."""
+    silence_ns: int = int(QualitySettings().silent_after_s * SECOND_NS)
+    """A silence longer than this, of a book that was asked for, is an event."""
 
 
 class StreamCount:
@@ -83,61 +111,50 @@ class StreamCount:
         self.rows = 0
         self.bytes = 0
         self.duplicates = 0
-        self.repeats = 0
-        self.crossed = 0
-        self.one_sided = 0
-        self.carriers: set[tuple[str, int]] = set()
-        self._arrivals = array("q")
-        self._latencies = array("q")
+        self.carriers: set[Carrier] = set()
+        self._flags: Counter[int] = Counter()
+        self._ways: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
 
-    def add(self, *, recv_ts: int, ts_ms: int | None, size: int, flags: int) -> None:
+    def take(self, *, recv_ts: Sequence[int], ts_ms: Sequence[int], sizes: Sequence[int], flags: Sequence[int]) -> None:
         """
-        Count one stored row.
+        Count the rows of one way, in the order of receipt. `ts_ms` is `NO_TS` where the venue sent none.
         """
-        self.rows += 1
-        self.bytes += size
-        self._arrivals.append(recv_ts)
-        if ts_ms is not None:
-            self._latencies.append(max(min(recv_ts - ts_ms * 1_000_000, 1 << 62), -(1 << 62)))
-        if flags & _COUNTED:
-            self.repeats += bool(flags & _REPEAT)
-            self.crossed += bool(flags & _CROSSED)
-            self.one_sided += bool(flags & _ONE_SIDED)
+        self.rows += len(recv_ts)
+        self.bytes += sum(sizes)
+        self._flags.update(flags)
+        self._ways.append((recv_ts, ts_ms, flags))
 
     def row(
         self,
         stream: Stream,
+        of: HourFacts,
         *,
-        hour: int,
-        until: int,
         market_index: int | None,
-        beats: dict[tuple[str, int], HourBeats],
         fills: FillState | None,
-        events: list[Event],
     ) -> CoverageRow:
         """
         The stream's row.
 
         Args:
             stream: whose.
-            hour: ns at which it begins.
-            until: ns up to which it is over; the hour's end but for an open hour.
+            of: the hour.
             market_index: None if neither a frame nor the list told it.
-            beats: of the connections, by (run, connection).
             fills: the market's fill counter; None if it never had a fill.
-            events: of the hour, cut to it.
         """
-        carried = [beats[key] for key in sorted(self.carriers) if key in beats]
+        carried = [of.beats[key] for key in sorted(self.carriers) if key in of.beats]
         up_ns = sum(b.up_ns for b in carried)
         longest = [b.longest_ns for b in carried if b.longest_ns is not None]
         is_book = stream.channel in BOOK_CHANNELS
-        # Rows of several tables (grouped and ungrouped books) may have been added one table after the other.
-        arrivals = sorted(self._arrivals)
-        cadence, spread = _median_and_spread(arrivals) if is_book else (None, None)
-        latencies = sorted(self._latencies)
+        arrivals, stamps, flags = self._in_order()
+        intervals = sorted(map(sub, arrivals[1:], arrivals[:-1])) if is_book else []
+        cadence = _ranked(intervals, 0.5) if intervals else None
+        latencies = _latencies(arrivals, stamps)
         counted = fills is not None and stream.channel == "trades"
-        return CoverageRow(
-            start=hour,
+        ticks = self._ticks(arrivals, stamps, flags) if is_book else Ticks()
+        judged = self._judge(stream, of, ticks, fills if counted else None, arrivals[0] if arrivals else None)
+        seconds = {state: sum(j.end - j.start for j in judged if j.state == state) / SECOND_NS for state in STATES}
+        row = CoverageRow(
+            start=of.hour,
             symbol=stream.symbol,
             market_type=stream.market_type,
             market_index=market_index,
@@ -146,41 +163,110 @@ class StreamCount:
             rows=self.rows,
             bytes=self.bytes,
             duplicates_removed=self.duplicates,
-            repeats=self.repeats,
+            repeats=self._flagged(_REPEAT),
             first_recv_ts=arrivals[0] if arrivals else None,
             last_recv_ts=arrivals[-1] if arrivals else None,
             heartbeats=sum(b.heartbeats for b in carried),
             heartbeats_expected=up_ns // (HEARTBEAT_INTERVAL_S * SECOND_NS),
             longest_heartbeat_s=max(longest) / SECOND_NS if longest else None,
-            cadence_ms=cadence,
-            cadence_spread_ms=spread,
-            complete_s=0.0,
-            suspect_s=0.0,
-            missing_s=0.0,
-            # What seconds can be proven is not judged by this version: none is called complete.
-            unverifiable_s=(min(until, hour + HOUR_NS) - hour) / SECOND_NS,
-            longest_hole_s=_longest_hole(stream, self.carriers, events) / SECOND_NS,
+            cadence_ms=cadence / 1e6 if cadence is not None else None,
+            cadence_spread_ms=_spread(intervals, cadence) / 1e6 if cadence is not None else None,
+            complete_s=seconds["complete"],
+            suspect_s=seconds["suspect"],
+            missing_s=seconds["missing"],
+            unverifiable_s=seconds["unverifiable"],
+            longest_hole_s=_longest_missing(judged) / SECOND_NS,
             first_fill_id=fills.hour_first if counted and fills is not None else None,
             last_fill_id=fills.hour_last if counted and fills is not None else None,
-            fills_missing=_fills_missing(stream, events) if counted else None,
+            fills_missing=_fills_missing(stream, of.events) if counted else None,
             fills_repeated=fills.hour_repeated if counted and fills is not None else None,
             latency_p50_ms=_quantile_ms(latencies, 0.5),
             latency_p99_ms=_quantile_ms(latencies, 0.99),
-            latency_max_ms=latencies[-1] / 1e6 if latencies else None,
-            crossed=self.crossed if is_book else None,
-            one_sided=self.one_sided if is_book else None,
+            latency_max_ms=_quantile_ms(latencies, 1.0),
+            crossed=self._flagged(_CROSSED) if is_book else None,
+            one_sided=self._flagged(_ONE_SIDED) if is_book else None,
+            carriers=len(self.carriers),
+            ticks_missing=ticks.missing,
+            longest_interval_s=intervals[-1] / SECOND_NS if intervals else None,
+            proven_until=proven_until(fills, start=of.hour, until=of.until) if counted else None,
+            span_start=[j.start for j in judged],
+            span_state=[j.state for j in judged],
+            span_why=[j.why for j in judged],
+            evidence="",
         )
+        return msgspec.structs.replace(row, evidence=evidence(row, ticks, judged))
+
+    def _flagged(self, bit: int) -> int:
+        return sum(count for flags, count in self._flags.items() if flags & bit)
+
+    def _in_order(self) -> tuple[list[int], list[int], list[int]]:
+        """
+        Receipt, stamp and flags of all rows, by receipt: grouped and ungrouped books go different ways.
+        """
+        if len(self._ways) == 1:
+            recv_ts, ts_ms, flags = self._ways[0]
+            return list(recv_ts), list(ts_ms), list(flags)
+        merged = sorted(row for way in self._ways for row in zip(*way, strict=True))
+        return [row[0] for row in merged], [row[1] for row in merged], [row[2] for row in merged]
+
+    def _ticks(self, arrivals: list[int], stamps: list[int], flags: list[int]) -> Ticks:
+        """
+        The ticks of a book stream.
+
+        A repeat is no tick of its own, and a first book may be a stored copy of an old one: its stamp tells.
+        """
+        if self._flagged(_REPEAT | _STALE):
+            kept = [i for i, flag in enumerate(flags) if not flag & _REPEAT and not _is_stale(i, stamps, flag)]
+            arrivals, stamps = [arrivals[i] for i in kept], [stamps[i] for i in kept]
+        return learn(arrivals, stamps if NO_TS not in stamps else None)
+
+    def _judge(
+        self, stream: Stream, of: HourFacts, ticks: Ticks, fills: FillState | None, first: int | None
+    ) -> list[Judged]:
+        said = effects(
+            stream,
+            of.events,
+            self.carriers,
+            since=of.since.get(stream, {}),
+            until=of.until,
+            not_running=of.not_running,
+        )
+        start, until = of.hour, min(of.until, of.hour + HOUR_NS)
+        if stream.channel in BOOK_CHANNELS:
+            return judge_books(ticks, said, start=start, until=until, silence_ns=of.silence_ns + _SILENCE_SLACK_NS)
+        if stream.channel == "trades":
+            anew = any(
+                e.kind == "schema_drift" and (e.symbol, e.channel) == (stream.symbol, "trades") for e in of.events
+            )
+            return judge_trades(fills, first, said, start=start, until=until, began_anew=anew)
+        return judge_others(said, start=start, until=until)
 
 
-def _median_and_spread(arrivals: list[int]) -> tuple[float | None, float | None]:
+def _is_stale(at: int, stamps: list[int], flag: int) -> bool:
     """
-    Of the intervals: median and median absolute deviation, ms.
+    Whether a book is a stored copy: flagged as a first one, and its stamp says it is older than the one before it, or
+    that the one after it comes much later.
     """
-    intervals = sorted(b - a for a, b in pairwise(arrivals))
-    if not intervals:
-        return None, None
-    median = _ranked(intervals, 0.5)
-    return median / 1e6, _ranked(sorted(abs(i - median) for i in intervals), 0.5) / 1e6
+    if not flag & _STALE or stamps[at] == NO_TS:
+        return False
+    after = stamps[at + 1] if at + 1 < len(stamps) else stamps[at]
+    return after - stamps[at] > _STALE_AFTER_MS or (at > 0 and stamps[at] <= stamps[at - 1])
+
+
+def _latencies(arrivals: list[int], stamps: list[int]) -> list[int]:
+    """
+    recv_ts − ts of the rows that have one, ns, sorted.
+    """
+    if NO_TS in stamps:
+        return sorted(recv - ts * 1_000_000 for recv, ts in zip(arrivals, stamps, strict=True) if ts != NO_TS)
+    return sorted(recv - ts * 1_000_000 for recv, ts in zip(arrivals, stamps, strict=True))
+
+
+def _spread(intervals: list[int], median: int) -> int:
+    """
+    Median absolute deviation.
+    """
+    return _ranked(sorted(abs(i - median) for i in intervals), 0.5)
 
 
 def _fills_missing(stream: Stream, events: list[Event]) -> int:
@@ -198,7 +284,7 @@ def _quantile_ms(ordered: list[int], q: float) -> float | None:
     """
     Quantile of sorted ns, in ms.
     """
-    return _ranked(ordered, q) / 1e6 if ordered else None
+    return max(min(_ranked(ordered, q), _FURTHEST_NS), -_FURTHEST_NS) / 1e6 if ordered else None
 
 
 def _ranked(ordered: list[int], q: float) -> int:
@@ -208,26 +294,10 @@ def _ranked(ordered: list[int], q: float) -> int:
     return ordered[max(ceil(q * len(ordered)) - 1, 0)]
 
 
-def _longest_hole(stream: Stream, carriers: set[tuple[str, int]], events: list[Event]) -> int:
+def _longest_missing(judged: list[Judged]) -> int:
     """
-    Longest stretch that holes of the stream, its connections or the recorder cover together, ns.
-
-    A stream that no connection came to ask for may have been meant for any.
+    Longest stretch that is missing, whatever the reasons, ns.
     """
-    spans = sorted(
-        (e.start, e.end)
-        for e in events
-        if e.kind in HOLES
-        and (
-            (e.scope == "recorder" and e.symbol is None)
-            or (e.scope == "connection" and (not carriers or (e.run, e.connection) in carriers))
-            or (e.symbol == stream.symbol and e.channel == channel_of(stream))
-        )
+    return max(
+        (end - start for start, end in union((j.start, j.end) for j in judged if j.state == "missing")), default=0
     )
-    longest = reach = begun = 0
-    for start, end in spans:
-        if start > reach:
-            begun = start
-        reach = max(reach, end)
-        longest = max(longest, reach - begun)
-    return longest

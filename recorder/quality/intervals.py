@@ -5,6 +5,7 @@ Spans are `[start, end)` in ns, in order, not empty, and neither overlap nor tou
 that and gives spans like that; `union` takes anything.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -17,16 +18,16 @@ def union(*of: Iterable[Span]) -> Spans:
     """
     What any of them covers. The only one whose arguments may be in any order, overlap, touch or be empty.
     """
-    joined: Spans = []
+    out: Spans = []
     for start, end in sorted(span for spans in of for span in spans):
         if end <= start:
             continue
-        if joined and start <= joined[-1][1]:
-            if end > joined[-1][1]:
-                joined[-1] = (joined[-1][0], end)
+        if out and start <= out[-1][1]:
+            if end > out[-1][1]:
+                out[-1] = (out[-1][0], end)
         else:
-            joined.append((start, end))
-    return joined
+            out.append((start, end))
+    return out
 
 
 def intersection(a: Spans, b: Spans) -> Spans:
@@ -74,11 +75,17 @@ def length(spans: Spans) -> int:
     return sum(end - start for start, end in spans)
 
 
-def touches(span: Span, spans: Spans) -> bool:
+def cut(spans: Spans, window: Span) -> Spans:
     """
-    Whether any of them has an instant in common with one.
+    The part of them inside a window. Costs as much as there is in it, not as there is of them.
     """
-    return bool(intersection([span], spans))
+    start, end = window
+    at = bisect_right(spans, start, key=lambda span: span[1])
+    parts: Spans = []
+    while at < len(spans) and spans[at][0] < end:
+        parts.append((max(spans[at][0], start), min(spans[at][1], end)))
+        at += 1
+    return parts if start < end else []
 
 
 def widened(spans: Spans, by: int) -> Spans:
@@ -86,6 +93,19 @@ def widened(spans: Spans, by: int) -> Spans:
     Each of them, that much longer at both ends.
     """
     return union((start - by, end + by) for start, end in spans)
+
+
+def joined(parts: Iterable[tuple[int, int, Label]]) -> list[tuple[int, int, Label]]:
+    """
+    Stretches that do not overlap, in order, and those that touch and bear the same label as one.
+    """
+    out: list[tuple[int, int, Label]] = []
+    for part in sorted(parts, key=lambda each: each[0]):
+        if out and out[-1][1] == part[0] and out[-1][2] == part[2]:
+            out[-1] = (out[-1][0], part[1], part[2])
+        else:
+            out.append(part)
+    return out
 
 
 def layered(layers: Sequence[tuple[Spans, Label]], start: int, end: int) -> list[tuple[int, int, Label]]:
@@ -105,11 +125,4 @@ def layered(layers: Sequence[tuple[Spans, Label]], start: int, end: int) -> list
     for spans, label in layers:
         seen += [(a, b, label) for a, b in intersection(bare, spans)]
         bare = difference(bare, spans)
-    seen.sort(key=lambda part: part[0])
-    joined: list[tuple[int, int, Label]] = []
-    for part in seen:
-        if joined and joined[-1][1] == part[0] and joined[-1][2] == part[2]:
-            joined[-1] = (joined[-1][0], part[1], part[2])
-        else:
-            joined.append(part)
-    return joined
+    return joined(seen)

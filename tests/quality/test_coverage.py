@@ -2,16 +2,55 @@
 The row of a stream and hour.
 """
 
+import math
+from array import array
+from collections.abc import Iterable
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quality_cases import HOUR, SOL, SOL_TRADES, at
+from recorder.lake.columns import NULL
 from recorder.lake.schema import TABLES
-from recorder.quality.coverage import CoverageRow, StreamCount
-from recorder.quality.events import build
+from recorder.quality.coverage import NO_TS, CoverageRow, HourFacts, StreamCount
+from recorder.quality.effects import EFFECTS
+from recorder.quality.events import KINDS, build
+from recorder.quality.proof import STATES
 from recorder.quality.state import FillState, HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
+
+Row = tuple[int, int | None, int, int]
+"""recv_ts, ts in ms, bytes, flags."""
+
+
+def count_of(rows: list[Row]) -> StreamCount:
+    """
+    A count of rows that went one way.
+    """
+    count = StreamCount()
+    take(count, rows)
+    return count
+
+
+def take(count: StreamCount, rows: list[Row]) -> None:
+    """
+    Count rows that went one way, as the seal notes them.
+    """
+    count.take(
+        recv_ts=array("q", [r[0] for r in rows]),
+        ts_ms=array("q", [NO_TS if r[1] is None else r[1] for r in rows]),
+        sizes=array("I", [r[2] for r in rows]),
+        flags=array("I", [r[3] for r in rows]),
+    )
+
+
+def books(instants: Iterable[float], *, flags: int = 0) -> list[Row]:
+    """
+    Books received at those seconds of the hour, stamped as they came.
+    """
+    return [(at(t), at(t) // 10**6, 1, flags) for t in instants]
 
 
 def row(
@@ -26,9 +65,8 @@ def row(
     """
     A row of the hour.
     """
-    return count.row(
-        stream, hour=HOUR, until=until, market_index=0, beats=beats or {}, fills=fills, events=events or []
-    )
+    of = HourFacts(hour=HOUR, until=until, beats=beats or {}, events=events or [])
+    return count.row(stream, of, market_index=0, fills=fills)
 
 
 def test_the_row_has_the_columns_of_the_table():
@@ -48,30 +86,105 @@ def test_a_stream_that_never_spoke_has_a_row_of_nothing_and_nulls():
     assert got.first_recv_ts is got.last_recv_ts is got.cadence_ms is got.cadence_spread_ms is None
     assert got.latency_p50_ms is got.latency_p99_ms is got.latency_max_ms is got.longest_heartbeat_s is None
     assert got.first_fill_id is got.last_fill_id is got.fills_missing is got.fills_repeated is None
+    assert got.ticks_missing is got.longest_interval_s is got.proven_until is None
+    assert (got.complete_s, got.missing_s, got.suspect_s, got.unverifiable_s) == (0, 3600, 0, 0)
+    assert (got.span_state, got.span_why) == (["missing"], ["nobody asked"])
+    assert got.evidence == "nothing came; no connection known that carried it; missing 3600.0 s: nobody asked"
+
+
+def test_trades_that_never_came_prove_nothing():
+    """
+    Unverifiable is never complete: a market may be quiet.
+    """
+    got = row(StreamCount(), SOL_TRADES)
+
     assert (got.complete_s, got.missing_s, got.suspect_s, got.unverifiable_s) == (0, 0, 0, 3600)
+    assert got.evidence.startswith("no fill; ")
 
 
 def test_an_open_hour_is_judged_as_far_as_it_has_come():
     """
     What has not happened yet is not unverifiable.
     """
-    assert row(StreamCount(), until=at(90)).unverifiable_s == 90
+    assert row(StreamCount(), SOL_TRADES, until=at(90)).unverifiable_s == 90
+
+
+def test_an_hour_of_ticks_is_complete_and_says_why():
+    """
+    From its beginning to its end, though the neighbours of the first and last book lie in other hours.
+    """
+    count = count_of(books(0.1 + n * 0.4 for n in range(9000)))
+    count.carriers = {("a", 0)}
+    beats = {("a", 0): HourBeats("a", 0, heartbeats=719, up_ns=3600 * SECOND_NS, longest_ns=5 * SECOND_NS)}
+
+    got = row(count, beats=beats)
+
+    assert (got.complete_s, got.ticks_missing, got.longest_interval_s) == (3600, 0, 0.4)
+    assert got.evidence == "cadence 400 ms, 9,000 of 9,000 ticks; heartbeats 719 of 720"
+
+
+@given(
+    instants=st.lists(st.integers(0, 3_599_999), max_size=60),
+    spans=st.lists(
+        st.tuples(
+            st.sampled_from(sorted(EFFECTS)),
+            st.integers(0, 3_600_000),
+            st.integers(0, 3_600_000),
+            st.sampled_from([None, 0, 1]),
+        ),
+        max_size=5,
+    ),
+    stream=st.sampled_from([SOL, SOL_TRADES, Stream("perp", "SOL-PERP", "priorityfees")]),
+    until=st.integers(1, 3_600_000),
+)
+def test_the_four_states_are_the_hour(instants, spans, stream, until):
+    """
+    Whatever came and whatever events say: the spans begin with the hour, follow each other, and add up.
+    """
+    came = [at(t / 1000) for t in sorted(instants) if t < until]
+    count = count_of([(t, t // 10**6, 1, 0) for t in came])
+    count.carriers = {("a", 0), ("a", 1)}
+    events = [
+        build(
+            kind,
+            cause="venue",
+            start=at(min(a, b) / 1000),
+            end=at(max(a, b) / 1000),
+            evidence="e",
+            run="a",
+            connection=connection,
+        )
+        for kind, a, b, connection in spans
+        if kind in KINDS
+    ]
+    fills = FillState("SOL-PERP", 1, 9, came[-1], None, hour_first=5, hour_last=9) if came else None
+
+    got = row(count, stream, events=events, fills=fills, until=at(until / 1000))
+
+    states = (got.complete_s, got.suspect_s, got.missing_s, got.unverifiable_s)
+    assert math.isclose(sum(states), until / 1000)
+    assert got.span_start[0] == HOUR
+    assert got.span_start == sorted(set(got.span_start))
+    assert len(got.span_start) == len(got.span_state) == len(got.span_why)
+    ends = [*got.span_start[1:], at(until / 1000)]
+    for state, seconds in zip(STATES, states, strict=True):
+        lasted = sum(b - a for a, b, s in zip(got.span_start, ends, got.span_state, strict=True) if s == state)
+        assert math.isclose(lasted / 1e9, seconds)
 
 
 def test_rows_are_counted_with_their_flags_latency_and_cadence():
     """
     Median, spread and quantiles are values that occurred.
     """
-    count = StreamCount()
     intervals_ms = [400, 400, 410, 390, 1200]
     now = HOUR + SECOND_NS
-    count.add(recv_ts=now, ts_ms=now // 10**6 - 5, size=100, flags=0)
+    rows: list[Row] = [(now, now // 10**6 - 5, 100, 0)]
     for i, interval in enumerate(intervals_ms):
         now += interval * 10**6
         flags = [Flag.CROSSED, Flag.ONE_SIDED, Flag.REPEAT | Flag.CROSSED, Flag.LOCKED, 0][i]
-        count.add(recv_ts=now, ts_ms=now // 10**6 - 10 * i if i else None, size=50, flags=int(flags))
+        rows.append((now, now // 10**6 - 10 * i if i else None, 50, int(flags)))
 
-    got = row(count)
+    got = row(count_of(rows))
 
     assert (got.rows, got.bytes, got.repeats, got.crossed, got.one_sided) == (6, 350, 1, 2, 1)
     assert (got.first_recv_ts, got.last_recv_ts) == (HOUR + SECOND_NS, now)
@@ -83,13 +196,11 @@ def test_quantiles_are_nearest_ranks():
     """
     The 99th of a hundred, not the largest.
     """
-    count = StreamCount()
     latencies = list(range(1, 101))
     Random(5).shuffle(latencies)
-    for i, latency in enumerate(latencies):
-        count.add(recv_ts=HOUR + i * 10**9, ts_ms=(HOUR + i * 10**9) // 10**6 - latency, size=1, flags=0)
+    instants = [HOUR + i * 10**9 for i in range(100)]
 
-    got = row(count)
+    got = row(count_of([(t, t // 10**6 - late, 1, 0) for t, late in zip(instants, latencies, strict=True)]))
 
     assert (got.latency_p50_ms, got.latency_p99_ms, got.latency_max_ms) == (50, 99, 100)
 
@@ -98,25 +209,37 @@ def test_rows_may_be_added_table_by_table():
     """
     A server that was upgraded in mid-hour has its books in two tables, decoded one after the other.
     """
-    inorder, apart = StreamCount(), StreamCount()
-    instants = [HOUR + i * 400_000_000 for i in range(100)]
-    for instant in instants:
-        inorder.add(recv_ts=instant, ts_ms=None, size=1, flags=0)
-    for instant in instants[1::2] + instants[::2]:
-        apart.add(recv_ts=instant, ts_ms=None, size=1, flags=0)
+    all_rows = books(n * 0.4 for n in range(100))
+    apart = count_of(all_rows[1::2])
+    take(apart, all_rows[::2])
 
-    assert row(apart) == row(inorder)
+    assert row(apart) == row(count_of(all_rows))
+
+
+def test_repeats_and_stored_copies_are_no_ticks():
+    """
+    A repeat beside its tick does not make the pace faster; an old book after a reconnect does not fill a hole.
+    """
+    ticks = books(n * 0.4 for n in range(600))
+    repeats = [(r[0] + 10**6, r[1], 1, int(Flag.REPEAT)) for r in ticks[::2]]
+    stored = (at(300), at(100) // 10**6, 1, int(Flag.MAYBE_INITIAL))
+    later = books(300.4 + n * 0.4 for n in range(600))
+
+    got = row(count_of(sorted([*ticks, *repeats, stored, *later])), until=at(540.2))
+
+    assert (got.rows, got.repeats) == (1501, 300)
+    assert got.ticks_missing == 151
+    assert got.missing_s == pytest.approx(300.4 - 240)
 
 
 def test_an_absurd_publisher_clock_does_not_fail_the_row():
     """
     Latency is clamped, not overflowed.
     """
-    count = StreamCount()
-    count.add(recv_ts=HOUR, ts_ms=-(10**15), size=1, flags=0)
-    count.add(recv_ts=HOUR, ts_ms=10**15, size=1, flags=0)
+    count = count_of([(HOUR, -(10**15), 1, 0), (HOUR, 10**15, 1, 0)])
 
     assert row(count).latency_max_ms == (1 << 62) / 1e6
+    assert row(count).latency_p50_ms == -(1 << 62) / 1e6
 
 
 def test_books_say_nothing_of_fills_and_trades_nothing_of_books():
@@ -173,22 +296,11 @@ def test_heartbeats_are_those_of_the_connections_that_carried_the_stream():
     assert (got.heartbeats, got.heartbeats_expected, got.longest_heartbeat_s) == (701, 711, 5)
 
 
-@pytest.mark.parametrize(
-    ("spans", "longest_s"),
-    [
-        ([], 0),
-        ([("silent", 10, 20)], 10),
-        ([("silent", 10, 20), ("disconnected", 20, 25), ("silent", 25, 31)], 21),
-        ([("silent", 10, 20), ("recorder_down", 15, 18), ("journal_damaged", 100, 104)], 10),
-        ([("loop_stall", 10, 20), ("clock_step", 20, 50)], 40),
-        ([("heartbeat_gap", 10, 20), ("connected", 5, 5)], 0),
-    ],
-)
-def test_the_longest_hole_joins_what_touches(spans, longest_s):
+def test_the_longest_hole_joins_what_touches():
     """
     A silence, the reconnect it caused and the silence after it are one stretch without a book.
     """
-    count = StreamCount()
+    count = count_of([*books(n * 0.4 for n in range(1000)), *books(500 + n * 0.4 for n in range(1000))])
     count.carriers = {("a", 0)}
     events = [
         build(
@@ -202,65 +314,18 @@ def test_the_longest_hole_joins_what_touches(spans, longest_s):
             symbol="SOL-PERP" if kind == "silent" else None,
             channel="orderbook" if kind == "silent" else None,
         )
-        for kind, a, b in spans
+        for kind, a, b in [("silent", 399.6, 450), ("disconnected", 450, 480), ("silent", 480, 500)]
     ]
 
-    assert row(count, events=events).longest_hole_s == longest_s
+    got = row(count, events=events, until=at(900))
+
+    assert got.longest_hole_s == got.missing_s == 100
+    assert got.span_state == ["complete", "missing", "missing", "missing", "complete"]
+    assert got.span_why == ["ticks", "silent", "disconnected", "silent", "ticks"]
 
 
-def test_holes_of_others_are_not_the_streams():
+def test_the_state_of_a_null_stamp_is_the_lakes():
     """
-    Another market, another grouping, a connection that did not carry it.
+    The same number stands for null in the buffers of the seal.
     """
-    count = StreamCount()
-    count.carriers = {("a", 0)}
-
-    def hole(kind: str, connection: int, symbol: str | None, channel: str | None) -> Event:
-        return build(
-            kind,
-            cause="venue",
-            start=at(1),
-            end=at(9),
-            evidence="e",
-            run="a",
-            connection=connection,
-            symbol=symbol,
-            channel=channel,
-        )
-
-    events = [
-        hole("silent", 0, "BTC-PERP", "orderbook"),
-        hole("silent", 0, "SOL-PERP", "orderbook/100"),
-        hole("silent", 0, "SOL-PERP", "orderbook_indicative"),
-        hole("disconnected", 1, None, None),
-    ]
-
-    assert row(count, events=events).longest_hole_s == 0
-
-
-def test_a_stream_no_connection_came_to_ask_for_has_the_holes_of_all():
-    """
-    The venue could not be reached in the whole hour: that is no hour without a hole.
-    """
-    down = build("disconnected", cause="network", start=at(1), end=at(900), evidence="e", run="a", connection=0)
-
-    assert row(StreamCount(), events=[down]).longest_hole_s == 899
-
-
-def test_a_stream_only_a_dead_run_recorded_has_its_hole_alone():
-    """
-    The streams of the run beside it went on.
-    """
-    down = build(
-        "recorder_down",
-        cause="recorder",
-        start=at(1),
-        end=at(9),
-        evidence="e",
-        run="a",
-        symbol="BTC-PERP",
-        channel="orderbook",
-    )
-
-    assert row(StreamCount(), events=[down]).longest_hole_s == 0
-    assert row(StreamCount(), Stream("perp", "BTC-PERP", "orderbook", 1), events=[down]).longest_hole_s == 8
+    assert NO_TS == NULL

@@ -5,7 +5,7 @@ Interval arithmetic, against sets of instants.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.quality.intervals import Spans, difference, intersection, layered, length, touches, union, widened
+from recorder.quality.intervals import Spans, cut, difference, intersection, layered, length, union, widened
 
 END = 60
 ANY = st.lists(st.tuples(st.integers(0, END), st.integers(0, END)), max_size=8)
@@ -41,14 +41,13 @@ def test_a_union_covers_what_any_covers(a, b):
 @given(a=SPANS, b=SPANS)
 def test_an_intersection_covers_what_both_cover(a, b):
     """
-    And a length is the number of instants; touching is having one in common.
+    And a length is the number of instants.
     """
     got = intersection(a, b)
 
     assert instants(got) == instants(a) & instants(b)
     assert is_normal(got)
     assert length(got) == len(instants(got))
-    assert [touches(span, b) for span in a] == [bool(instants([span]) & instants(b)) for span in a]
 
 
 @given(a=SPANS, b=SPANS)
@@ -60,6 +59,14 @@ def test_a_difference_covers_what_only_the_first_covers(a, b):
 
     assert instants(got) == instants(a) - instants(b)
     assert is_normal(got)
+
+
+@given(spans=SPANS, start=st.integers(0, END), end=st.integers(0, END))
+def test_a_cut_is_what_lies_in_the_window(spans, start, end):
+    """
+    As an intersection with it would be, found without looking at the rest.
+    """
+    assert cut(spans, (start, end)) == intersection(spans, union([(start, end)]))
 
 
 @given(spans=SPANS, by=st.integers(0, 9))

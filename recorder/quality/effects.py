@@ -1,0 +1,222 @@
+"""
+What events mean for the seconds of a stream, where several connections and runs may have carried it. Pure.
+
+Every kind of event has one effect (`EFFECTS`). Each connection of each run that carried a stream is judged by its own
+events, and at each instant the best of them counts: what one missed, another may have heard. But only a connection
+that is known to have carried the stream at that instant, and of which no event speaks, outweighs another.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from recorder.quality.events import channel_of
+from recorder.quality.intervals import Span, Spans, difference, union
+from recorder.records import Event, Stream
+
+Carrier = tuple[str, int]
+"""(run, connection)."""
+Effect = Literal["absent", "doubtful", "late", "counted", "none"]
+
+EFFECTS: Mapping[str, Effect] = {
+    # Nothing of the stream came, or not all of it.
+    "recorder_down": "absent",
+    "connected": "absent",
+    "disconnected": "absent",
+    "not_acknowledged": "absent",
+    "rejected": "absent",
+    "silent": "absent",
+    "cadence_hole": "absent",
+    "halted": "absent",
+    "overflow": "absent",
+    "journal_damaged": "absent",
+    "seal_failed": "absent",
+    # Things came, and something is wrong with them.
+    "heartbeat_gap": "doubtful",
+    "two_feeds": "doubtful",
+    "frozen": "doubtful",
+    "slot_regression": "doubtful",
+    "undecodable": "doubtful",
+    # Things came, and their receive times are not true.
+    "backlog": "late",
+    "loop_stall": "late",
+    "clock_step": "late",
+    # Judged by the fill counter itself.
+    "trade_gap": "counted",
+    # Nothing is lost by these, or another event says what is.
+    "recorder_started": "none",
+    "recorder_stopped": "none",
+    "connect_failed": "none",
+    "trade_repeat": "none",
+    "unrequested": "none",
+    "schema_drift": "none",
+    "identity_conflict": "none",
+    "sync_failed": "none",
+    "disk_full": "none",
+    "job_failed": "none",
+}
+"""By kind. A kind that is not here, of a later version, is taken for doubtful."""
+
+NOT_RUNNING = "not running"
+"""In place of a kind: before the first run ever, of which no event tells."""
+_NOBODY: Carrier = ("", -1)
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """
+    What the events of an hour mean for one stream: for each kind the instants at which it is the best that is known.
+    """
+
+    absent: dict[str, Spans] = {}
+    doubtful: dict[str, Spans] = {}
+    late: dict[str, Spans] = {}
+    any_absent: dict[str, Spans] = {}
+    """By any connection, also where another outweighs it: tells why a book is not there."""
+    counted: list[Event] = []
+    """Gaps of the stream's own fill counter."""
+
+
+class _Voice(msgspec.Struct):
+    """
+    What one carrier says.
+    """
+
+    spans: dict[str, list[Span]] = {}
+
+    def of(self, *effects: Effect) -> Spans:
+        """
+        Where events with one of these effects lie.
+        """
+        return union(*(spans for kind, spans in self.spans.items() if effect_of(kind) in effects))
+
+
+def effect_of(kind: str) -> Effect:
+    """
+    Of a kind of event, also of one that a later version has.
+    """
+    if kind == NOT_RUNNING:
+        return "absent"
+    return EFFECTS.get(kind, "doubtful")
+
+
+def effects(
+    stream: Stream,
+    events: Iterable[Event],
+    carriers: Iterable[Carrier],
+    *,
+    since: Mapping[Carrier, int],
+    until: int,
+    not_running: Spans,
+) -> Effects:
+    """
+    What an hour's events mean for a stream.
+
+    Args:
+        stream: whose.
+        events: of the hour, cut to it.
+        carriers: every one that brought, or should have brought, the stream.
+        since: of the carriers that still do at the hour's end: since when they surely do.
+        until: ns up to which the hour is over.
+        not_running: when no recorder was running, of which no event tells.
+    """
+    voices: dict[Carrier, _Voice] = {carrier: _Voice() for carrier in carriers}
+    asked = bool(voices)
+    counted = []
+    for event in events:
+        effect = effect_of(event.kind)
+        if effect == "none" or not _concerns(event, stream):
+            continue
+        if effect == "counted":
+            counted.append(event)
+            continue
+        for carrier in _said_by(event, voices, asked=asked):
+            voices.setdefault(carrier, _Voice()).spans.setdefault(event.kind, []).append((event.start, event.end))
+    if not_running:
+        for carrier in list(voices) or [_NOBODY]:
+            voices.setdefault(carrier, _Voice()).spans.setdefault(NOT_RUNNING, []).extend(not_running)
+    return _best(voices, since, until, counted)
+
+
+def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: int, counted: list[Event]) -> Effects:
+    """
+    At each instant what the best carrier says.
+    """
+    well = {
+        carrier: difference(union([(since[carrier], until)]), voice.of("absent", "doubtful", "late"))
+        for carrier, voice in voices.items()
+        if carrier in since
+    }
+    bad: dict[Effect, dict[str, list[Span]]] = {"absent": {}, "doubtful": {}, "late": {}}
+    everything: dict[str, list[Span]] = {}
+    for carrier, voice in voices.items():
+        outweighed = union(*(spans for other, spans in well.items() if other != carrier))
+        # Something doubtful by another is better than nothing by this one.
+        better = union(
+            outweighed,
+            *(
+                difference(said.of("doubtful", "late"), said.of("absent"))
+                for other, said in voices.items()
+                if other != carrier
+            ),
+        )
+        for kind, spans in voice.spans.items():
+            effect = effect_of(kind)
+            overruled = better if effect == "absent" else outweighed
+            bad[effect].setdefault(kind, []).extend(difference(union(spans), overruled))
+            if effect == "absent":
+                everything.setdefault(kind, []).extend(spans)
+    return Effects(
+        absent=_joined(bad["absent"]),
+        doubtful=_joined(bad["doubtful"]),
+        late=_joined(bad["late"]),
+        any_absent=_joined(everything),
+        counted=counted,
+    )
+
+
+def _joined(by_kind: dict[str, list[Span]]) -> dict[str, Spans]:
+    """
+    As spans, without kinds that have none.
+    """
+    return {kind: joined for kind, spans in by_kind.items() if (joined := union(spans))}
+
+
+def _concerns(event: Event, stream: Stream) -> bool:
+    """
+    Whether an event speaks of a stream, or of what carried it.
+    """
+    if event.symbol is not None and event.symbol != stream.symbol:
+        return False
+    if event.channel is not None and event.channel != channel_of(stream):
+        return event.kind == "seal_failed" and _same_table(event.channel, stream)
+    # A broken frame that names no market may have been anybody's: books prove by their ticks that it was not theirs.
+    return event.kind != "undecodable" or event.symbol is not None
+
+
+def _same_table(table: str, stream: Stream) -> bool:
+    """
+    Whether a table of the lake takes the stream's rows.
+    """
+    if stream.channel == "trades":
+        return table == "trades"
+    if stream.channel == "priorityfees":
+        return table == "priority_fees"
+    indicative = stream.channel == "orderbook_indicative"
+    grouped = f"_grouped_{stream.grouping}" if stream.grouping not in {None, 1} else ""
+    suffix = "_indicative" if indicative else ""
+    return table in {f"books{grouped}{suffix}", *((f"books_ungrouped{suffix}",) if not grouped else ())}
+
+
+def _said_by(event: Event, voices: Mapping[Carrier, _Voice], *, asked: bool) -> list[Carrier]:
+    """
+    The carriers an event is of. A stream that no connection came to ask for may have been meant for any.
+    """
+    if not asked:
+        return [_NOBODY]
+    # A run that died and left a stream to nobody speaks for all: the event says that none beside it asked.
+    if event.run is None or (event.kind == "recorder_down" and event.symbol is not None):
+        return list(voices)
+    return [
+        (run, connection) for run, connection in voices if run == event.run and event.connection in {None, connection}
+    ]

@@ -1,0 +1,228 @@
+"""
+What the seconds of a stream can prove: `complete`, `suspect`, `missing` or `unverifiable`. Pure.
+
+Books. A tick that is there proves itself: between two books that are neighbours by the learned pace (`ticks.py`)
+nothing is missing, whatever an event says of the connection. Such seconds are *complete*, or *suspect* where an event
+says that receive times lie or that something is wrong with what came. Where ticks are not there, seconds are *missing*
+if an event says why, or if it lasts longer than any silence goes unnamed (then nobody asked for the stream); a shorter
+stretch without an event is *suspect*: the publisher may have been slow. Books that came too few or too unevenly to
+learn a pace from prove nothing: *unverifiable*. And complete says that each tick of the pace is there. What the venue
+did not publish, no book can prove.
+
+Trades. The venue counts the fills of a market, so between two fills whose ids follow each other nothing is missing,
+even if the recorder was down. Such seconds are *complete*. Where ids are missing, the whole stretch from the fill
+before them to the fill after them is *missing*. After the last fill of an hour (before the first ever) nothing is
+proven yet: such seconds are *missing* inside a hole, *suspect* close to one, else *unverifiable*, until the next id
+proves them. Streams without ids (priority fees) are never complete.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from recorder.quality.effects import Effects
+from recorder.quality.intervals import (
+    Span,
+    Spans,
+    cut,
+    difference,
+    intersection,
+    joined,
+    layered,
+    length,
+    union,
+    widened,
+)
+from recorder.quality.state import FillState
+from recorder.quality.ticks import LIMIT, Ticks
+from recorder.records import HOUR_NS, SECOND_NS
+
+State = Literal["complete", "suspect", "missing", "unverifiable"]
+STATES: tuple[State, ...] = ("complete", "suspect", "missing", "unverifiable")
+
+NEAR_NS = 10 * SECOND_NS
+"""Fills come late and out of order by some seconds: so close to a hole they may have been lost in it."""
+
+TICKS, IDS = "ticks", "fill ids"
+SLOW_TICK, CLOCK_LEAP, UNASKED = "slow tick", "publisher's clock leaps", "nobody asked"
+NO_PACE, NO_IDS, NO_FILL, NO_LATER_FILL, NO_EARLIER_FILL = (
+    "no even pace",
+    "no ids",
+    "no fill yet",
+    "no later fill yet",
+    "no earlier fill",
+)
+IDS_BEGAN_ANEW = "ids began anew"
+NEAR = "near "
+"""Before the kind of a hole: close to it."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """
+    A stretch of one state and one reason.
+    """
+
+    start: int
+    end: int
+    state: State
+    why: str
+    """What proves it, or the kind of event that speaks against it."""
+
+
+_Label = tuple[State, str]
+_Layer = tuple[Spans, _Label]
+
+
+def judge_books(ticks: Ticks, said: Effects, *, start: int, until: int, silence_ns: int) -> list[Judged]:
+    """
+    The seconds of a book stream, in order and without a hole.
+
+    Args:
+        ticks: of its books.
+        said: what events say of it.
+        start: ns at which the hour begins.
+        until: ns up to which it is over.
+        silence_ns: a silence longer than this of a stream that was asked for is an event.
+    """
+    if ticks.count and not ticks.cadences:
+        return _judge_unproven(said, start=start, until=until, why=NO_PACE)
+    covered = _covered(ticks, said, start=start, until=until) if ticks.count else []
+    layers: list[_Layer] = [
+        *_all(said.late, "suspect", within=covered),
+        *_all(said.doubtful, "suspect", within=covered),
+        *_all({"cadence_hole": said.absent.get("cadence_hole", [])}, "suspect", within=covered),
+        (intersection(ticks.leaps, covered), ("suspect", CLOCK_LEAP)),
+        (covered, ("complete", TICKS)),
+    ]
+    parts = layered(layers, start, until)
+    for hole in difference(union([(start, until)]), covered):
+        parts += _explained(hole, said.any_absent, silence_ns)
+    return [Judged(a, b, *label) for a, b, label in joined(parts)]
+
+
+def _covered(ticks: Ticks, said: Effects, *, start: int, until: int) -> Spans:
+    """
+    Where no tick is missing.
+
+    Before the first book and after the last one the neighbour lies in another hour. It is taken to be there if it can
+    be, and no event says otherwise: a hole over the hour's end has one in both hours.
+    """
+    assert ticks.first is not None
+    assert ticks.last is not None
+    pace_then, pace_now = ticks.cadences[0][1], ticks.cadences[-1][1]
+    absent = union(*said.absent.values())
+    edges: Spans = []
+    if ticks.first - start <= pace_then * LIMIT and not cut(absent, (start, ticks.first)):
+        edges.append((start, ticks.first))
+    if until - ticks.last <= pace_now * LIMIT:
+        edges += difference(union([(ticks.last, until)]), absent)
+    else:
+        edges.append((ticks.last, min(ticks.last + pace_now, until)))
+    return union(ticks.covered, edges)
+
+
+def _explained(hole: Span, absent: dict[str, Spans], silence_ns: int) -> list[tuple[int, int, _Label]]:
+    """
+    A stretch without ticks. If something says why, all of it is missing, for none of its ticks is there.
+    """
+    why = {kind: inside for kind, spans in absent.items() if (inside := cut(spans, hole))}
+    if why:
+        # Where several say so, the one that fills most of it.
+        strongest = sorted(why, key=lambda kind: (-length(why[kind]), kind))
+        layers: list[_Layer] = [(why[kind], ("missing", kind)) for kind in strongest]
+        return layered([*layers, ([hole], ("missing", strongest[0]))], *hole)
+    if hole[1] - hole[0] > silence_ns:
+        return [(*hole, ("missing", UNASKED))]
+    return [(*hole, ("suspect", SLOW_TICK))]
+
+
+def judge_trades(
+    fills: FillState | None,
+    first: int | None,
+    said: Effects,
+    *,
+    start: int,
+    until: int,
+    began_anew: bool,
+) -> list[Judged]:
+    """
+    The seconds of a trade stream, in order and without a hole.
+
+    Args:
+        fills: the market's counter at the hour's end; None if it never had a fill with an id.
+        first: receipt of the hour's first fill; None without one.
+        said: what events say of the stream.
+        start: ns at which the hour begins.
+        until: ns up to which it is over.
+        began_anew: ids that cannot follow the counter came in this hour, so what lies between is not known.
+    """
+    proven_to = proven_until(fills, start=start, until=until)
+    if fills is None or began_anew:
+        why = IDS_BEGAN_ANEW if began_anew else NO_FILL if first is None else NO_IDS
+        return _judge_unproven(said, start=start, until=until, why=why)
+    # The counter knew a fill from before: from that one on every id was waited for.
+    known_before = fills.hour_first is not None and fills.lowest < fills.hour_first
+    proven: Spans = []
+    if proven_to is not None and first is not None:
+        proven = union([(start if known_before else first, proven_to)])
+    gaps = union((gap.start, gap.end) for gap in said.counted)
+    open_before = union([(start, first)]) if proven and not known_before and first is not None else []
+    layers: list[_Layer] = [
+        (gaps, ("missing", "trade_gap")),
+        *_all(said.late, "suspect", within=proven),
+        (proven, ("complete", IDS)),
+        *_unproven(said),
+        (open_before, ("unverifiable", NO_EARLIER_FILL)),
+        ([(start, until)], ("unverifiable", NO_LATER_FILL)),
+    ]
+    return _judged(layers, start, until)
+
+
+def proven_until(fills: FillState | None, *, start: int, until: int) -> int | None:
+    """
+    Up to when the fill counter proves anything in this hour; None if it had no fill in it.
+    """
+    if fills is None or fills.hour_last is None or fills.highest_ts < start:
+        return None
+    if until >= start + HOUR_NS:
+        return min(fills.highest_ts, until)
+    # Of an hour that is not over, ids that were jumped over a moment ago may still be missing.
+    return min([fills.highest_ts, until, *(pending.left_ts for pending in fills.pending)])
+
+
+def judge_others(said: Effects, *, start: int, until: int) -> list[Judged]:
+    """
+    The seconds of a stream that has neither ticks nor ids.
+    """
+    return _judge_unproven(said, start=start, until=until, why=NO_IDS)
+
+
+def _judge_unproven(said: Effects, *, start: int, until: int, why: str) -> list[Judged]:
+    return _judged([*_unproven(said), ([(start, until)], ("unverifiable", why))], start, until)
+
+
+def _unproven(said: Effects) -> list[_Layer]:
+    """
+    What events say where nothing else proves anything.
+    """
+    near = {f"{NEAR}{kind}": widened(spans, NEAR_NS) for kind, spans in said.absent.items()}
+    return [
+        *_all(said.absent, "missing"),
+        *_all(said.late, "suspect"),
+        *_all(said.doubtful, "suspect"),
+        *_all(near, "suspect"),
+    ]
+
+
+def _all(by_kind: dict[str, Spans], state: State, *, within: Spans | None = None) -> list[_Layer]:
+    """
+    A layer for each kind.
+    """
+    return [
+        (spans if within is None else intersection(spans, within), (state, kind))
+        for kind, spans in sorted(by_kind.items())
+    ]
+
+
+def _judged(layers: list[_Layer], start: int, until: int) -> list[Judged]:
+    return [Judged(a, b, *label) for a, b, label in layered(layers, start, until)]
