@@ -16,7 +16,7 @@ from recorder.lake.partitions import Written
 from recorder.lake.root import Binding
 from recorder.lake.schema import TABLES
 from recorder.lake.survey import Survey
-from recorder.quality.coverage import CoverageRow, HourFacts, StreamCount
+from recorder.quality.coverage import CoverageRow, HourFacts, StreamCount, by_symbol
 from recorder.quality.events import build, cut, in_order
 from recorder.records import HOUR_NS, SECOND_NS, Event, QualitySettings, Stream
 from recorder.venue.markets import MarketList
@@ -89,7 +89,7 @@ def _hour_facts(survey: Survey, hour: int, events: list[Event]) -> HourFacts:
         hour=hour,
         until=survey.until,
         beats=survey.beats,
-        events=events,
+        events=by_symbol(events),
         since=since,
         not_running=_not_running(survey, hour, events),
         silence_ns=int(max(silences, default=QualitySettings().silent_after_s) * SECOND_NS),

@@ -3,7 +3,7 @@ What an hour of a stream holds and what it can prove: one row per configured str
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from operator import sub
 
@@ -92,14 +92,30 @@ class HourFacts(msgspec.Struct, frozen=True):
     """ns up to which it is over; the hour's end but for an open hour."""
     beats: dict[Carrier, HourBeats] = {}
     """Of the connections."""
-    events: list[Event] = []
-    """Of the hour, cut to it."""
+    events: dict[str | None, list[Event]] = {}
+    """Of the hour, cut to it, by symbol: an hour may have thousands, and every stream asks."""
     since: dict[Stream, dict[Carrier, int]] = {}
     """Of the carriers that still have a stream at the hour's end: since when they surely do."""
     not_running: Spans = []
     """When no recorder was running, of which no event tells."""
     silence_ns: int = int(QualitySettings().silent_after_s * SECOND_NS)
     """A silence longer than this, of a book that was asked for, is an event."""
+
+    def about(self, stream: Stream) -> list[Event]:
+        """
+        The events that name a stream's market, and those that name none.
+        """
+        return [*self.events.get(None, []), *self.events.get(stream.symbol, [])]
+
+
+def by_symbol(events: Iterable[Event]) -> dict[str | None, list[Event]]:
+    """
+    Events as `HourFacts` wants them.
+    """
+    sorted_out: dict[str | None, list[Event]] = {}
+    for event in events:
+        sorted_out.setdefault(event.symbol, []).append(event)
+    return sorted_out
 
 
 class StreamCount:
@@ -178,7 +194,7 @@ class StreamCount:
             longest_hole_s=_longest_missing(judged) / SECOND_NS,
             first_fill_id=fills.hour_first if counted and fills is not None else None,
             last_fill_id=fills.hour_last if counted and fills is not None else None,
-            fills_missing=_fills_missing(stream, of.events) if counted else None,
+            fills_missing=_fills_missing(stream, of.about(stream)) if counted else None,
             fills_repeated=fills.hour_repeated if counted and fills is not None else None,
             latency_p50_ms=_quantile_ms(latencies, 0.5),
             latency_p99_ms=_quantile_ms(latencies, 0.99),
@@ -223,9 +239,10 @@ class StreamCount:
     def _judge(
         self, stream: Stream, of: HourFacts, ticks: Ticks, fills: FillState | None, first: int | None
     ) -> list[Judged]:
+        events = of.about(stream)
         said = effects(
             stream,
-            of.events,
+            events,
             self.carriers,
             since=of.since.get(stream, {}),
             until=of.until,
@@ -235,9 +252,7 @@ class StreamCount:
         if stream.channel in BOOK_CHANNELS:
             return judge_books(ticks, said, start=start, until=until, silence_ns=of.silence_ns + _SILENCE_SLACK_NS)
         if stream.channel == "trades":
-            anew = any(
-                e.kind == "schema_drift" and (e.symbol, e.channel) == (stream.symbol, "trades") for e in of.events
-            )
+            anew = any(e.kind == "schema_drift" and (e.symbol, e.channel) == (stream.symbol, "trades") for e in events)
             return judge_trades(fills, first, said, start=start, until=until, began_anew=anew)
         return judge_others(said, start=start, until=until)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from quality_cases import HOUR, SOL, SOL_TRADES, at
 from recorder.lake.columns import NULL
 from recorder.lake.schema import TABLES
-from recorder.quality.coverage import NO_TS, CoverageRow, HourFacts, StreamCount
+from recorder.quality.coverage import NO_TS, CoverageRow, HourFacts, StreamCount, by_symbol
 from recorder.quality.effects import EFFECTS
 from recorder.quality.events import KINDS, build
 from recorder.quality.proof import STATES
@@ -65,7 +65,7 @@ def row(
     """
     A row of the hour.
     """
-    of = HourFacts(hour=HOUR, until=until, beats=beats or {}, events=events or [])
+    of = HourFacts(hour=HOUR, until=until, beats=beats or {}, events=by_symbol(events or []))
     return count.row(stream, of, market_index=0, fills=fills)
 
 

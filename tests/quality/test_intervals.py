@@ -2,6 +2,8 @@
 Interval arithmetic, against sets of instants.
 """
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,4 +96,4 @@ def test_layers_show_the_first_that_covers_each_instant(layers, start, end):
     }
     assert {at: label for a, b, label in got for at in range(a, b)} == expected
     assert all(a < b for a, b, _ in got)
-    assert all(x[1] < y[0] or (x[1] == y[0] and x[2] != y[2]) for x, y in zip(got, got[1:], strict=False))
+    assert all(x[1] < y[0] or (x[1] == y[0] and x[2] != y[2]) for x, y in pairwise(got))
