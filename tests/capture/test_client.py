@@ -19,6 +19,7 @@ import pytest
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
+from recorder.capture import client as client_module
 from recorder.capture import copies as copies_module
 from recorder.capture.client import Capture, ClientSettings
 from recorder.capture.session import Session, SessionSettings
@@ -32,6 +33,7 @@ from recorder.records import (
     EntryKind,
     Moved,
     QualitySettings,
+    Requested,
     Stream,
     decode_fact,
 )
@@ -88,6 +90,17 @@ class Recording:
             for entry in self.entries()
             if entry.kind == EntryKind.FRAME and connection in {None, entry.connection}
         ]
+
+    def streams_of(self, connection):
+        """
+        What was asked for on a connection.
+        """
+        facts = [
+            decode_fact(entry.payload)
+            for entry in self.entries()
+            if entry.kind == EntryKind.FACT and entry.connection == connection
+        ]
+        return {fact.stream for fact in facts if isinstance(fact, Requested)}
 
     def facts(self, kind):
         """
@@ -849,3 +862,147 @@ def test_a_fault_of_our_own_costs_one_connection_and_is_on_record(tmp_path, monk
 
     assert (ended.cause, ended.why) == ("recorder", "our own fault: KeyError: 'market'")
     assert in_a_row(slots(record.frames(connection=0), "SOL-PERP"))
+
+
+# ---- several copies, and another configuration
+
+
+def test_copies_are_made_one_after_the_other_and_each_at_its_address(tmp_path, monkeypatch):
+    """
+    A venue that comes back must not meet all at once. Connections are numbered copy by copy, then those for probation.
+    """
+    monkeypatch.setattr(client_module, "COPIES_APART_S", 0.4)
+
+    async def scenario():
+        async with small_venue() as (_, url), small_venue() as (_, second):
+            async with recording(tmp_path, url, [SOL], [BTC], urls=[url, second, url]) as record:
+                await record.until_fact(Connected, 6)
+                await record.until(lambda: all(record.frames(connection) for connection in range(6)))
+                assert {line.index for line in record.capture._copy_of} == set(range(9))
+            return record, url, second
+
+    record, url, second = asyncio.run(scenario())
+    opened = {e.connection: e for e in record.entries() if b'"fact":"connected"' in e.payload}
+
+    assert [decode_fact(opened[index].payload).url for index in range(6)] == [url, url, second, second, url, url]
+    assert {index: record.streams_of(index) for index in range(6)} == {0: {SOL}, 1: {BTC}} | {
+        2: {SOL},
+        3: {BTC},
+        4: {SOL},
+        5: {BTC},
+    }
+    for earlier, later in ((0, 2), (2, 4)):
+        assert opened[later].recv_ts - opened[earlier].recv_ts > 300_000_000
+
+
+def test_markets_come_and_go_without_a_hole_in_the_others(tmp_path):
+    """
+    A new one is asked for where there is room, on a new connection where there is none; what carries nothing is closed.
+    Requests are facts; no connection of others is made again.
+    """
+
+    async def scenario():
+        async with small_venue() as (venue, url), recording(tmp_path, url, [SOL], markets=1) as record:
+            await record.until(lambda: slots(record.frames(0), "SOL-PERP"))
+            record.capture.carry([BTC, SOL])
+            await record.until(lambda: len(slots(record.frames(2), "BTC-PERP")) > 3)
+            record.capture.carry([SOL])
+            await record.until_fact(Disconnected, 1)
+            last = len(record.frames(2))
+            record.capture.carry([BTC, SOL])
+            await record.until(lambda: len(record.frames(2)) > last + 3)
+            record.capture.carry([BTC])
+            await record.until_fact(Disconnected, 2)
+            assert [set(markets) for markets in venue.subscribed.values()] == [{"BTC-PERP"}]
+            assert not record.running.done()
+        return record
+
+    record = asyncio.run(scenario())
+    requested = [
+        (e.connection, fact.stream.symbol, fact.op)
+        for e in record.entries()
+        if e.kind == EntryKind.FACT and isinstance(fact := decode_fact(e.payload), Requested)
+    ]
+
+    idle = "it has no stream to carry any more"
+    assert [end.why for end in record.facts(Disconnected)] == [idle, idle, "the recorder is stopping"]
+    assert [(e.connection, e.attempt) for e in record.entries() if b'"fact":"connected"' in e.payload] == [
+        (0, 1),
+        (2, 1),
+        (2, 2),
+    ]
+    # A connection that is down is expected to carry it from the moment of the change, and asks for it once it is up.
+    assert requested == [
+        (0, "SOL-PERP", "subscribe"),
+        (2, "BTC-PERP", "subscribe"),
+        (2, "BTC-PERP", "subscribe"),
+        (2, "BTC-PERP", "unsubscribe"),
+        (2, "BTC-PERP", "subscribe"),
+        (2, "BTC-PERP", "subscribe"),
+        (0, "SOL-PERP", "unsubscribe"),
+    ]
+    assert in_a_row(slots(record.frames(0), "SOL-PERP"))
+
+
+def test_a_market_that_is_removed_beside_another_is_unsubscribed(tmp_path):
+    """
+    The venue must not go on sending it; the connection stays.
+    """
+
+    async def scenario():
+        async with small_venue() as (venue, url), recording(tmp_path, url, [SOL, BTC]) as record:
+            await record.until(lambda: slots(record.frames(), "BTC-PERP"))
+            record.capture.carry([SOL])
+            await record.until(lambda: list(venue.subscribed.values()) == [{"SOL-PERP"}])
+            record.capture.carry([BTC, SOL])
+            await record.until(lambda: list(venue.subscribed.values()) == [{"BTC-PERP", "SOL-PERP"}])
+        return record
+
+    record = asyncio.run(scenario())
+
+    assert len(record.facts(Connected)) == 1
+    assert in_a_row(slots(record.frames(), "SOL-PERP"))
+
+
+def test_a_change_while_a_connection_is_away_is_what_it_asks_for_when_it_is_back(tmp_path):
+    """
+    And a connection that has nothing to ask for any more is not made again.
+    """
+
+    async def scenario():
+        async with small_venue() as (venue, url):
+            venue.doomed.update({"SOL-PERP", "BTC-PERP"})
+            async with recording(tmp_path, url, [SOL], [BTC], markets=1) as record:
+                await record.until_fact(Disconnected, 2)
+                record.capture.carry([BTC])
+                venue.doomed.clear()
+                await record.until(lambda: slots(record.frames(1), "BTC-PERP"))
+                attempts = record.capture._copies[0].lines[0].attempt
+                await asyncio.sleep(0.3)
+                assert record.capture._copies[0].lines[0].attempt == attempts
+                assert list(venue.subscribed.values()) == [{"BTC-PERP"}]
+            return record
+
+    record = asyncio.run(scenario())
+
+    assert slots(record.frames(), "SOL-PERP") == []
+
+
+def test_a_change_while_stopping_changes_nothing(tmp_path):
+    """
+    Nothing may begin any more, and nothing may fail.
+    """
+
+    async def scenario():
+        async with small_venue() as (_, url), recording(tmp_path, url, [SOL]) as record:
+            await record.until(record.frames)
+            stopping = asyncio.create_task(record.capture.stop())
+            await asyncio.sleep(0)
+            record.capture.carry([BTC, SOL])
+            await stopping
+            await asyncio.wait_for(record.running, 2)
+            return record
+
+    record = asyncio.run(scenario())
+
+    assert [fact.stream for fact in record.facts(Requested)] == [SOL]

@@ -1,0 +1,92 @@
+"""
+A recorder under way in this process, on a simulator on loopback, and what it has committed so far.
+"""
+
+import asyncio
+import contextlib
+import signal
+
+from recorder.config import parse_config
+from recorder.daemon import Recorder
+from recorder.journal.reader import read_merged, segments
+from recorder.lake.layout import JOURNAL
+from recorder.records import EntryKind, decode_fact
+from recorder.simulator.server import SimulatorOptions, serve
+
+WITHIN_S = 8.0
+
+
+def config_text(url, root, extra="", *, perp='["SOL-PERP", "BTC-PERP"]'):
+    """
+    A configuration of two markets.
+    """
+    return f"""
+        [venue]
+        name = "test"
+        url = "{url}"
+        network = "mainnet-beta"
+        [markets]
+        perp = {perp}
+        [storage]
+        root = "{root}"
+        {extra}
+    """
+
+
+@contextlib.asynccontextmanager
+async def simulator(**options):
+    """
+    A running simulator; its URL.
+    """
+    listening, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+    options = {"tick_ms": 50, **options}
+    running = asyncio.create_task(serve(SimulatorOptions(**options), listening.set_result, stop))
+    try:
+        yield await listening
+    finally:
+        stop.set()
+        await running
+
+
+@contextlib.asynccontextmanager
+async def recording(root, url="", *, text=None, seal=False, extra="", **options):
+    """
+    A recorder under way in this loop; stopped at the end.
+    """
+    config = parse_config(text or config_text(url, root, extra), file="test")
+    recorder = Recorder(config, seal=seal, **options)
+    running = asyncio.create_task(recorder.run())
+    recorder.running = running
+    try:
+        await until(lambda: running.done() or entries(root))
+        yield recorder
+    finally:
+        recorder.stop("the test is over")
+        await asyncio.wait_for(asyncio.wait([running]), WITHIN_S)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(number)
+    await running
+
+
+async def until(happened, within_s=WITHIN_S):
+    """
+    Wait for a condition.
+    """
+    async with asyncio.timeout(within_s):
+        while not happened():  # noqa: ASYNC110  # files and threads set no event
+            await asyncio.sleep(0.02)
+
+
+def entries(root):
+    """
+    All that is committed.
+    """
+    return list(read_merged(segments(root / JOURNAL), start=0, end=1 << 62))
+
+
+def facts(root, *kinds):
+    """
+    The facts of these kinds, in order.
+    """
+    told = [decode_fact(entry.payload) for entry in entries(root) if entry.kind == EntryKind.FACT]
+    return [fact for fact in told if isinstance(fact, kinds)]

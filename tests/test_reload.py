@@ -1,0 +1,422 @@
+"""
+Another configuration while recording: what is added and removed, what is refused, and what the lake says of it.
+"""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from itertools import pairwise
+
+import msgspec
+import polars as pl
+import pytest
+
+from loopback import config_text, entries, facts, recording, simulator, until
+from recorder.analysis import Lake
+from recorder.config import load_config, parse_config
+from recorder.daemon.settings import change
+from recorder.errors import ConfigError
+from recorder.lake.layout import parse_hour
+from recorder.lake.sealing import seal
+from recorder.records import (
+    SECOND_NS,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    EntryKind,
+    JobFailed,
+    Requested,
+    Stream,
+)
+from recorder.simulator.core import Venue
+from recorder.simulator.kinds import Restart, Silence
+from recorder.simulator.markets import DEFAULT_MARKETS
+from virtual_recorder import VirtualRecorder
+
+HOUR = parse_hour("2026-03-01T10")
+START = HOUR + 3000 * SECOND_NS
+SOL, BTC, ETH = (Stream("perp", f"{name}-PERP", "orderbook", 1) for name in ("SOL", "BTC", "ETH"))
+PERPS = [market for market in DEFAULT_MARKETS if market.symbol in {"SOL-PERP", "BTC-PERP", "ETH-PERP"}]
+ALL_THREE = '["SOL-PERP", "BTC-PERP", "ETH-PERP"]'
+IDLE = "it has no stream to carry any more"
+
+
+# ---- what may change
+
+
+def parsed(markets='perp = ["SOL-PERP"]'):
+    """
+    A configuration with these lines under `[markets]`.
+    """
+    venue = '[venue]\nname = "t"\nurl = "wss://h/ws"\nnetwork = "mainnet-beta"\n'
+    return parse_config(f'{venue}[markets]\n{markets}\n[storage]\nroot = "r"\n', file="test")
+
+
+def test_markets_channels_and_groupings_are_a_change_of_streams():
+    """
+    Whatever stands under `[markets]` comes to streams, and these come and go.
+    """
+    before, after = parsed(), parsed('perp = ["BTC-PERP", "SOL-PERP"]\nchannels = ["orderbook"]')
+
+    wanted = change(before, after)
+
+    trades = Stream("perp", "SOL-PERP", "trades")
+    assert (wanted.fixed, wanted.added, wanted.removed) == ([], [BTC], [trades])
+    assert change(after, after) == msgspec.structs.replace(wanted, added=[], removed=[])
+    assert change(before, parsed('perp = ["sol-perp"]')).added == []
+
+
+def test_every_other_key_is_fixed():
+    """
+    The root is bound and locked, the venue is who it is, and the stages took their settings at the start.
+    """
+    before = parsed()
+    other = {
+        "venue": {"name": "u", "url": "wss://i/ws", "network": "devnet", "allow_plaintext": "x", "copy_urls": ("y",)},
+        "storage": {"root": "s"},
+        "seal": {"enabled": False},
+        "log": {"level": "debug"},
+    }
+    for table in msgspec.structs.fields(before):
+        if table.name == "markets":
+            continue
+        struct = getattr(before, table.name)
+        for key in struct.__struct_fields__:
+            value = other.get(table.name, {}).get(key) or (getattr(struct, key) or 0) + 1
+            altered = msgspec.structs.replace(struct, **{key: value})
+
+            wanted = change(before, msgspec.structs.replace(before, **{table.name: altered}))
+
+            assert wanted.fixed == [f"{table.name}.{key}"]
+            assert not wanted.added
+
+
+# ---- in virtual time, and in the lake
+
+
+def sealed(root, script, *, until_s, streams=(BTC, SOL), venue=None, **options):
+    """
+    An hour and the beginning of the next, from ten minutes before its end; at each second of `script`, other streams.
+    """
+    venue = venue or Venue(PERPS, start=START)
+    recorder = VirtualRecorder(root, venue, list(streams), start=START, **options)
+    for at_s, wanted in sorted(script.items()):
+        recorder.until(START + at_s * SECOND_NS)
+        recorder.reload(list(wanted))
+    recorder.until(START + until_s * SECOND_NS)
+    recorder.stop()
+    seal(root)
+    return recorder
+
+
+def events(root, *ordinary):
+    """
+    Kinds of events, without those of any run.
+    """
+    quality = Lake(root).quality().collect()
+    of_any_run = {"recorder_started", "recorder_stopped", "recorder_down", "connected", *ordinary}
+    ours = (pl.col("kind") == "disconnected") & (pl.col("cause") == "recorder")
+    return Counter(quality.filter(~ours)["kind"].to_list()) - Counter(dict.fromkeys(of_any_run, 1 << 20))
+
+
+def covered(root):
+    """
+    The markets that have a row in `coverage`, by hour.
+    """
+    rows = Lake(root).coverage().select(pl.col("start").dt.hour().alias("hour"), "symbol", "rows").collect()
+    return {(row["hour"], row["symbol"]): row["rows"] for row in rows.iter_rows(named=True)}
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_market_added_and_one_removed_make_no_false_hole(tmp_path, limit, copies):
+    """
+    Also in several copies and on connections of their own: no event but what was meant, a row of coverage in each hour
+    in which a market was asked for, and not one frame less of the market that stays.
+    """
+    root, still = tmp_path / "root", tmp_path / "still"
+
+    sealed(root, {60: (BTC, ETH, SOL), 120: (ETH, SOL)}, until_s=700, limit=limit, copies=copies)
+    sealed(still, {}, until_s=700, limit=limit, copies=copies)
+
+    assert events(root) == events(still) == {}
+    rows = covered(root)
+    assert set(rows) == {(10, "SOL-PERP"), (10, "BTC-PERP"), (10, "ETH-PERP"), (11, "SOL-PERP"), (11, "ETH-PERP")}
+    assert 295 <= rows[10, "BTC-PERP"] <= 302
+    assert 1345 <= rows[10, "ETH-PERP"] <= 1351
+    stays = [Lake(each).books("SOL-PERP", units="raw").select("recv_ts", "slot").collect() for each in (root, still)]
+    assert len(stays[0]) == len(stays[1])
+    gaps = stays[0]["recv_ts"].diff().dt.total_milliseconds().drop_nulls()
+    assert gaps.max() < 450
+    assert Lake(root).undecodable().collect().is_empty()
+
+
+def test_a_market_added_while_the_venue_is_away_is_missed_from_then_on(tmp_path):
+    """
+    Not from the start of the run, and not only from the next connect; the new connection's outage begins with the wish.
+    """
+    venue = Venue(PERPS, start=START, faults=[Restart(from_s=50.0, to_s=80.0)])
+
+    sealed(tmp_path, {60: (BTC, ETH, SOL)}, until_s=120, limit=2, venue=venue)
+
+    down = Lake(tmp_path).quality().filter(kind="disconnected", cause="network").sort("connection").collect()
+    began = {row["connection"]: (row["start"].timestamp() - START / 1e9) for row in down.iter_rows(named=True)}
+    assert set(began) == {0, 2}
+    assert began[0] == pytest.approx(49.6, abs=0.5)
+    assert began[2] == pytest.approx(60, abs=0.01)
+
+
+def test_a_market_removed_on_probation_leaves_nothing_behind(tmp_path):
+    """
+    Its silence ends with the unsubscribe, and its connection with it.
+    """
+    venue = Venue(PERPS, start=START, faults=[Silence(from_s=20.0, to_s=10_000.0, market="BTC-PERP")])
+
+    sealed(tmp_path, {36: (SOL,)}, until_s=300, venue=venue)
+
+    (silent,) = Lake(tmp_path).quality().filter(kind="silent").collect().iter_rows(named=True)
+    assert silent["symbol"] == "BTC-PERP"
+    assert silent["end"].timestamp() == pytest.approx(START / 1e9 + 36, abs=0.01)
+    assert "an unsubscribe" in silent["evidence"]
+    assert events(tmp_path) == {"silent": 1}
+
+
+# ---- over sockets
+
+
+def books(root):
+    """
+    How many books of each market are committed.
+    """
+    names = {b"orderbook_perp_0_": "SOL", b"orderbook_perp_1_": "BTC", b"orderbook_perp_2_": "ETH"}
+    heard = [e.payload[:60] for e in entries(root) if e.kind == EntryKind.FRAME]
+    return Counter(name for payload in heard for mark, name in names.items() if mark in payload)
+
+
+class Reloading:
+    """
+    A recorder with a file that is read again.
+    """
+
+    def __init__(self, root, url, file):
+        self.root, self.url, self.file = root, url, file
+        self.times = 0
+        self.write()
+
+    def write(self, perp='["SOL-PERP", "BTC-PERP"]', extra=""):
+        """
+        Another configuration.
+        """
+        self.file.write_text(config_text(self.url, self.root, f"{extra}\n[seal]\nenabled = false", perp=perp))
+
+    def reread(self):
+        """
+        As `drift-recorder run` does.
+        """
+        self.times += 1
+        return load_config(self.file)
+
+    def recording(self):
+        """
+        Begins it.
+        """
+        return recording(self.root, text=self.file.read_text(), reread=self.reread)
+
+
+def hang_up():
+    """
+    SIGHUP to this process, which records.
+    """
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_a_signal_adds_and_removes_markets_on_the_same_connection(tmp_path, caplog):
+    """
+    Nothing is connected again; each request is a fact with its reason; the log tells what changed, and the lake has it.
+    """
+    caplog.set_level("INFO", "recorder")
+    root = tmp_path / "root"
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, tmp_path / "config.toml")
+            async with reloading.recording():
+                await until(lambda: books(root)["BTC"] > 5)
+                reloading.write('["SOL-PERP", "ETH-PERP"]')
+                hang_up()
+                await until(lambda: books(root)["ETH"] > 5)
+                before = books(root)
+                await until(lambda: books(root)["ETH"] > before["ETH"] + 5)
+                assert books(root)["BTC"] == before["BTC"]
+                reloading.write('["SOL-PERP", "ETH-PERP"]')
+                hang_up()
+                await until(lambda: "read again: nothing to change" in caplog.text)
+            return before
+
+    asyncio.run(scenario())
+    seal(root, open_hour=True)
+
+    assert len(facts(root, Connected)) == 1
+    changed = [(fact.stream.label(), fact.op) for fact in facts(root, Requested) if "read again" in fact.why]
+    assert changed == [
+        ("BTC-PERP orderbook", "unsubscribe"),
+        ("BTC-PERP trades", "unsubscribe"),
+        ("ETH-PERP orderbook", "subscribe"),
+        ("ETH-PERP trades", "subscribe"),
+    ]
+    assert "added ETH-PERP orderbook, ETH-PERP trades; removed BTC-PERP orderbook, BTC-PERP trades" in caplog.text
+    ts = [e.recv_ts for e in entries(root) if b"orderbook_perp_0_" in e.payload[:60]]
+    assert max(b - a for a, b in pairwise(ts)) < 400_000_000
+    assert events(root) == {}
+    assert {symbol for _, symbol in covered(root)} == {"SOL-PERP", "BTC-PERP", "ETH-PERP"}
+
+
+BAD = {
+    "no TOML": ("[venue", "TOML: "),
+    "a mistake": ('[venue]\nname = "a b"', "venue.url: missing"),
+    "gone": (None, "cannot be read: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_a_bad_file_changes_nothing_and_says_what_the_start_would_say(tmp_path, caplog, bad):
+    """
+    In the log and on record; and once it is mended, it is taken.
+    """
+    root, file = tmp_path / "root", tmp_path / "config.toml"
+    text, _ = bad
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, file)
+            async with reloading.recording() as recorder:
+                if text is None:
+                    file.unlink()
+                else:
+                    file.write_text(text)
+                with pytest.raises(ConfigError) as told:
+                    load_config(file)
+                hang_up()
+                await until(lambda: facts(root, JobFailed))
+                assert not recorder.running.done()
+                reloading.write(ALL_THREE)
+                hang_up()
+                await until(lambda: books(root)["ETH"])
+            return str(told.value)
+
+    said = asyncio.run(scenario())
+
+    assert [(fact.job, fact.error) for fact in facts(root, JobFailed)] == [("reload", said)]
+    assert bad[1] in said
+    assert f"the new configuration is refused, recording goes on by the old one: {said}" in caplog.text
+    assert len(facts(root, Connected)) == 1
+
+
+def test_what_cannot_change_while_recording_is_refused_by_name(tmp_path):
+    """
+    All of it, and the markets in the same file too: half of a change is none that anybody meant.
+    """
+    root = tmp_path / "root"
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, tmp_path / "config.toml")
+            async with reloading.recording():
+                reloading.write(ALL_THREE, "[journal]\nlevel = 3\nsegment_s = 30\n[capture]\nredundancy = 2")
+                hang_up()
+                await until(lambda: facts(root, JobFailed))
+                before = books(root)["SOL"]
+                await until(lambda: books(root)["SOL"] > before + 5)
+
+    asyncio.run(scenario())
+
+    keys = "capture.redundancy, journal.segment_s, journal.level"
+    assert [fact.error for fact in facts(root, JobFailed)] == [
+        f"{keys}: cannot change while recording; they take a restart"
+    ]
+    assert books(root)["ETH"] == 0
+    assert {fact.stream.symbol for fact in facts(root, Requested)} == {"SOL-PERP", "BTC-PERP"}
+
+
+def test_a_change_during_a_reconnect_is_asked_for_with_the_next_connection(tmp_path):
+    """
+    While nothing listens; the wish is on record at once.
+    """
+    root = tmp_path / "root"
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, tmp_path / "config.toml")
+            port = int(url.split(":")[2].split("/")[0])
+            context = reloading.recording()
+            recorder = await context.__aenter__()
+            await until(lambda: books(root)["BTC"])
+        # The venue is gone.
+        await until(lambda: facts(root, ConnectFailed))
+        reloading.write('["SOL-PERP", "ETH-PERP"]')
+        hang_up()
+        await until(lambda: any(fact.why for fact in facts(root, Requested)))
+        async with simulator(port=port):
+            await until(lambda: books(root)["ETH"] > 3)
+        assert not recorder.running.done()
+        await context.__aexit__(None, None, None)
+
+    asyncio.run(scenario())
+
+    ops = [(fact.stream.symbol, fact.op) for fact in facts(root, Requested) if fact.stream.channel == "orderbook"]
+    assert ops[:2] == [("BTC-PERP", "subscribe"), ("SOL-PERP", "subscribe")]
+    assert ops[2:4] == [("BTC-PERP", "unsubscribe"), ("ETH-PERP", "subscribe")]
+    assert sorted(ops[4:]) == [("ETH-PERP", "subscribe"), ("SOL-PERP", "subscribe")]
+
+
+def test_two_signals_at_once_are_one_reading_and_a_later_one_another(tmp_path):
+    """
+    The last file counts, whenever it was written.
+    """
+    root = tmp_path / "root"
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, tmp_path / "config.toml")
+            async with reloading.recording():
+                await until(lambda: books(root)["BTC"])
+                reloading.write(ALL_THREE)
+                hang_up()
+                hang_up()
+                await until(lambda: books(root)["ETH"])
+                once = reloading.times
+                reloading.write('["ETH-PERP"]')
+                hang_up()
+                await asyncio.sleep(0)
+                reloading.write('["SOL-PERP"]')
+                hang_up()
+                await until(lambda: any(f.op == "unsubscribe" and f.stream == ETH for f in facts(root, Requested)))
+            return once, reloading.times
+
+    once, times = asyncio.run(scenario())
+
+    assert once == 1
+    assert times in {2, 3}
+    standing = {}
+    for fact in facts(root, Requested):
+        standing[fact.stream] = fact.op
+    assert {stream.symbol for stream, op in standing.items() if op == "subscribe"} == {"SOL-PERP"}
+
+
+def test_without_a_file_to_read_nothing_is_changed(tmp_path):
+    """
+    A recorder inside another program has none; the signal is not its own.
+    """
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, url) as recorder:
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+            recorder.reload()
+            await until(lambda: books(tmp_path)["SOL"] > 3)
+            assert not recorder.running.done()
+
+    asyncio.run(scenario())
+
+    assert facts(tmp_path, JobFailed) == []
+    assert len(facts(tmp_path, Disconnected)) == 1
