@@ -1,5 +1,6 @@
 """
-`drift-recorder check CONFIG --connect`: ask the venue for everything that is configured, and see what comes.
+`drift-recorder check CONFIG`: which connection will carry what; and with `--connect`, ask the venue for everything that
+is configured, and see what comes.
 """
 
 import asyncio
@@ -9,16 +10,42 @@ from websockets.exceptions import ConnectionClosed
 
 from recorder.capture.wire import ClientSettings, Wire, blame, compressed, explain, open_wire
 from recorder.config import Config
-from recorder.config_streams import streams
+from recorder.config_streams import connections, copies, streams
 from recorder.errors import Unreachable
 from recorder.quality.events import printable
 from recorder.quality.identity import Identity
 from recorder.records import Stream
+from recorder.show import PlainTable, plain
 from recorder.venue.markets import market_list
 from recorder.venue.protocol import FrameKind, ack_text, peek, request
 
+NAMED = 6
+"""Markets of a connection that are shown; what is recorded at all is in a table of its own."""
 MAX_ERRORS = 100
 """Kept of what the venue answers; a hostile one could send millions."""
+
+
+def connections_table(config: Config) -> PlainTable:
+    """
+    What each connection carries, by the index that rows and events give it. Those for silent streams are not shown.
+    """
+    several = config.capture.redundancy > 1
+    columns = (
+        ("connection", "copy", "server", "markets", "streams", "")
+        if several
+        else ("connection", "markets", "streams", "")
+    )
+    table = plain("connections", *columns, right=("connection", "copy", "markets", "streams"))
+    index = 0
+    for copy, url in enumerate(copies(config), 1):
+        for carried in connections(config):
+            names = list(dict.fromkeys(stream.symbol for stream in carried))
+            markets = len({(stream.market_type, stream.symbol) for stream in carried})
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            place = [str(copy), url] if several else []
+            table.add_row(str(index), *place, str(markets), str(len(carried)), ", ".join(names[:NAMED]) + more)
+            index += 1
+    return table
 
 
 class Answer(msgspec.Struct):
@@ -43,6 +70,7 @@ class Checked(msgspec.Struct):
     What a short conversation showed.
     """
 
+    url: str
     answers: list[Answer]
     compressed: bool
     heartbeats: int = 0
@@ -52,14 +80,14 @@ class Checked(msgspec.Struct):
     listened_s: float = 0.0
 
 
-async def ask_venue(config: Config, *, listen_s: float) -> Checked:
+async def ask_venue(config: Config, url: str, *, listen_s: float) -> Checked:
     """
-    Connect, subscribe to everything, and listen for `listen_s` after the last request.
+    Connect to one of the addresses, subscribe to everything, and listen for `listen_s` after the last request.
 
     Raises:
         Unreachable: no websocket could be opened, or it ended before anything was heard on it.
     """
-    url = config.venue.url
+    key = "venue.url" if url == config.venue.url else "venue.copy_urls"
     capture = config.capture
     limits = ClientSettings(
         open_timeout_s=capture.open_timeout_s,
@@ -73,10 +101,10 @@ async def ask_venue(config: Config, *, listen_s: float) -> Checked:
         if cause == "recorder":
             raise
         raise Unreachable(
-            f"{printable(url)}: {words}; check `venue.url`, the network, and whether the venue is up"
+            f"{printable(url)}: {words}; check `{key}`, the network, and whether the venue is up"
         ) from None
     wanted = streams(config)
-    checked = Checked([Answer(stream) for stream in wanted], compressed(socket))
+    checked = Checked(url, [Answer(stream) for stream in wanted], compressed(socket))
     loop = asyncio.get_running_loop()
     started = loop.time()
     asking = asyncio.create_task(_ask(socket, wanted, capture.subscribe_interval_ms / 1000))
@@ -92,7 +120,7 @@ async def ask_venue(config: Config, *, listen_s: float) -> Checked:
         checked.errors.append(f"{socket.fault or words}{said}")
         if not any(answer.came for answer in checked.answers):
             raise Unreachable(
-                f"{printable(url)}: {checked.errors[-1]}, before any answer; check `venue.url`, or try again later"
+                f"{printable(url)}: {checked.errors[-1]}, before any answer; check `{key}`, or try again later"
             ) from None
     finally:
         checked.listened_s = loop.time() - started

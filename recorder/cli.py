@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 from rich.console import Console
@@ -22,6 +22,9 @@ from rich.console import Console
 from recorder import __version__
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
+
+if TYPE_CHECKING:
+    from recorder.check import Checked
 
 _FILE = click.Path(path_type=Path)
 _OUT_OF_MEMORY_FIRST = 800
@@ -186,7 +189,7 @@ def run(config: Path, for_s: float | None, *, beside: bool) -> None:
     """Record what CONFIG names, until SIGTERM or Ctrl-C.
 
     Connections are made again for ever, closed hours are sealed by a child process. Stopping commits everything and
-    takes at most 5 s; a second signal exits at once.
+    takes at most 5 s; a second signal exits at once. SIGHUP reads CONFIG again and takes over its markets.
     """
     from recorder.config import load_config  # noqa: PLC0415
     from recorder.daemon import Recorder, record  # noqa: PLC0415
@@ -215,22 +218,27 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
 
     Exit code 8 if the venue is out of reach or some stream brings neither acknowledgement nor data.
     """
-    from recorder.check import ask_venue  # noqa: PLC0415
+    from recorder.check import ask_venue, connections_table  # noqa: PLC0415
     from recorder.config import load_config  # noqa: PLC0415
-    from recorder.config_streams import connections, streams, unlisted  # noqa: PLC0415
+    from recorder.config_streams import connections, copies, streams, unlisted  # noqa: PLC0415
     from recorder.errors import Unreachable  # noqa: PLC0415
     from recorder.lake.root import refuse_unusable  # noqa: PLC0415
     from recorder.quality.events import printable  # noqa: PLC0415
-    from recorder.show import plain, streams_table  # noqa: PLC0415
+    from recorder.show import streams_table  # noqa: PLC0415
 
     settings = load_config(config)
     refuse_unusable(settings.storage.root)
     console = _console()
     wanted = streams(settings)
     console.print(streams_table(wanted, f"{settings.venue.name}: {settings.venue.url}"))
-    count = len(connections(settings))
+    urls = copies(settings)
+    count = len(connections(settings)) * len(urls)
+    if count > 1:
+        console.print()
+        console.print(connections_table(settings))
     console.print(
-        f"\n{len(wanted)} streams on {count} connection{'s' if count > 1 else ''}, "
+        f"\n{len(wanted)} streams{f', {len(urls)} times over,' if len(urls) > 1 else ''} "
+        f"on {count} connection{'s' if count > 1 else ''}, "
         f"into {printable(str(settings.storage.root))}; market list {settings.venue.network}"
     )
     for market_type, symbol, near in unlisted(settings):
@@ -240,10 +248,26 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
         )
     if not connect:
         return
-    with _progress(f"listening for {listen:g} s"):
-        checked = asyncio.run(ask_venue(settings, listen_s=listen))
+    for url in dict.fromkeys(urls):
+        with _progress(f"listening for {listen:g} s"):
+            checked = asyncio.run(ask_venue(settings, url, listen_s=listen))
+        console.print()
+        _show_answers(checked, console)
+        dead = [answer.stream.label() for answer in checked.answers if not answer.came]
+        if dead:
+            more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
+            raise Unreachable(f"{url}: no answer for {', '.join(dead[:5])}{more}; check the market names")
+
+
+def _show_answers(checked: "Checked", console: Console) -> None:
+    """
+    What a venue did about each stream.
+    """
+    from recorder.quality.events import printable  # noqa: PLC0415
+    from recorder.show import plain  # noqa: PLC0415
+
     table = plain(
-        f"After {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
+        f"{checked.url}: after {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
         f"{'with' if checked.compressed else 'without'} compression",
         "stream",
         "acknowledged",
@@ -252,7 +276,6 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
     )
     for answer in checked.answers:
         table.add_row(answer.stream.label(), "yes" if answer.acknowledged else "no", str(answer.frames))
-    console.print()
     console.print(table)
     for error in dict.fromkeys(checked.errors):
         console.print(printable(error))
@@ -260,10 +283,6 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
         console.print(
             f"note: the venue calls {printable(name)} what the list calls {listed}: is `venue.network` right?"
         )
-    dead = [answer.stream.label() for answer in checked.answers if not answer.came]
-    if dead:
-        more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
-        raise Unreachable(f"{settings.venue.url}: no answer for {', '.join(dead[:5])}{more}; check the market names")
 
 
 @main.command()

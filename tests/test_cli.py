@@ -277,6 +277,43 @@ def test_check_shows_what_will_be_recorded(tmp_path):
     assert not (tmp_path / "root").exists()
 
 
+def test_check_shows_what_each_connection_will_carry(tmp_path):
+    """
+    By the numbers that rows and events name them by, copy after copy.
+    """
+    path = config_file(tmp_path, perp='["SOL-PERP", "BTC-PERP", "ETH-PERP"]')
+    text = path.read_text() + "[capture]\nmarkets_per_connection = 2\nredundancy = 2\n"
+    path.write_text(text.replace("network =", 'copy_urls = ["wss://other/ws"]\nnetwork ='))
+
+    result = invoke("check", path)
+
+    shown = [line.split() for line in result.stdout.splitlines()]
+    first, second = "ws://127.0.0.1:1/ws", "wss://other/ws"
+    assert result.exit_code == 0
+    assert ["0", "1", first, "2", "4", "BTC-PERP,", "SOL-PERP"] in shown
+    assert ["1", "1", first, "1", "2", "ETH-PERP"] in shown
+    assert ["2", "2", second, "2", "4", "BTC-PERP,", "SOL-PERP"] in shown
+    assert ["3", "2", second, "1", "2", "ETH-PERP"] in shown
+    assert "6 streams, 2 times over, on 4 connections, into" in result.stdout
+
+
+def test_check_connect_asks_each_address(tmp_path):
+    """
+    A second server that is not there, or does not know a market, is found before the day it is needed.
+    """
+    with simulator() as url, simulator() as second:
+        path = config_file(tmp_path, url=url)
+        text = path.read_text() + "[capture]\nredundancy = 3\n"
+        path.write_text(text.replace("network =", f'copy_urls = ["{second}"]\nnetwork ='))
+        both = invoke("check", path, "--connect", "--listen", "1")
+        path.write_text(path.read_text().replace(second, "ws://127.0.0.1:1/ws"))
+        one = invoke("check", path, "--connect", "--listen", "1")
+
+    assert both.exit_code == 0, both.stderr
+    assert len(re.findall(r"SOL-PERP orderbook +yes +\d", both.stdout)) == 2
+    refused(one, 8, "ws://127.0.0.1:1/ws", "connection refused", "check `venue.copy_urls`")
+
+
 def test_check_tells_of_unlisted_markets_with_near_names(tmp_path):
     """
     A slip of the keyboard would otherwise be found after a day of silence; but the market may be newer than the list.

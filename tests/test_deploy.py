@@ -58,6 +58,13 @@ def test_a_stop_leaves_time_to_commit(unit):
     assert int(service["TimeoutStopSec"]) > 5
 
 
+def test_a_reload_is_the_signal_the_recorder_takes_it_for(unit):
+    """
+    Any other would end it, or do nothing.
+    """
+    assert unit["Service"]["ExecReload"] == "kill -HUP $MAINPID"
+
+
 def test_a_relative_root_lands_where_the_service_may_write(unit):
     """
     Everything but the state directory is read-only to it.

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
+from lake_cases import HOUR as OLD_HOUR
+from lake_cases import SOL, SOL_TRADES, Run, book, make_root, trade
 from loopback import config_text, entries, facts, recording, simulator, until
 from recorder.analysis import Lake
 from recorder.lake.layout import parse_hour
@@ -114,6 +116,36 @@ def test_an_hour_in_which_one_copy_was_dead_for_a_while_is_proven_by_the_other(t
     assert 8970 <= books["duplicates_removed"] <= 8985
     down = Lake(tmp_path).quality().filter(kind="disconnected", connection=0).sort("start").first().collect()
     assert down.select("cause", "evidence").row(0) == ("network", "no heartbeat for 11.2 s, after 606.2 s")
+
+
+def test_of_two_publishers_the_books_of_both_stay_and_a_fill_in_other_words_is_flagged(tmp_path):
+    """
+    Frames pair by their bytes: what only means the same is not dropped, since nobody can say which of them is right.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, OLD_HOUR, streams=(SOL, SOL_TRADES))
+    for connection in (0, 1):
+        run.connect(OLD_HOUR, connection)
+    for second in range(1, 60):
+        at = OLD_HOUR + second * SECOND_NS
+        run.frame(at, book("SOL-PERP", 0, at, second), 0)
+        run.frame(at + 1, book("SOL-PERP", 0, at - SECOND_NS // 20, second), 1)
+        fill = trade(0, at, second)
+        run.frame(at + 2, fill, 0)
+        run.frame(at + 3, fill if second % 2 else fill.replace(b"TakerAccount", b"OtherAccount"), 1)
+        run.put(EntryKind.ALIVE, at + 4, b"", -1, 0)
+    run.close(OLD_HOUR + 60 * SECOND_NS)
+
+    seal(root)
+
+    rows = stored(root)
+    repeated = (pl.col("flags") & Flag.REPEAT.value) != 0
+    assert Counter(rows.filter(channel="orderbook")["connection"]) == {0: 59, 1: 59}
+    assert Counter(rows.filter(channel="trades")["connection"]) == {0: 59, 1: 29}
+    assert Counter(rows.filter(repeated)["connection"]) == {1: 29}
+    assert Lake(root).coverage().collect()["duplicates_removed"].sum() == 30
+    (told,) = Lake(root).quality().filter(kind="trade_repeat").collect().iter_rows(named=True)
+    assert (told["connection"], told["evidence"]) == (1, "fill ids that had come before (29 times)")
 
 
 # ---- over sockets
