@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "quality": {"base", "venue", "quality"},
     "capture": {"base", "venue", "journal", "quality", "capture"},
     "lake": {"base", "venue", "journal", "quality", "lake"},
-    "analysis": {"base", "venue", "lake", "analysis"},
+    "analysis": {"base", "venue", "quality", "lake", "analysis"},
     "simulator": {"base", "venue", "simulator"},
     "daemon": {*EVERYTHING_BELOW, "daemon"},
     "verbs": {*EVERYTHING_BELOW, "daemon", "verbs"},

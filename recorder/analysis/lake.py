@@ -17,11 +17,15 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from recorder.analysis.condition import DAY_NS, TOLERANCE, conditions
+from recorder.analysis.events import whole_events
+from recorder.analysis.proving import LOOK_AROUND_NS, with_later_proof
 from recorder.analysis.published import Published, read_root
 from recorder.analysis.units import NS_UTC, Instant, instant, moment, natural, polars_schema
-from recorder.errors import RecorderError
+from recorder.errors import DamagedFile, RecorderError
 from recorder.lake import layout
 from recorder.lake.schema import table
+from recorder.records import SECOND_NS
 from recorder.venue.markets import NETWORKS, market_list
 
 Units = Literal["natural", "raw"]
@@ -120,20 +124,44 @@ class Lake:
         """
         return self._rows("priority_fees", market, start, end, units=units, columns=columns)
 
-    def quality(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+    def quality(
+        self,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        markets: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
         """
         Events that overlap the range: every hole and its cause, and what happened to the recorder.
 
-        An event that spans several hours has a row in each, under one `event_id`.
+        An event that spans several hours has a row in each, under one `event_id`. Of some `markets` only: those that
+        name one of them, and those that name none (of a connection or the recorder), which concern any.
         """
         first, last = _range(start, end)
+        wanted = None if markets is None else self._known(markets, first, last)
         frame = self._scan("quality", self._published.files("quality", first, last))
         if last is not None:
             frame = frame.filter(pl.col("start") < moment(last))
         if first is not None:
             # A moment (start == end) at the first instant is in; a hole that ends there is not.
             frame = frame.filter((pl.col("end") > moment(first)) | (pl.col("start") >= moment(first)))
+        if wanted is not None:
+            frame = frame.filter(pl.col("symbol").is_null() | pl.col("symbol").str.to_lowercase().is_in(sorted(wanted)))
         return frame
+
+    def events(
+        self,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        markets: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """
+        As `quality`, but the parts of an event that reaches over several hours are one row.
+
+        A range that ends before the event does shows it as far as the hours in it tell.
+        """
+        return whole_events(self.quality(start, end, markets=markets))
 
     def coverage(
         self,
@@ -143,14 +171,73 @@ class Lake:
     ) -> pl.LazyFrame:
         """
         What each hour that begins in the range can prove, a row per configured stream.
+
+        Trades are judged with the fills of the two days around the range: see `proving`.
         """
         first, last = _range(start, end)
-        files = self._published.files("coverage", first, last)
-        frame = _between(self._scan("coverage", files), "start", first, last)
+        # Of an hour that begins outside of the range not even the file is read, but for the proof of trades.
+        from_ns = None if first is None else first - LOOK_AROUND_NS
+        to_ns = None if last is None else last + LOOK_AROUND_NS
+        frame = self._scan("coverage", self._published.files("coverage", from_ns, to_ns))
         if market is not None:
             names = self._known(market, first, last)
             frame = frame.filter(pl.col("symbol").str.to_lowercase().is_in(sorted(names)))
-        return frame
+        proven = frame.map_batches(
+            with_later_proof,
+            predicate_pushdown=False,
+            projection_pushdown=False,
+            slice_pushdown=False,
+            schema=frame.collect_schema(),
+        )
+        return _between(proven, "start", first, last)
+
+    def spans(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+    ) -> pl.LazyFrame:
+        """
+        The hours of `coverage` as stretches of one state: `symbol`, `channel`, `grouping`, `start`, `end`, `state`,
+        `why`.
+        """
+        total = pl.sum_horizontal("complete_s", "suspect_s", "missing_s", "unverifiable_s")
+        over = pl.col("start") + (total * SECOND_NS).round().cast(pl.Int64).cast(pl.Duration("ns"))
+        return (
+            self.coverage(market, start, end)
+            .filter(pl.col("span_start").list.len() > 0)
+            .select(
+                "symbol",
+                "channel",
+                "grouping",
+                start="span_start",
+                end=pl.concat_list(pl.col("span_start").list.slice(1), over),
+                state="span_state",
+                why="span_why",
+            )
+            .explode("start", "end", "state", "why")
+        )
+
+    def condition(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        tolerance: float = TOLERANCE,
+    ) -> pl.LazyFrame:
+        """
+        In what condition each day of each market is: a row a market and day that the range touches.
+
+        `condition` is `pending` while an hour of the day is not sealed, `missing` if nothing of the market is there,
+        `degraded` if fills are missing, or more of the day than `tolerance` is missing or suspect (of its books; of a
+        market without books, of its trades), hours before the recording began included, else `available`.
+        """
+        first, last = _range(start, end)
+        first = None if first is None else first // DAY_NS * DAY_NS
+        last = None if last is None else -(-last // DAY_NS) * DAY_NS
+        hours = [(hour, index.complete) for hour, index in self._published.hours(None, None)]
+        return conditions(self.coverage(market, first, last), hours, tolerance=tolerance)
 
     def telemetry(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
         """
@@ -233,6 +320,14 @@ class Lake:
         schema = polars_schema(table(name))
         if not files:
             return pl.LazyFrame(schema=schema)
+        gone = next((path for path in files if not path.exists()), None)
+        if gone is not None:
+            raise DamagedFile(
+                gone,
+                "is not there, and the manifest of its hour names it",
+                "`drift-recorder verify` tells what else is missing; `drift-recorder seal` makes the hour again once "
+                "its manifest is moved to quarantine/, as long as its journal is kept",
+            )
         return pl.scan_parquet(
             files,
             schema=schema,  # so that no file is opened before it is needed
