@@ -14,6 +14,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from loopback import WITHIN_S, config_text, entries, facts, recording, simulator, until
@@ -252,6 +253,28 @@ def test_a_backward_step_begins_a_new_run_on_the_same_connection(tmp_path, wall)
     assert by_run[new][-1].recv_ts < by_run[old][0].recv_ts
     assert released
     assert remade == {"second": True, "disk": True}
+
+
+def test_a_run_that_begins_after_a_reload_asks_for_what_is_asked_for_now(tmp_path, wall):
+    """
+    Not for what the process began with: `coverage` would miss the one and make up the other.
+    """
+    other = parse_config(config_text("ws://127.0.0.1:1/ws", tmp_path, perp='["SOL-PERP", "ETH-PERP"]'), file="test")
+
+    async def scenario():
+        async with simulator() as url:
+            fresh = msgspec.structs.replace(other, venue=msgspec.structs.replace(other.venue, url=url))
+            async with recording(tmp_path, url, reread=lambda: fresh) as recorder:
+                await until(lambda: slots(tmp_path))
+                recorder.reload()
+                await until(lambda: slots(tmp_path, 2))
+                wall(-3600)
+                await until(lambda: len(facts(tmp_path, RunStarted)) == 2)
+
+    asyncio.run(scenario())
+    asked = {fact.continues is None: {stream.symbol for stream in fact.streams} for fact in facts(tmp_path, RunStarted)}
+
+    assert asked == {True: {"SOL-PERP", "BTC-PERP"}, False: {"SOL-PERP", "ETH-PERP"}}
 
 
 def test_a_forward_step_re_anchors_and_cuts_nothing(tmp_path, wall):
@@ -564,6 +587,30 @@ def test_a_stuck_disk_ends_as_a_process_too(stuck_recorder):
     assert time.monotonic() - began < 5
     assert stuck_recorder.returncode == 1
     assert "the disk did not take what came after entry 0 of this run" in errors.splitlines()[-1]
+
+
+def test_sighup_takes_over_the_markets_of_the_file(child, tmp_path):
+    """
+    As a process, twice: a file that is wrong is refused in one line, the next one is taken, and the end is orderly.
+    """
+    root, config = tmp_path / "root", tmp_path / "config.toml"
+    recorder = start_both(child, tmp_path)
+    text = config.read_text()
+    config.write_text(text.replace("perp", "prep"))
+    recorder.send_signal(signal.SIGHUP)
+    wait_until(lambda: facts(root, JobFailed))
+    config.write_text(text.replace('"BTC-PERP"', '"ETH-PERP"'))
+    recorder.send_signal(signal.SIGHUP)
+    wait_until(lambda: slots(root, 2))
+    recorder.terminate()
+    _, errors = recorder.communicate(timeout=10)
+
+    assert recorder.returncode == 0
+    refused = f"{config}: markets.prep: unknown key, did you mean perp?; allowed: perp, spot, channels, grouping"
+    assert f"the new configuration is refused, recording goes on by the old one: {refused}\n" in errors
+    assert "added ETH-PERP orderbook, ETH-PERP trades; removed BTC-PERP orderbook, BTC-PERP trades" in errors
+    assert "Traceback" not in errors
+    assert len(facts(root, Connected)) == 1
 
 
 def test_run_for_ends_by_sealing_the_open_hour(child, tmp_path):

@@ -102,7 +102,7 @@ def sealed(root, script, *, until_s, streams=(BTC, SOL), venue=None, **options):
     venue = venue or Venue(PERPS, start=START)
     recorder = VirtualRecorder(root, venue, list(streams), start=START, **options)
     for at_s, wanted in sorted(script.items()):
-        recorder.until(START + at_s * SECOND_NS)
+        recorder.until(START + round(at_s * SECOND_NS))
         recorder.reload(list(wanted))
     recorder.until(START + until_s * SECOND_NS)
     recorder.stop()
