@@ -89,6 +89,8 @@ class QualitySettings(msgspec.Struct, frozen=True):
     """A book stream without a frame for this long is silent: books come each tick, changed or not."""
     trade_wait_s: float = 10.0
     """How long a missing fill id may still arrive: the venue reorders within a few seconds."""
+    halted_after_s: float = 20.0
+    """All books silent for this long, on all connections, while heartbeats come: the venue is halted."""
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
@@ -354,10 +356,11 @@ class Flag(IntFlag):
     MAYBE_INITIAL = 1 << 7
     """First book of its stream on a connection: may be a stored copy, older than live."""
     FIRST_AFTER_GAP = 1 << 8
-    """The first row of its stream, as received, after an outage or silence. Missing fills are not marked in `trades`:
+    """The first row of its stream, as received, after an outage, a silence, or a missed tick; one that turns out to
+    have been late, or the first of a slower cadence, may bear it, too. Missing fills are not marked in `trades`:
     `fill_record_id` tells them."""
     BACKLOG = 1 << 9
-    """Arrived late in a burst: `recv_ts` lies, compare with `ts`."""
+    """Came more than a second late, or before the stream had caught up: `recv_ts` lies, compare with `ts`."""
     REPEAT = 1 << 10
     """The same payload (books) or fill id (trades) came before on this connection."""
     ROUNDED = 1 << 11

@@ -46,6 +46,13 @@ def at(seconds: float) -> int:
     return HOUR + round(seconds * 1e3) * 1_000_000
 
 
+def slot_at(seconds: float) -> int:
+    """
+    The chain's slot then, one each 400 ms.
+    """
+    return 1 + int((seconds + 1e-6) / 0.4)
+
+
 def since(instant: int) -> float:
     """
     Inverse of `at`.
@@ -53,14 +60,17 @@ def since(instant: int) -> float:
     return round((instant - HOUR) / 1e9, 3)
 
 
-def book_frame(symbol: str | None, index: int, *, slot: int = 1, channel: str | None = None) -> bytes:
+def book_frame(
+    symbol: str | None, index: int, *, slot: int | None = 1, channel: str | None = None, ts: int | None = 1
+) -> bytes:
     """
     A book as the venue writes it, empty but for its scalars.
     """
     members: dict[str, Any] = {"bids": [], "asks": []}
     if symbol is not None:
         members |= {"marketName": symbol, "marketType": "perp", "marketIndex": index}
-    data = json.dumps(members | {"ts": 1, "slot": slot}, separators=(",", ":"))
+    members |= {name: value for name, value in (("ts", ts), ("slot", slot)) if value is not None}
+    data = json.dumps(members, separators=(",", ":"))
     return _frame(channel or f"orderbook_perp_{index}_grouped_1", data)
 
 
@@ -98,11 +108,13 @@ class Tape:
         """
         self._put.append((t, run, EntryKind.FACT, connection, attempt, encode_fact(fact)))
 
-    def book(self, t: float, stream: Stream, *, slot: int = 1, **where: Any) -> None:
+    def book(self, t: float, stream: Stream, *, slot: int | None = None, ts: float | None = None, **where: Any) -> None:
         """
-        A book came.
+        A book came; by the publisher's clock at `ts`, in seconds, or just now.
         """
-        self.frame(t, book_frame(stream.symbol, INDEX[stream.symbol], slot=slot), **where)
+        slot = slot_at(t if ts is None else ts) if slot is None else slot
+        ts_ms = at(t if ts is None else ts) // 1_000_000
+        self.frame(t, book_frame(stream.symbol, INDEX[stream.symbol], slot=slot, ts=ts_ms), **where)
 
     def trade(self, t: float, fill_id: int | None, *, slot: int = 1, **where: Any) -> None:
         """
@@ -176,7 +188,7 @@ class Tape:
         A book each tick from `t0`, up to `t1`.
         """
         for tick in range(int((t1 - t0) / TICK_S + 1e-6) + 1):
-            self.book(t0 + tick * TICK_S, stream, slot=tick, **where)
+            self.book(t0 + tick * TICK_S, stream, **where)
 
     def disconnected(self, t: float, *, cause: Any = "network", why: str = "gone", **where: Any) -> None:
         """

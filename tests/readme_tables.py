@@ -49,8 +49,14 @@ def kinds() -> str:
     """
     Kinds of events, as Markdown.
     """
-    lines = ["| kind | concerns | raised when | bounds (`start` → `end`) |", "|---|---|---|---|"]
-    lines += [f"| `{name}` | {kind.scope} | {kind.raised} | {kind.bounds} |" for name, kind in KINDS.items()]
+    lines = [
+        "| kind | concerns | raised when | bounds (`start` → `end`) | cause | does not prove |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {kind.scope} | {kind.raised} | {kind.bounds} | {kind.cause} | {kind.proves_not} |"
+        for name, kind in KINDS.items()
+    ]
     return "\n".join(lines)
 
 

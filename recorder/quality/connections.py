@@ -6,7 +6,13 @@ from recorder.quality.events import build
 from recorder.quality.findings import Findings
 from recorder.quality.state import ConnectionState, HourBeats, Outage, RunState
 from recorder.records import SECOND_NS, Cause, Connected, ConnectFailed, Disconnected, Entry, Event
+from recorder.venue.protocol import HEARTBEAT_INTERVAL_S
 
+BEAT_NS = HEARTBEAT_INTERVAL_S * SECOND_NS
+MAX_RECENT = 16
+"""Heartbeats remembered: more than a minute."""
+EDGE_NS = 100_000_000
+"""A heartbeat this near to an end of a stretch proves nothing about what lies inside."""
 DEAD_AFTER_NS = 5 * SECOND_NS
 """A run without an entry for this long is dead or stands still: it writes one each second."""
 
@@ -27,6 +33,12 @@ class Connections:
         self._beats = {(b.run, b.connection): b for b in beats}
         self._runs = runs
         self._findings = findings
+
+    def of_run(self, run: str) -> list[ConnectionState]:
+        """
+        The connections of a run, in order.
+        """
+        return [self._connections[key] for key in sorted(self._connections) if key[0] == run]
 
     def snapshot(self) -> tuple[list[ConnectionState], list[HourBeats]]:
         """
@@ -105,6 +117,8 @@ class Connections:
         connection.attempt = entry.attempt
         connection.up = True
         connection.last_frame = connection.last_heartbeat = connection.counted_to = entry.recv_ts
+        connection.recent = [entry.recv_ts]
+        connection.halted = connection.resuming = connection.resumed = 0
         connection.gap_open = False
         return connection
 
@@ -152,7 +166,7 @@ class Connections:
         now = entry.recv_ts
         if connection.up:
             self._count_up(connection, now)
-            self._end_heartbeat_gap(connection, now, "the end of the connection", connection.last_frame)
+            self._end_heartbeat_gap(connection, now, "the end of the connection", connection.last_frame, fact.cause)
         connection.up = False
         connection.settled = 0
         if connection.outage_start is not None:
@@ -254,6 +268,49 @@ class Connections:
         beats.heartbeats += 1
         self._end_heartbeat_gap(connection, now, "the next heartbeat", heard_before)
         connection.last_heartbeat = now
+        connection.recent.append(now)
+        del connection.recent[:-MAX_RECENT]
+
+    def beat_within(self, run: str, connection: int, start: int, end: int) -> bool | None:
+        """
+        Whether a heartbeat came between two instants, so that the connection lived; None if none was due there.
+        """
+        known = self._connections.get((run, connection))
+        if known is None or not known.recent:
+            return None
+        if any(start + EDGE_NS < beat < end - EDGE_NS for beat in known.recent[1:]):
+            return True
+        # The next after the last before the end was due inside, and did not come.
+        last = max((beat for beat in known.recent if beat <= start + EDGE_NS), default=None)
+        return False if last is not None and last + BEAT_NS < end - EDGE_NS else None
+
+    def why_silent(self, run: str, connection: int, start: int, end: int, ended_as: Cause) -> tuple[Cause, str]:
+        """
+        Who kept a book from coming between two instants.
+        """
+        known = self._connections.get((run, connection))
+        if known is None:
+            return ended_as, "on a connection not seen"
+        last_beat = f"last heartbeat {(end - known.last_heartbeat) / 1e9:.1f} s before that"
+        beat = self.beat_within(run, connection, start, end)
+        if beat or start + EDGE_NS < known.last_frame < end - EDGE_NS:
+            return "venue", last_beat if beat else f"{last_beat}, but other frames came"
+        if self._runs[run].resumed > start:
+            return "recorder", "the recorder stood still"
+        nothing = "nothing else came on the connection either"
+        return ended_as, f"{last_beat}; {nothing}" if beat is False else f"{nothing}, and no heartbeat was due"
+
+    def held_by(self, run: str, connection: int, start: int, burst: int, end: int) -> tuple[Cause, str]:
+        """
+        Who held back what came late: nothing came from `start`, in time, to the `burst` of what was late.
+        """
+        known = self._connections.get((run, connection))
+        if known is not None and any(start + EDGE_NS < beat < burst - EDGE_NS for beat in known.recent[1:]):
+            return "venue", "heartbeats came meanwhile"
+        pairs = zip(known.recent, known.recent[1:], strict=False) if known is not None else []
+        if any(a <= burst and b >= burst - EDGE_NS and b - a > BEAT_NS + 2 * EDGE_NS and b <= end for a, b in pairs):
+            return "network", "the heartbeat was late as well, and our own clock ran all the while"
+        return "unknown", "no heartbeat was due meanwhile, which would tell the venue from the way here"
 
     def clock(self, now: int) -> None:
         """
@@ -277,13 +334,17 @@ class Connections:
             if c.up and (event := self._heartbeat_gap(c, at, "nothing yet", c.last_frame)) is not None
         ]
 
-    def _end_heartbeat_gap(self, connection: ConnectionState, now: int, ended_by: str, heard_before: int) -> None:
+    def _end_heartbeat_gap(
+        self, connection: ConnectionState, now: int, ended_by: str, heard_before: int, ended_as: Cause = "unknown"
+    ) -> None:
         connection.gap_open = False
-        event = self._heartbeat_gap(connection, now, ended_by, heard_before)
+        event = self._heartbeat_gap(connection, now, ended_by, heard_before, ended_as)
         if event is not None:
             self._findings.events.append(event)
 
-    def _heartbeat_gap(self, connection: ConnectionState, now: int, ended_by: str, heard_before: int) -> Event | None:
+    def _heartbeat_gap(
+        self, connection: ConnectionState, now: int, ended_by: str, heard_before: int, ended_as: Cause = "unknown"
+    ) -> Event | None:
         run = self._runs[connection.run]
         interval = now - connection.last_heartbeat
         if interval <= run.settings.heartbeat_gap_s * SECOND_NS:
@@ -291,7 +352,11 @@ class Connections:
         return build(
             "heartbeat_gap",
             # A recorder that stood still cannot say that the venue did.
-            cause="recorder" if run.resumed > connection.last_heartbeat else "unknown",
+            cause="recorder"
+            if run.resumed > connection.last_heartbeat
+            else "venue"
+            if heard_before > connection.last_heartbeat + BEAT_NS + EDGE_NS
+            else ended_as,
             start=connection.last_heartbeat,
             end=now,
             run=connection.run,

@@ -12,28 +12,40 @@ from recorder.records import HOUR_NS, Cause, Event, Scope, Stream
 
 class Kind(msgspec.Struct, frozen=True):
     """
-    One kind of event: what it concerns, when it is raised, and how its bounds are to be read.
+    One kind of event: what it concerns, when it is raised, how its bounds and its cause are found, what it leaves open.
+
+    `scope` is the usual one. What most book streams of a connection had at once (three or more, and four in five) is
+    one event of the connection; of fewer, each stream has its own.
     """
 
     scope: Scope
     raised: str
     bounds: str
+    cause: str
+    proves_not: str
 
 
+_OURS = "recorder"
 KINDS: Mapping[str, Kind] = {
-    "recorder_started": Kind("recorder", "A run began.", "the moment"),
-    "recorder_stopped": Kind("recorder", "A run ended by itself.", "the moment"),
+    "recorder_started": Kind("recorder", "A run began.", "the moment", _OURS, "that anything was heard since"),
+    "recorder_stopped": Kind(
+        "recorder", "A run ended by itself.", "the moment", _OURS, "that nobody else recorded from then on"
+    ),
     "recorder_down": Kind(
         "recorder",
         "No run was recording: none was there, or the only one stood still. With a symbol: nobody recorded that "
         "stream, for the run that did died beside another.",
         "last committed entry of any run → next start, or the next entry",
+        _OURS,
+        "how much the venue sent meanwhile",
     ),
     "connected": Kind(
         "connection",
         "The websocket opened.",
         "the moment; as a run starts: start of the run → first book of the last stream asked for, if that is not later "
         "than a silence begins (else `disconnected` reaches from start to book)",
+        _OURS,
+        "that every stream has begun: trades may stay away for long",
     ),
     "disconnected": Kind(
         "connection",
@@ -41,51 +53,203 @@ KINDS: Mapping[str, Kind] = {
         "earliest last book of those due on it (last frame, where none was; start of the run, before any) → first book "
         "after it of the last stream to bring one (the subscribe, where it stays silent and `silent` goes on; first "
         "frame, where no book is subscribed)",
+        "what the capture could tell as it ended: venue (a close code, every book silent), network (reset, no "
+        "heartbeat), recorder (our stop, our limits)",
+        "that anything was lost of a stream which another connection carried too",
     ),
-    "connect_failed": Kind("connection", "Connects failed; a run of them is one event.", "first → last attempt"),
+    "connect_failed": Kind(
+        "connection",
+        "Connects failed; a run of them is one event.",
+        "first → last attempt",
+        "that of the refusal: network, or venue if it answered",
+        "how long the connection was down: `disconnected` does",
+    ),
     "heartbeat_gap": Kind(
-        "connection", "Two heartbeats stood too far apart.", "heartbeat before → heartbeat after, or the end"
+        "connection",
+        "Two heartbeats stood further apart than `quality.heartbeat_gap_s`, by default twice their interval.",
+        "heartbeat before → heartbeat after, or the end of the connection or run",
+        "venue if other frames came meanwhile; recorder if we stood still; that of the connection's end if it ended; "
+        "else unknown",
+        "that a book or trade is missing: a heartbeat may be late where data is not",
     ),
     "not_acknowledged": Kind(
         "stream",
         "A subscription was not acknowledged in time.",
         "request → acknowledgement or first frame, or the end of the connection or subscription",
+        "venue",
+        "that the venue did not understand it: its answer may have been lost with the connection",
     ),
     "rejected": Kind(
         "stream",
         "The venue answered a request with an error.",
         "answer → as `not_acknowledged` (the moment, where the answer cannot be matched to a stream)",
+        "venue",
+        "which of several requests was meant, where the answer names none",
     ),
     "silent": Kind(
         "stream",
-        "A subscribed book brought no frame on a live connection.",
+        "A subscribed book brought no frame for `capture.silent_after_s` on a live connection.",
         "last frame (or the request) → next frame, or the end of the connection or subscription",
+        "venue if a heartbeat or another frame came meanwhile; recorder if we stood still; if nothing came at all: "
+        "that of the connection's end, unknown if it did not end",
+        "how many books were sent: some of them may still have come, late (`backlog`)",
+    ),
+    "halted": Kind(
+        "connection",
+        "No market brought a book on any connection for 20 s (three or more were asked for), and heartbeats came: the "
+        "venue is halted, or its publishers are down. In place of each stream's `silent`.",
+        "last book of the first stream to fall silent → first book of the last to speak again, at most "
+        "`capture.silent_after_s` after the first of them; or the end of the connection",
+        "venue",
+        "that trading was halted: trades may have gone on, unseen by us",
+    ),
+    "cadence_hole": Kind(
+        "stream",
+        "Fewer books came than the learned cadence says; `missing` counts them. Both clocks must say so: the "
+        "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence. More than eight a "
+        "minute are told as one. A hole longer than `capture.silent_after_s` is `silent` instead.",
+        "book before → book after (where books were late: when the one before was due)",
+        "venue, since later books came in order on the same connection; recorder if we stood still; unknown where "
+        "books were late (a server drops them for a slow client) or come half as often for good",
+        "that a book was made: a publisher whose timer is late skips a tick (then the next is off its grid, as the "
+        "evidence says). Nor that none is missing elsewhere: books lost while the cadence is being learned (eight "
+        "books), or every second one for long, are not seen",
+    ),
+    "backlog": Kind(
+        "connection",
+        "Books came later than usual by more than a second, measured against their `ts`, and then caught up. Rows "
+        "between bear the flag.",
+        "last book in time → first book that was no more than 0.3 s late; or the last book, if the connection ended",
+        "recorder if we stood still; venue if heartbeats came on time meanwhile, or other streams' books did; network "
+        "if the heartbeat was late as well; unknown if none was due",
+        "that anything is missing: what is, `cadence_hole` or `silent` tell. A delay that was there from the "
+        "connect on is not seen, nor one that grows by less than 1 % of the time",
+    ),
+    "slot_regression": Kind(
+        "stream",
+        "A book's slot was lower than the one before: a publisher on a node that is behind.",
+        "book before the first step back → last book that stepped back",
+        "venue",
+        "that a book is wrong or missing; nor is a step back across a reconnect told",
+    ),
+    "slot_jump": Kind(
+        "stream",
+        "A book's slot was far ahead of the one before, by more than time allows (40 slots and twice their time).",
+        "book before → book after",
+        "venue",
+        "that a book is missing; a server that remembers the slot may drop all lower ones from here on (`silent`)",
+    ),
+    "two_feeds": Kind(
+        "connection",
+        "A quarter of the steps in slot, or more, go back: the server forwards two feeds. All frames are kept.",
+        "book before the first step back → last step back",
+        "venue",
+        "that both feeds are whole: where one lost a book, the other may have brought it. Two feeds of equal slots are "
+        "not seen",
+    ),
+    "frozen": Kind(
+        "stream",
+        "Books came, and for 10 s and ten books the slot stood still; or the best levels did, eight times longer than "
+        "they had before (at least 10 s, and after a dozen changes).",
+        "last change → next change",
+        "venue",
+        "that the market moved: a quiet one stands still, too, if it never did before",
+    ),
+    "clock_skew": Kind(
+        "stream",
+        "The publisher's clock (`ts`) stepped by a second or more, or was off from the start (books 2 s from the "
+        "future, or 10 s old). What has stayed so for ten minutes is taken as it is.",
+        "last book before the step → first books after it came right, or ten minutes",
+        "venue: a step of ours is a `clock_step`",
+        "which clock is right, if it was off from the start",
     ),
     "trade_gap": Kind(
         "stream",
         "Fill ids are missing: a proof, `missing` is exact.",
         "receipt of the fill before the missing ids → receipt of the fill after them",
+        "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had",
+        "when the missing fills were made; nor that none is missing after the last id",
     ),
-    "trade_repeat": Kind("stream", "Fills came again; a run of them is one event.", "first → last repeat"),
-    "undecodable": Kind("connection", "Frames that could not be decoded; raw in `undecodable`.", "first → last frame"),
-    "unrequested": Kind("connection", "Data of streams nobody asked for; raw in `undecodable`.", "first → last frame"),
+    "trade_repeat": Kind(
+        "stream",
+        "Fills came again; a run of them is one event.",
+        "first → last repeat",
+        "venue",
+        "which of the two is right, if they differ",
+    ),
+    "undecodable": Kind(
+        "connection",
+        "Frames that could not be decoded; raw in `undecodable`.",
+        "first → last frame",
+        "venue",
+        "whose frame it was",
+    ),
+    "unrequested": Kind(
+        "connection",
+        "Data of streams nobody asked for; raw in `undecodable`.",
+        "first → last frame",
+        "venue",
+        "that it is wrong",
+    ),
     "schema_drift": Kind(
         "connection",
         "Members, sources, channels or shapes this version does not know; kept in `extra` or `undecodable`.",
         "first → last frame",
+        "venue",
+        "that a column is wrong: what is known was read as ever",
     ),
     "identity_conflict": Kind(
-        "stream", "A book calls its index by another name than the market list: wrong `network`?", "the moment"
+        "stream",
+        "A book calls its index by another name than the market list: wrong `network`?",
+        "the moment",
+        "unknown",
+        "which of the two is right; the book's name is used",
     ),
-    "overflow": Kind("recorder", "The journal's queue was full; we dropped frames, counted.", "first → last dropped"),
-    "clock_step": Kind("recorder", "The wall clock moved against the monotonic clock.", "before → after"),
-    "loop_stall": Kind("recorder", "Our event loop stood still; receive times inside are late.", "stall"),
-    "sync_failed": Kind("recorder", "A journal write or sync failed; kept in memory and written again.", "the moment"),
+    "overflow": Kind(
+        "recorder",
+        "The journal's queue was full; we dropped frames, counted.",
+        "first → last dropped",
+        _OURS,
+        "which streams they were of",
+    ),
+    "clock_step": Kind(
+        "recorder", "The wall clock moved against the monotonic clock.", "before → after", _OURS, "that frames are lost"
+    ),
+    "loop_stall": Kind(
+        "recorder",
+        "Our event loop stood still; receive times inside are late.",
+        "stall",
+        _OURS,
+        "that frames are lost: they wait in the kernel",
+    ),
+    "sync_failed": Kind(
+        "recorder",
+        "A journal write or sync failed; kept in memory and written again.",
+        "the moment",
+        _OURS,
+        "that anything is lost",
+    ),
     "journal_damaged": Kind(
-        "recorder", "Journal entries are missing or unreadable; `missing` counts entries.", "entry before → entry after"
+        "recorder",
+        "Journal entries are missing or unreadable; `missing` counts entries.",
+        "entry before → entry after",
+        _OURS,
+        "which streams they were of",
     ),
-    "job_failed": Kind("recorder", "A scheduled job (seal, retention) ended with an error.", "the moment"),
-    "seal_failed": Kind("stream", "A partition could not be written; its frames are in the journal.", "the hour"),
+    "job_failed": Kind(
+        "recorder",
+        "A scheduled job (seal, retention) ended with an error.",
+        "the moment",
+        _OURS,
+        "that anything is lost: it runs again",
+    ),
+    "seal_failed": Kind(
+        "stream",
+        "A partition could not be written; its frames are in the journal.",
+        "the hour",
+        _OURS,
+        "that anything is lost, while the journal is kept",
+    ),
 }
 
 
@@ -105,13 +269,15 @@ def build(
     first_slot: int | None = None,
     last_slot: int | None = None,
     apart: str = "",
+    scope: Scope | None = None,
 ) -> Event:
     """
     An event, uncut. Its id is a digest of kind, place and true start: the same in each hour it reaches into.
 
     `apart` tells events of one kind that begin at one place and instant from each other; the same in each hour, too.
+    `scope` is that of the kind, if not given.
     """
-    scope = KINDS[kind].scope
+    scope = scope or KINDS[kind].scope
     place = "\x1f".join(str(part) for part in (kind, run, connection, symbol, channel, start, apart))
     return Event(
         event_id=sha256(place.encode("utf-8", "replace")).hexdigest()[:16],

@@ -57,6 +57,21 @@ class Findings:
         self._outages.sort(key=lambda o: (o.end, o.start, o.run or "", -1 if o.connection is None else o.connection))
         del self._outages[:-MAX_OUTAGES]
 
+    def ours_between(self, start: int, end: int, *, run: str) -> str | None:
+        """
+        What of our own explains that something was late or missing between two instants; None if nothing does.
+        """
+        for outage in reversed(self._outages):
+            if (
+                outage.cause == "recorder"
+                and outage.connection is None
+                and outage.start <= end
+                and outage.end >= start
+                and outage.run in {None, run}
+            ):
+                return outage.why
+        return None
+
     def cause_between(self, start: int, end: int, *, run: str, connection: int) -> tuple[Cause, str]:
         """
         What explains that something between two instants is missing on a connection: the latest outage there.

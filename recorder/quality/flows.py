@@ -12,8 +12,8 @@ import msgspec
 from recorder.quality.connections import Connections
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
-from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState
-from recorder.records import SECOND_NS, Event, Flag, Stream
+from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState, Track
+from recorder.records import SECOND_NS, Cause, Event, Flag, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, ack_text
 
 _Key = tuple[str, int, Stream]
@@ -61,6 +61,39 @@ class Flows:
         """
         return any(f.run == run and f.stream == stream for f in self._flows.values())
 
+    def of_run(self, run: str) -> list[FlowState]:
+        """
+        What all connections of a run carry.
+        """
+        return [f for f in self._flows.values() if f.run == run]
+
+    def all(self) -> list[FlowState]:
+        """
+        Every one; the order does not depend on how often a carry was taken.
+        """
+        return self.snapshot()
+
+    def books_of(self, run: str, connection: int) -> list[FlowState]:
+        """
+        The book streams a connection carries that are not silent.
+        """
+        return [f for f in self.of_connection(run, connection) if f.track is not None and not f.silent]
+
+    def heard_by_another(self, flow: FlowState, ts: int) -> bool:
+        """
+        Whether another connection or run has the stream's books up to about `ts`, ms, with no hole just before.
+        """
+        return any(
+            other.stream == flow.stream
+            and other is not flow
+            and not other.silent
+            and not other.fresh & _FIRST_AFTER_GAP
+            and other.track is not None
+            and other.track.ts >= ts
+            and not other.track.holes
+            for other in self._flows.values()
+        )
+
     # ---- what is asked for
 
     def find(self, run: RunState, connection: int, stream: Stream, now: int) -> FlowState | None:
@@ -80,7 +113,8 @@ class Flows:
         """
         A stream is to come on a connection from now on.
         """
-        flow = FlowState(run, connection, stream, now, up=self._connections.may_be_up(run, connection))
+        up = self._connections.may_be_up(run, connection)
+        flow = FlowState(run, connection, stream, now, up=up, track=Track(gap=2) if is_book(stream) else None)
         self._flows[run, connection, stream] = flow
         return flow
 
@@ -98,6 +132,7 @@ class Flows:
         flow.up = True
         if is_book(stream):
             flow.fresh |= _MAYBE_INITIAL
+            flow.asked = now
             flow.awaited = flow.awaited or flow.last < flow.since
 
     def awaits(self, run: str, connection: int) -> bool:
@@ -199,7 +234,7 @@ class Flows:
             flow.up = True
             flow.since = now
 
-    def went_down(self, run: str, connection: int, now: int, ended_by: str) -> int | None:
+    def went_down(self, run: str, connection: int, now: int, ended_by: str, ended_as: Cause = "unknown") -> int | None:
         """
         A connection ended. Returns since when a book is missing that was due: the earliest of their last ones.
         """
@@ -209,7 +244,7 @@ class Flows:
             self._end_refusal(flow, now)
             flow.fresh |= _FIRST_AFTER_GAP
             if flow.silent:
-                self._end_silence(flow, now, ended_by)
+                self._end_silence(flow, now, ended_by, ended_as=ended_as)
             elif is_book(flow.stream) and flow.last >= flow.since:
                 last = flow.last if last is None else min(last, flow.last)
             flow.awaited = is_book(flow.stream)
@@ -256,7 +291,7 @@ class Flows:
         return [
             self._silence(flow, at, "nothing yet")
             for flow in self._flows.values()
-            if flow.silent or self._overdue(flow, at)
+            if not flow.halted and (flow.silent or self._overdue(flow, at))
         ]
 
     def _overdue(self, flow: FlowState, now: int) -> bool:
@@ -287,11 +322,12 @@ class Flows:
         *,
         first_slot: int | None = None,
         last_slot: int | None = None,
+        ended_as: Cause = "unknown",
     ) -> None:
-        if flow.silent:
-            event = self._silence(flow, now, ended_by, first_slot=first_slot, last_slot=last_slot)
+        if flow.silent and not flow.halted:
+            event = self._silence(flow, now, ended_by, first_slot=first_slot, last_slot=last_slot, ended_as=ended_as)
             self._findings.events.append(event)
-        flow.silent = False
+        flow.silent = flow.halted = False
         flow.silent_on = None
 
     def _silence(
@@ -302,18 +338,19 @@ class Flows:
         *,
         first_slot: int | None = None,
         last_slot: int | None = None,
+        ended_as: Cause = "unknown",
     ) -> Event:
         start = max(flow.last, flow.since)
-        beat = self._connections.last_heartbeat(flow.run, flow.connection)
-        alive = f"last heartbeat {(now - beat) / 1e9:.1f} s before that" if beat else "on a connection not seen"
+        heard_on = flow.connection if flow.silent_on is None else flow.silent_on
+        cause, alive = self._connections.why_silent(flow.run, heard_on, start, now, ended_as)
         moved = f" on connection {flow.connection}, where it has moved" if flow.silent_on is not None else ""
         return build(
             "silent",
-            cause="venue",
+            cause=cause,
             start=start,
             end=max(now, start),
             run=flow.run,
-            connection=flow.connection if flow.silent_on is None else flow.silent_on,
+            connection=heard_on,
             symbol=flow.stream.symbol,
             channel=channel_of(flow.stream),
             first_slot=first_slot,

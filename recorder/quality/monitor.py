@@ -12,13 +12,17 @@ entry to those it concerns.
 
 import msgspec
 
+from recorder.quality.cadence import MS, NEVER
 from recorder.quality.connections import DEAD_AFTER_NS, Connections
 from recorder.quality.facts import event_of
 from recorder.quality.fills import Fills
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, is_book
+from recorder.quality.halts import Halts
 from recorder.quality.routes import Routes, Verdict
 from recorder.quality.runs import STALL_NS, Runs
+from recorder.quality.slots import MAX_STEP
+from recorder.quality.spells import Spells
 from recorder.quality.state import (
     UNKNOWN_CONNECTION,
     ConnectionState,
@@ -29,17 +33,20 @@ from recorder.quality.state import (
     Outage,
     RunState,
 )
+from recorder.quality.tracks import Tracks
 from recorder.records import (
     HOUR_NS,
     SECOND_NS,
     AnyFact,
     Cause,
+    ClockStepped,
     Connected,
     ConnectFailed,
     Disconnected,
     Entry,
     EntryKind,
     Event,
+    LoopStalled,
     Moved,
     NotAcknowledged,
     Overflowed,
@@ -83,6 +90,9 @@ class Monitor:
         self._connections = Connections(state.connections, state.beats, by_name, self._findings)
         self._flows = Flows(state.flows, by_name, self._connections, self._findings)
         self._fills = Fills(state.fills, self._findings)
+        self._spells = Spells(state.stretches, state.often, self._flows, self._connections, self._findings)
+        self._tracks = Tracks(self._flows, self._spells, self._findings)
+        self._halts = Halts(self._flows, self._connections, self._findings)
         self._routes = Routes(listed, state, self._connections, self._flows, self._findings)
         self._hour_end = state.now - state.now % HOUR_NS + HOUR_NS
 
@@ -135,6 +145,7 @@ class Monitor:
             if fact is not None:
                 self._fact(fact, entry, run)
         self.clock(now)
+        self._clock_of(entry.run, now)
         return None
 
     def _irregular(self, run: RunState | None, entry: Entry) -> RunState:
@@ -145,7 +156,7 @@ class Monitor:
         if run is not None and not run.gone:
             self._runs.goes_on(entry.recv_ts)
             if self._runs.interrupted(run, entry, fact):
-                self._flows.interrupted(run.run)
+                self._interrupted(run.run, entry.recv_ts)
             self._routes.clear()
             return run
         if isinstance(fact, RunStarted):
@@ -154,13 +165,17 @@ class Monitor:
         again = run is not None
         run = self._runs.meet(entry)
         if again and self._runs.interrupted(run, entry, fact):
-            self._flows.interrupted(run.run)
+            self._interrupted(run.run, entry.recv_ts)
         if not run.known:
             # Met in the middle: of what it asked for before, its header tells.
             for stream in run.streams:
                 self._flows.expect(run.run, UNKNOWN_CONNECTION, stream, entry.recv_ts)
         self._routes.clear()
         return run
+
+    def _interrupted(self, run: str, now: int) -> None:
+        self._flows.interrupted(run)
+        self._tracks.lost(run, now)
 
     # ---- frames
 
@@ -171,15 +186,45 @@ class Monitor:
         now = entry.recv_ts
         route = self._routes.find(entry, seen, self._runs.by_name)
         connection, flow, flags = route.connection, route.flow, 0
-        connection.last_frame = now
         if flow is not None:
+            track = route.track
             if connection.outage_start is not None:
                 self._owed(connection, flow, now)
             if flow.fresh or flow.silent or now - flow.last > route.limit_ns:
+                if track is not None:
+                    track.gap, track.low = 2 if flow.fresh else 1, NEVER
+                halted = flow.halted
                 flags = self._flows.wake(flow, now, seen.slot)
+                if halted:
+                    self._halts.resumed(connection, now)
+            if track is not None:
+                # What is usual costs a few comparisons; all else gets a second look.
+                ts, slot = seen.ts, seen.slot
+                if (
+                    ts is not None
+                    and slot is not None
+                    and track.low < (step := ts - track.ts) <= track.high
+                    and 0 <= (slots := slot - track.slot) <= MAX_STEP
+                    and track.lag_low <= (lag := now - ts * MS) <= track.lag_high
+                ):
+                    track.ts = ts
+                    track.recv = now
+                    if slots:
+                        track.slot = slot
+                        track.moved = now
+                    if lag < track.lag_min:  # noqa: PLR1730  # `min` takes four times as long
+                        track.lag_min = lag
+                    ring = track.ring
+                    ring.append(step)
+                    if not len(ring) & 3:
+                        self._tracks.sample(flow, track, now, entry.payload)
+                else:
+                    flags |= self._tracks.take(flow, track, seen, now, entry.payload)
+            connection.last_frame = now
             flow.last = now
             flow.last_slot = seen.slot
         elif route.resolution.stream is None:
+            connection.last_frame = now
             self.find(
                 "unrequested",
                 entry,
@@ -189,6 +234,8 @@ class Monitor:
                 evidence="data of a stream this run did not ask for",
             )
             return route.plain
+        else:
+            connection.last_frame = now
         if route.counts and seen.fill_id is not None and not duplicate:
             flags |= self._fills.take(entry, seen, seen.fill_id, route.resolution.symbol)
         return Verdict(route.resolution, flags) if flags else route.plain
@@ -270,6 +317,16 @@ class Monitor:
         self._fills.clock(now, int((wait_s or QualitySettings().trade_wait_s) * SECOND_NS))
         self.events += self._findings.tallies.take_idle(now)
 
+    def _clock_of(self, run: str, now: int) -> None:
+        """
+        Likewise, for what is told by the clock of one run alone: so that it is the same live and among other runs.
+        """
+        self._tracks.clock(run, now)
+        known = self._runs.by_name.get(run)
+        if known is not None and not known.gone:
+            self._halts.clock(known, now)
+        self._spells.clock(run, now, self._tracks.going_on(now))
+
     def turn_hour(self, hour: int) -> None:
         """
         A new hour begins at `hour` ns: runs of like findings end, counts of the hour start again.
@@ -277,6 +334,7 @@ class Monitor:
         self._state.now = hour
         self._hour_end = hour + HOUR_NS
         self._findings.end_tallies()
+        self._spells.turn_hour()
         self._connections.turn_hour(hour)
         self._fills.turn_hour()
         self._runs.forget(hour)
@@ -286,10 +344,21 @@ class Monitor:
         A run has ended at its last entry: so have its connections and flows.
         """
         self._settle(run.last_ts, run=run.run, at_once=True)
+        self._stop(self._flows.of_run(run.run), run.last_ts)
+        self._spells.close(run.run)
         self._flows.bury(run.run, run.last_ts)
         self._connections.bury(run.run, run.last_ts)
         self._runs.ended(run, stopped_by)
         self._routes.clear()
+
+    def _stop(self, flows: list[FlowState], now: int) -> None:
+        """
+        Streams bring nothing more where they are carried now.
+        """
+        for flow in flows:
+            self._tracks.end(flow, flow.last, now)
+            if flow.halted:
+                self._halts.end(flow.run, flow.connection, now)
 
     # ---- facts
 
@@ -314,26 +383,37 @@ class Monitor:
                 self._connections.connected(fact, entry, starting=waits)
             case ConnectFailed():
                 waiting = self._flows.of_connection(run.run, connection)
+                self._stop(waiting, now)
                 self._connections.failed(fact, entry, min((flow.since for flow in waiting), default=None))
                 self._flows.went_down(run.run, connection, now, "a connect that failed")
             case Disconnected():
-                carries = bool(self._flows.of_connection(run.run, connection))
-                last_book = self._flows.went_down(run.run, connection, now, "the end of the connection")
+                carried = self._flows.of_connection(run.run, connection)
+                carries = bool(carried)
+                self._stop(carried, now)
+                self._spells.close(run.run, connection)
+                last_book = self._flows.went_down(run.run, connection, now, "the end of the connection", fact.cause)
                 self._connections.disconnected(fact, entry, last_book=last_book, carries=carries)
             case Requested():
                 self._requested(fact, entry, run)
             case Moved():
+                self._stop([f for f in self._flows.of_run(run.run) if f.stream == fact.stream], now)
                 left = self._flows.move(run.run, connection, fact.to_connection, fact.stream, now)
                 self._let_go(run, left, now)
             case Overflowed():
                 why = "our journal queue was full"
                 self._findings.outage(Outage(fact.first_ts, fact.last_ts, "recorder", why, run.run))
+            case LoopStalled():
+                why = "our event loop stood still"
+                self._findings.outage(Outage(now - fact.stall_ns, now, "recorder", why, run.run))
+            case ClockStepped() if fact.step_ns > 0:
+                self._tracks.own_clock_stepped(run.run, fact.step_ns)
             case _:
                 pass
 
     def _requested(self, fact: Requested, entry: Entry, run: RunState) -> None:
         now, connection = entry.recv_ts, entry.connection
         if fact.op == "unsubscribe":
+            self._stop([f for f in self._flows.of_connection(run.run, connection) if f.stream == fact.stream], now)
             self._flows.release(run.run, connection, fact.stream, now, "an unsubscribe")
             self._let_go(run, [connection], now)
             if not self._flows.carried(run.run, fact.stream):
@@ -418,6 +498,7 @@ class Monitor:
         self._state.connections, self._state.beats = self._connections.snapshot()
         self._state.flows = self._flows.snapshot()
         self._state.tallies = self._findings.tallies.snapshot()
+        self._state.stretches, self._state.often = self._spells.snapshot()
         return self._state
 
     def finish(self, at: int, *, closed: bool) -> None:
@@ -432,12 +513,15 @@ class Monitor:
             self.clock(at)
             # What waits longer than anyone looks beyond the hour would be judged in the next one, too late for both.
             self._fills.judge_all()
+            self._tracks.unjudged(at)
         self._settle(at, at_once=True)
         self._findings.end_tallies()
         going_on = [
+            *self._spells.finish(self._tracks.going_on(at)),
             *self._runs.down(at),
             *self._runs.orphaned(at),
             *self._flows.silences(at),
+            *self._halts.going_on(at),
             *self._flows.refusals(at),
             *self._connections.outages(at),
             *self._connections.heartbeat_gaps(at),

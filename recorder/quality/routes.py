@@ -8,7 +8,7 @@ from recorder.quality.connections import Connections
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, is_book
 from recorder.quality.identity import Identity, Resolution
-from recorder.quality.state import ConnectionState, FlowState, MonitorState, RunState
+from recorder.quality.state import ConnectionState, FlowState, MonitorState, RunState, Track
 from recorder.records import SECOND_NS, Entry
 from recorder.venue.markets import MarketList
 from recorder.venue.protocol import Peek
@@ -42,6 +42,8 @@ class Route(msgspec.Struct):
     """A frame later than this after the one before may be the first after a hole."""
     counts: bool
     """It is a trade: its id counts."""
+    track: Track | None
+    """Of a book."""
 
 
 class Routes:
@@ -90,6 +92,8 @@ class Routes:
         stream, flow, limit_ns = resolution.stream, None, _NEVER_NS
         if stream is not None:
             flow = self._flows.find(run, entry.connection, stream, entry.recv_ts)
+            if flow is not None and flow.track is None and is_book(stream):
+                flow.track = Track(gap=2)  # it comes from a carry of an older version
             if is_book(stream):
                 limit_ns = int(run.settings.silent_after_s * SECOND_NS)
         route = Route(
@@ -99,6 +103,7 @@ class Routes:
             flow=flow,
             limit_ns=limit_ns,
             counts=seen.channel.family == "trades",
+            track=flow.track if flow is not None else None,
         )
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()

@@ -45,9 +45,9 @@ class Runs:
 
     def live(self) -> list[RunState]:
         """
-        The runs that are recording.
+        The runs that are recording, the one that was heard last at the end: of several that died, each in its turn.
         """
-        return [run for run in self.by_name.values() if not run.gone]
+        return sorted((r for r in self.by_name.values() if not r.gone), key=lambda r: (r.last_ts, r.run))
 
     def streams(self) -> list[Stream]:
         """

@@ -19,6 +19,176 @@ class Leaving(msgspec.Struct):
     since: int
 
 
+class Hole(msgspec.Struct):
+    """
+    Ticks that a stream seems to have missed. Judged when the next ones have come: a late one may still make up for it.
+    """
+
+    start: int
+    """Receipt of the book before; of one that was late itself, when it was due here."""
+    end: int
+    """Receipt of the book after."""
+    left_ts: int
+    """The publisher's clock of the book before, ms; our estimate of it where it sends none."""
+    right_ts: int
+    missing: int
+    step_ms: int
+    """From the book before to the book after, by the publisher's clock."""
+    left_slot: int | None = None
+    right_slot: int | None = None
+    count: int = 1
+    """Books since the one before."""
+    late: bool = False
+    """The books around it were late."""
+
+
+class Watch(msgspec.Struct):
+    """
+    Slots have stepped back: what follows tells whether that was once, or whether two feeds alternate.
+    """
+
+    start: int
+    """Receipt of the book before the first step back."""
+    last: int
+    """Receipt of the last book that stepped back."""
+    first_slot: int
+    last_slot: int
+    total: int = 0
+    """Steps back."""
+    deepest: int = 0
+    frames: int = 0
+    """Of the block that is being counted."""
+    backs: int = 0
+    feeds: bool = False
+    """They come so often that two feeds alternate."""
+
+
+class Track(msgspec.Struct, omit_defaults=True):
+    """
+    What is learned of one book stream on one connection: its cadence, how late its books come, where its slots stand.
+
+    A book that keeps to all of it costs a few comparisons (`low`, `high`, `lag_low`, `lag_high`, `slot`).
+    """
+
+    ts: int = 0
+    """The publisher's clock of the last book that fits, ms; 0: none yet."""
+    recv: int = 0
+    """When that came."""
+    slot: int = 0
+    """Of the last book; 0: none yet."""
+    moved: int = 0
+    """When the slot last changed."""
+    low: int = 1 << 62
+    """A step of `ts` above this and up to `high` is usual, ms. Above all numbers while every book needs a look."""
+    high: int = 0
+    lag_low: int = 0
+    lag_high: int = 0
+    lag_min: int = 1 << 62
+    """The least `recv_ts − ts` since the cadence was last learned, ns."""
+    base: int | None = None
+    """The least `recv_ts − ts` that is usual, ns: what the clocks differ by, and the way here."""
+    cadence: int = 0
+    """Learned, ms; 0: not yet."""
+    spread: int = 0
+    """Median distance of a step from it, ms."""
+    allow: int = 0
+    """A step this much shorter than two ticks is still two ticks, ms."""
+    calm_low: int = 0
+    """`low` when nothing is the matter."""
+    paced: int = 0
+    """Since when the cadence is what it is."""
+    ring: list[int] = []
+    """Steps of `ts` since it was last learned, ms."""
+    early: list[tuple[int, int, int]] = []
+    """(ts, recv_ts, slot) of the first books, until they tell the cadence."""
+    gap: int = 0
+    """The next book is the first after a silence (1), or after a request or an outage (2)."""
+    strays: int = 0
+    """Books since `ts` whose clock fits nothing."""
+    useless: int = 0
+    """Likewise, with repeated times."""
+    deaf: bool = False
+    """Its publisher's clock is of no use: judged by our own."""
+    alt_ts: int = 0
+    alt_count: int = 0
+    """Books in a row that fit each other, but not what went before: the publisher's clock has stepped."""
+    holes: list[Hole] = []
+    odd: int = 0
+    """Steps in a row that each missed a tick: the cadence may have changed."""
+    quick: int = 0
+    """Steps in a row that were much too short, likewise."""
+    alone: int = 0
+    """Since when it misses ticks all the time, and others of its connection do not; 0: it does not."""
+    doubt: int = 0
+    """Since when just half of the books come, of all streams of its connection: a slower publisher, or every second
+    one is lost. If it stays so, it is the cadence; if they all come again, they were lost. 0: no doubt."""
+    late_since: int = 0
+    """Receipt of the last book in time, while books are late; 0: they are not."""
+    late_first: int = 0
+    """Receipt of the first late one."""
+    late_worst: int = 0
+    late_ref: int = 0
+    late_mark: int = 0
+    """Since when the lateness is about `late_ref`: one that stays is the new usual."""
+    watch: Watch | None = None
+    frozen: int = 0
+    """Since when the slot stands still, once that is reported; 0: it does not."""
+    content: int = 0
+    """Digest of some of the levels."""
+    content_since: int = 0
+    content_last: int = 0
+    """When it was last seen the same."""
+    content_still: int = 0
+    """The longest it usually stands still, ns."""
+    content_changes: int = 0
+    content_frozen: int = 0
+    """Since when the content stands still, once that is reported; 0: it does not."""
+    skew_since: int = 0
+    """Since when the publisher's clock is off; 0: it is not."""
+    skew_ref: int = 0
+    """`base` before that."""
+
+
+class Stretch(msgspec.Struct):
+    """
+    What was found of one stream, until it is known whether it was found of its neighbours, too.
+    """
+
+    kind: str
+    run: str
+    connection: int
+    stream: Stream
+    start: int
+    end: int
+    added: int
+    words: str
+    missing: int | None = None
+    first_slot: int | None = None
+    last_slot: int | None = None
+    late: int = 0
+    """`backlog`: receipt of the first late book. `cadence_hole`: 1 if the books around it were late."""
+
+
+class Often(msgspec.Struct):
+    """
+    Holes of one stream or connection that come so often that they are told as one.
+    """
+
+    kind: str
+    run: str
+    connection: int
+    stream: Stream | None
+    since: int
+    """When this minute's count began."""
+    told: int = 0
+    """Events since then."""
+    first: Event | None = None
+    """The first of those that are told as one."""
+    last: int = 0
+    count: int = 0
+    missing: int = 0
+
+
 class RunState(msgspec.Struct):
     """
     One run of the recorder.
@@ -67,6 +237,14 @@ class ConnectionState(msgspec.Struct):
     opened: int = 0
     opening: str = ""
     """What its first connect says, while the run has not heard all its books: the outage is the run's start."""
+    recent: list[int] = []
+    """Its last heartbeats, oldest first; the instant of the connect before them."""
+    halted: int = 0
+    """Since when no market brings a book although heartbeats come, once that is long enough; 0: some do."""
+    resuming: int = 0
+    """The first book after that, …"""
+    resumed: int = 0
+    """… and the last first book of a stream."""
 
 
 class HourBeats(msgspec.Struct):
@@ -106,6 +284,12 @@ class FlowState(msgspec.Struct):
     """Its request was not acknowledged, or refused; it goes on until that changes."""
     silent_on: int | None = None
     """The connection its silence began on, where it has moved since."""
+    asked: int = 0
+    """When it was last asked for, until a stored copy came: that is older than what came before it."""
+    halted: bool = False
+    """Its silence is told by the `halted` of its connection."""
+    track: Track | None = None
+    """Of a book stream."""
 
 
 UNKNOWN_CONNECTION = -1
@@ -198,3 +382,5 @@ class MonitorState(msgspec.Struct):
     configured: list[Stream] = []
     """What the last run asked for, when none is left: hours without a recorder are on record too."""
     orphans: list[Orphan] = []
+    stretches: list[Stretch] = []
+    often: list[Often] = []

@@ -167,9 +167,9 @@ def test_the_legacy_servers_ungrouped_books_are_what_was_asked_for():
     assert Counter(initial) == dict.fromkeys({v.resolution.stream for _, v in verdicts} - {streams[2]}, 1)
 
 
-def test_two_feeds_interleaved_are_no_flood_of_events():
+def test_two_feeds_interleaved_are_one_event_and_not_one_a_step():
     """
-    Half of the steps go back in slot, each frame is another book: all are kept, and there is nothing to report of them.
+    Half of the steps go back in slot, each frame is another book: all are kept, and no book is missing.
     """
     frames = capture(TWO_FEEDS)
     slots = [s.slot or 0 for f in frames if (s := peek(f.frame)).market_name]
@@ -177,7 +177,11 @@ def test_two_feeds_interleaved_are_no_flood_of_events():
     _, events, verdicts = told(frames, [perp("SOL-PERP"), perp("SOL-PERP", "trades")], [])
 
     assert sum(b < a for a, b in pairwise(slots)) == 29
-    assert events == []
+    (event,) = events
+    books = [f.recv_ts for f in frames if b'"orderbook_perp_0' in f.frame]
+    assert (event.kind, event.cause, event.symbol, event.continues) == ("two_feeds", "venue", "SOL-PERP", True)
+    assert (event.start, event.end) == (books[1], frames[-1].recv_ts)
+    assert "29 steps back in slot, by up to 3" in event.evidence
     assert len(verdicts) == 83
     assert [v.flags for _, v in verdicts[1:] if v.resolution.stream == perp("SOL-PERP")] == [0] * 59
 

@@ -43,7 +43,7 @@ def test_a_silent_book_is_unknown_from_its_last_frame_to_its_next():
     assert unusual(events) == [("silent", 19.9, 31.1, "venue")]
     event = one(events, "silent")
     assert (event.symbol, event.channel, event.connection, event.scope) == ("SOL-PERP", "orderbook", 0, "stream")
-    assert (event.first_slot, event.last_slot) == (49, 77)
+    assert (event.first_slot, event.last_slot) == (50, 78)
     assert "no book for 11.2 s, until the next frame; last heartbeat 1.0 s before that" in event.evidence
 
 

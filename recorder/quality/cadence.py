@@ -1,0 +1,142 @@
+"""
+The cadence of a book stream: learned from its own steps, so that a missed tick can be seen. Pure.
+
+A publisher sends each market's book every tick, changed or not. Steps are measured by the publisher's clock (`ts`): a
+book that is late on its way is not missing. The cadence is half the median of two steps together, which two feeds that
+alternate do not deceive, and neither do single holes, late ticks or bursts.
+
+A tick is missed only where it is missed by both clocks: `ts` says how many there should have been, and at least so much
+time has passed here since the book before was due. A late tick is not one: if the next ones come all the sooner, the
+count comes right again, and the hole is dropped.
+"""
+
+from itertools import pairwise
+from statistics import median_low
+
+from recorder.quality.state import Hole, Track
+
+MS = 1_000_000
+NEVER = 1 << 62
+FEWEST = 8
+"""Steps that tell a cadence."""
+BLOCK = 32
+"""Steps after which it is learned again."""
+WAIT_TICKS = 4
+"""After a hole, before it is judged."""
+STREAK = 4
+"""Steps in a row that missed a tick, or were too short, may be another cadence."""
+MAX_STEP_MS = 60_000
+"""A longer one teaches nothing."""
+
+
+def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
+    """
+    From now on this is the cadence.
+    """
+    if not track.cadence or abs(cadence - track.cadence) * 7 > track.cadence:
+        track.paced = now
+    track.cadence = cadence = max(cadence, 10)
+    track.spread = spread
+    even = max(cadence // 10, 4 * spread)
+    if even * 5 <= cadence * 2:
+        track.allow, track.calm_low = even, cadence // 2
+    else:
+        # Two feeds that alternate, or a publisher with no rhythm: only what is longer than all that is usual counts.
+        track.allow, track.calm_low = -spread - spread // 5, 0
+    track.high = 2 * cadence - track.allow - 1
+
+
+def rhythm(steps: list[int]) -> tuple[int, int]:
+    """
+    Cadence and spread of steps, ms.
+    """
+    cadence = median_low([a + b for a, b in pairwise(steps)]) // 2
+    return cadence, median_low([abs(step - cadence) for step in steps])
+
+
+def is_even(steps: list[int], cadence: int, spread: int) -> bool:
+    """
+    Whether steps are all about the cadence, so that a slower one can be believed.
+    """
+    near = sum(abs(step - cadence) <= max(cadence // 5, 4 * spread) for step in steps)
+    return near * 10 >= len(steps) * 8
+
+
+def relearn(track: Track, now: int) -> None:
+    """
+    Take in a block of steps. A much slower cadence is not believed while every other step may be one that lost a book.
+    """
+    steps, track.ring = track.ring, []
+    cadence, spread = rhythm(steps)
+    slower = cadence * 20 > track.cadence * 23
+    busy = track.odd or track.alone or track.doubt
+    if not slower or (not busy and is_even(steps, cadence, spread)):
+        adopt(track, cadence, spread, now)
+    if track.lag_min < NEVER and not track.late_since and track.base is not None and not track.deaf:
+        # Down at once, up by and by: clocks drift, routes change, and a backlog must not become the usual.
+        ahead = track.lag_min - track.base
+        track.base += ahead if ahead < 0 else ahead // 8
+    track.lag_min = NEVER
+
+
+def missed(track: Track, step: int, now: int) -> int:
+    """
+    Ticks that a step by the publisher's clock jumps over, and for which there was time here.
+    """
+    ticks = (step + track.allow) // track.cadence - 1 - track.strays
+    if ticks <= 0:
+        return 0
+    # Only where books are known to be late: else a step of the publisher's clock would pass for time.
+    passed = (now - track.recv + (lateness(track) if track.late_since else 0)) // MS
+    return max(min(ticks, (passed + track.cadence // 2) // track.cadence - 1 - track.strays), 0)
+
+
+def lateness(track: Track) -> int:
+    """
+    How late the last book was, ns.
+    """
+    return max(track.recv - track.ts * MS - (track.base or 0), 0)
+
+
+def catch_up(track: Track, ts: int) -> None:
+    """
+    Another book has come: a hole that it makes up for is none.
+    """
+    for hole in track.holes:
+        hole.count += 1 + track.strays
+        hole.missing = min(hole.missing, (ts - hole.left_ts + track.allow) // track.cadence - hole.count)
+    track.holes = [hole for hole in track.holes if hole.missing > 0]
+
+
+def ripe(track: Track, ts: int) -> list[Hole]:
+    """
+    Take out the holes that can be judged.
+    """
+    if track.doubt or (track.odd and not track.alone):
+        return []
+    wait = WAIT_TICKS * track.cadence
+    judged = [hole for hole in track.holes if ts - hole.right_ts >= wait]
+    if judged:
+        track.holes = [hole for hole in track.holes if ts - hole.right_ts < wait]
+    return judged
+
+
+def slower(track: Track) -> int | None:
+    """
+    The cadence that the last steps would be, if they were all slower; None if they are too uneven to be one.
+    """
+    steps = track.ring[-STREAK:]
+    if len(steps) < STREAK or 4 * min(steps[1:]) <= 5 * track.cadence:
+        return None
+    cadence = median_low(steps[1:])
+    # The first of them began under the old cadence.
+    even = max(cadence // 10, 4 * track.spread)
+    return cadence if all(abs(step - cadence) <= even for step in steps[1:]) else None
+
+
+def on_grid(hole: Hole, track: Track) -> bool:
+    """
+    Whether the book after a hole came when one was due.
+    """
+    off = hole.step_ms % track.cadence
+    return min(off, track.cadence - off) <= max(track.allow, track.cadence // 10)

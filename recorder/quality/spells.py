@@ -1,0 +1,271 @@
+"""
+What several streams of one connection had at once is one event of the connection; else each has its own. Pure.
+
+A tick that all markets missed is the publisher's, or that of the way here; one that a single market missed is that
+market's. So what is found of one stream waits until its neighbours have been judged, too: `GATHER_NS` after the last
+of them, and while others still have the same, for a minute at most.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from recorder.quality.connections import Connections
+from recorder.quality.events import build, channel_of
+from recorder.quality.findings import Findings
+from recorder.quality.flows import Flows, is_book, sortable
+from recorder.quality.state import Often, Stretch
+from recorder.records import SECOND_NS, Cause, Event
+
+GATHER_NS = 2 * SECOND_NS
+PATIENCE_NS = 20 * SECOND_NS
+"""How long what has ended waits for neighbours that still have the same."""
+FEWEST = 3
+SHARE = 0.8
+"""So many streams of a connection, and so much of all it carries, and the event is the connection's."""
+MAX_GATHERED = 8192
+DOUBTED = 2
+"""`Stretch.late` of a hole that may be none."""
+MINUTE_NS = 60 * SECOND_NS
+MAX_A_MINUTE = 8
+"""Events of one kind and place in a minute; more are told as one."""
+
+_Key = tuple[str, int, str]
+
+
+class Spells:
+    """
+    Gathers stretches of streams into events.
+    """
+
+    def __init__(
+        self, stretches: list[Stretch], often: list[Often], flows: Flows, connections: Connections, findings: Findings
+    ) -> None:
+        self._gathered: dict[_Key, list[Stretch]] = {}
+        for stretch in stretches:
+            self._gathered.setdefault(_key(stretch), []).append(stretch)
+        self._often = {(o.kind, o.run, o.connection, o.stream): o for o in often}
+        self._flows = flows
+        self._connections = connections
+        self._findings = findings
+
+    def snapshot(self) -> tuple[list[Stretch], list[Often]]:
+        """
+        For the carry.
+        """
+        return [stretch for gathered in self._gathered.values() for stretch in gathered], list(self._often.values())
+
+    def add(self, stretch: Stretch) -> None:
+        """
+        Something was found of one stream.
+        """
+        gathered = self._gathered.setdefault(_key(stretch), [])
+        gathered.append(stretch)
+        if len(gathered) >= MAX_GATHERED:
+            self._tell(_key(stretch), [])
+
+    def clock(self, run: str, now: int, going_on: Iterable[Stretch]) -> None:
+        """
+        Time has come to `now`, as an entry of the run says; `going_on` is looked at only if something waits.
+        """
+        if self._gathered:
+            waiting = [key for key in self._gathered if key[0] == run]
+            ripe = [key for key in waiting if now - max(s.added for s in self._gathered[key]) >= GATHER_NS]
+            if ripe:
+                others = {_key(stretch) for stretch in going_on}
+                for key in ripe:
+                    oldest = min(s.added for s in self._gathered[key])
+                    if key not in others or now - oldest >= PATIENCE_NS:
+                        self._tell(key, [])
+        if self._often:
+            for place in [k for k, o in self._often.items() if o.run == run and now - max(o.since, o.last) > MINUTE_NS]:
+                self._end_often(self._often.pop(place))
+
+    def close(self, run: str, connection: int | None = None) -> None:
+        """
+        A connection, or all of a run, has come to an end.
+        """
+        for key in [k for k in self._gathered if k[0] == run and connection in {None, k[1]}]:
+            self._tell(key, [])
+        if connection is None:
+            for place in [k for k, o in self._often.items() if o.run == run]:
+                self._end_often(self._often.pop(place))
+
+    def turn_hour(self) -> None:
+        """
+        What is told as one ends with the hour.
+        """
+        for often in self._often.values():
+            self._end_often(often)
+        self._often.clear()
+
+    def finish(self, going_on: Iterable[Stretch]) -> list[Event]:
+        """
+        Tell all that waits. Returns what goes on: it may have neighbours among what has ended.
+        """
+        still: dict[_Key, list[Stretch]] = {}
+        for stretch in going_on:
+            still.setdefault(_key(stretch), []).append(stretch)
+        events: list[Event] = []
+        for key in sorted(self._gathered.keys() | still.keys()):
+            events += self._tell(key, still.get(key, []))
+        self.turn_hour()
+        return events
+
+    # ---- events
+
+    def _tell(self, key: _Key, still: list[Stretch]) -> list[Event]:
+        """
+        Put what was gathered into events, and return those of what goes on.
+        """
+        run, connection, _ = key
+        ended = self._gathered.pop(key, [])
+        if not ended and not still:
+            return []
+        books = [f.stream for f in self._flows.of_connection(run, connection) if is_book(f.stream) and not f.silent]
+        open_ids = {id(stretch) for stretch in still}
+        going_on: list[Event] = []
+        for cluster in clusters(ended + still):
+            streams = {stretch.stream for stretch in cluster}
+            carried = len(streams.union(books))
+            goes_on = any(id(stretch) in open_ids for stretch in cluster)
+            if len(streams) >= FEWEST and len(streams) >= SHARE * carried:
+                event = self._of_connection(cluster, len(streams), carried)
+                if goes_on:
+                    going_on.append(event)
+                else:
+                    self._emit(cluster[0], event, None)
+                continue
+            for stretch in cluster:
+                event = self._of_stream(stretch, len(streams), carried)
+                if id(stretch) in open_ids:
+                    going_on.append(event)
+                else:
+                    self._emit(stretch, event, stretch)
+        return going_on
+
+    def _of_connection(self, cluster: list[Stretch], streams: int, carried: int) -> Event:
+        worst = max(cluster, key=lambda s: (s.end - s.start, s.words))
+        start, end = min(s.start for s in cluster), max(s.end for s in cluster)
+        counts = [s.missing for s in cluster if s.missing is not None]
+        cause, why = self._cause(cluster, start, end, alone=False)
+        all_of = f"all {carried}" if streams == carried else f"{streams} of {carried}"
+        return build(
+            worst.kind,
+            cause=cause,
+            start=start,
+            end=end,
+            run=worst.run,
+            connection=worst.connection,
+            scope="connection",
+            missing=sum(counts) if counts else None,
+            evidence=f"{all_of} book streams of the connection at once: {worst.words}; {why}",
+        )
+
+    def _of_stream(self, stretch: Stretch, streams: int, carried: int) -> Event:
+        cause, why = self._cause([stretch], stretch.start, stretch.end, alone=streams < carried)
+        others = f"{carried - streams} of {carried} book streams of the connection did not have it"
+        compared = others if streams < carried else "no other book stream of the connection to compare it with"
+        return build(
+            stretch.kind,
+            cause=cause,
+            start=stretch.start,
+            end=stretch.end,
+            run=stretch.run,
+            connection=stretch.connection,
+            scope="stream",
+            symbol=stretch.stream.symbol,
+            channel=channel_of(stretch.stream),
+            missing=stretch.missing,
+            first_slot=stretch.first_slot,
+            last_slot=stretch.last_slot,
+            evidence=f"{stretch.words}; {compared}; {why}",
+        )
+
+    def _cause(self, cluster: list[Stretch], start: int, end: int, *, alone: bool) -> tuple[Cause, str]:
+        first = cluster[0]
+        ours = self._findings.ours_between(start, end, run=first.run)
+        if ours is not None and first.kind in {"cadence_hole", "backlog"}:
+            return "recorder", ours
+        if first.kind == "backlog":
+            if alone:
+                return "venue", "others were in time on the same connection"
+            burst = min(s.late for s in cluster)
+            return self._connections.held_by(first.run, first.connection, start, burst, end)
+        if first.kind == "cadence_hole":
+            if any(s.late == DOUBTED for s in cluster):
+                return "unknown", "a slower publisher and a lost book look the same"
+            if any(s.late for s in cluster):
+                return (
+                    "unknown",
+                    "the books around it were late: a server drops books for a slow client",
+                )
+            return "venue", "later books came in order on the same connection, so these were not sent"
+        if first.kind == "clock_skew":
+            return "venue", "our own clock did not step meanwhile"
+        return "venue", "frames came all the while"
+
+    # ---- floods
+
+    def _emit(self, found: Stretch, event: Event, stretch: Stretch | None) -> None:
+        stream = stretch.stream if stretch is not None else None
+        place = (found.kind, found.run, found.connection, stream)
+        often = self._often.get(place)
+        if often is None:
+            often = self._often[place] = Often(*place, since=found.added)
+        if often.first is None and found.added - often.since > MINUTE_NS:
+            often.since, often.told = found.added, 0
+        if often.told < MAX_A_MINUTE:
+            often.told += 1
+            self._findings.events.append(event)
+            return
+        often.last = found.added
+        often.count += 1
+        often.missing += event.missing or 0
+        if often.first is None:
+            often.first = event
+        else:
+            start, end = min(often.first.start, event.start), max(often.first.end, event.end)
+            often.first = msgspec.structs.replace(often.first, end=end, start=start, true_start=start)
+
+    def _end_often(self, often: Often) -> None:
+        if often.first is None:
+            return
+        event = often.first
+        again = build(
+            event.kind,
+            cause=event.cause,
+            start=event.start,
+            end=event.end,
+            run=event.run,
+            connection=event.connection,
+            scope=event.scope,
+            symbol=event.symbol,
+            channel=event.channel,
+            missing=often.missing or None,
+            evidence=f"{often.count} of them within this time; the first: {event.evidence}"
+            if often.count > 1
+            else event.evidence,
+        )
+        self._findings.events.append(again)
+
+
+def clusters(stretches: list[Stretch]) -> list[list[Stretch]]:
+    """
+    Stretches that have an instant in common, in order of time.
+    """
+    found: list[list[Stretch]] = []
+    common_end = 0
+    for stretch in sorted(stretches, key=lambda s: (s.start, s.end, sortable(s.stream), s.words)):
+        # Sorted by their start, so the last one's start is where the common part begins.
+        if found and stretch.start < common_end:
+            found[-1].append(stretch)
+            common_end = min(common_end, stretch.end)
+        else:
+            found.append([stretch])
+            common_end = stretch.end
+    return found
+
+
+def _key(stretch: Stretch) -> _Key:
+    return stretch.run, stretch.connection, stretch.kind

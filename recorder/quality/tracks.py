@@ -1,0 +1,555 @@
+"""
+Book streams, book by book: missed ticks, late books, slots and contents that stand still or step back. Pure.
+
+The monitor asks for a second look (`take`) at every book that does not keep to what its `Track` calls usual. What is
+found here is a stretch of one stream; `spells` tells whether its neighbours on the connection had the same.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from zlib import crc32
+
+from recorder.quality import cadence, slots
+from recorder.quality.cadence import MS, NEVER
+from recorder.quality.findings import Findings
+from recorder.quality.flows import Flows
+from recorder.quality.spells import DOUBTED, Spells
+from recorder.quality.state import FlowState, Hole, Stretch, Track
+from recorder.records import SECOND_NS, Flag
+from recorder.venue.protocol import Peek
+
+AHEAD_NS = 500 * MS
+"""A book this much earlier than any before it, by its own clock, came by another clock."""
+LATE_NS = SECOND_NS
+"""Books later than usual by more than this are a backlog …"""
+CAUGHT_UP_NS = 300 * MS
+"""… until one is no later than this."""
+STEADY_NS = 60 * SECOND_NS
+"""A lateness that stays as it is for so long is the new usual."""
+STORED_NS = 5 * SECOND_NS
+"""After a request a stored copy may come, also after the first live book."""
+DOUBT_NS = 45 * SECOND_NS
+"""How long half of the books is waited for, before it is believed that no more will come."""
+MAX_HELD = 256
+"""Holes that wait for that, at most."""
+CRISP_NS = 10 * SECOND_NS
+"""A cadence that was so long in force can be halved."""
+SKEWED_NS = SECOND_NS
+"""A smaller step of the publisher's clock is not told of."""
+STEPPED = 3
+"""Books in a row by another clock: it has stepped."""
+USELESS = 16
+"""Books in a row whose clock fits nothing: it is of no use."""
+MAX_TS_MS = 1 << 45
+"""A publisher's time beyond this (the year 3084) is no time."""
+SKEW_MS = (-2_000, 10_000)
+"""The clocks agree if books seem to take a time between these."""
+SKEW_KEPT_NS = 600 * SECOND_NS
+"""A clock that is off for so long is told of once, and then taken as it is."""
+STILL_CHANGES = 12
+"""Changes of a book's content before its standing still can mean anything, …"""
+STILL_TIMES = 8
+"""… and how much longer than ever it must be."""
+
+_BACKLOG, _FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.BACKLOG.value, Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
+
+
+class Tracks:
+    """
+    The tracks of all flows.
+    """
+
+    def __init__(self, flows: Flows, spells: Spells, findings: Findings) -> None:
+        self._flows = flows
+        self._spells = spells
+        self._findings = findings
+
+    # ---- book by book
+
+    def take(self, flow: FlowState, track: Track, seen: Peek, now: int, payload: bytes) -> int:
+        """
+        A book that is not just as usual. Returns the flags its row bears; `flow.last` is still the book before.
+        """
+        gap, track.gap = track.gap, 0
+        steps = len(track.ring)
+        ts, slot = seen.ts, seen.slot
+        if ts is None or not 0 < ts < MAX_TS_MS or track.deaf:
+            ts = (now - (track.base or 0)) // MS
+        if flow.asked and self._is_stored_copy(flow, track, ts, slot, now, gap=gap):
+            flow.asked = 0
+            track.gap = gap
+            self.calm(track)
+            return _MAYBE_INITIAL
+        self._slot(flow, track, slot, now, gap=gap)
+        flags = self._clock(flow, track, ts, slot, now, gap=gap)
+        if len(track.ring) > steps and not len(track.ring) & 3:
+            self.sample(flow, track, now, payload)
+        self.calm(track)
+        return flags
+
+    def sample(self, flow: FlowState, track: Track, now: int, payload: bytes) -> None:
+        """
+        Each few books: look at the content, and learn the cadence again if there are enough steps.
+        """
+        self._look_inside(flow, track, now, payload)
+        if len(track.ring) >= cadence.BLOCK:
+            self._relearn(flow, track, now)
+            self.calm(track)
+
+    def calm(self, track: Track) -> None:
+        """
+        Say what is usual, or that every book needs a look.
+        """
+        busy = (
+            not track.cadence
+            or track.gap
+            or track.holes
+            or track.late_since
+            or track.watch
+            or track.frozen
+            or track.deaf
+            or track.strays
+            or track.alt_count
+            or track.odd
+            or track.quick
+            or not track.slot
+        )
+        track.low = NEVER if busy else track.calm_low
+        base = track.base or 0
+        track.lag_low, track.lag_high = base - AHEAD_NS, base + LATE_NS
+
+    def _is_stored_copy(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> bool:
+        """
+        Whether a book is older than what came before it, soon after the request: the server's stored copy.
+        """
+        if now - flow.asked > STORED_NS or not track.ts:
+            return False
+        if gap:
+            return track.base is not None and now - ts * MS - track.base > LATE_NS
+        return ts < track.ts and (slot is None or slot <= track.slot)
+
+    def _slot(self, flow: FlowState, track: Track, slot: int | None, now: int, *, gap: int) -> None:
+        if slot is None:
+            track.moved = now  # it may have
+        elif gap == 2 or not track.slot:
+            track.slot, track.moved = slot, now
+        else:
+            had_feeds = track.watch is not None and track.watch.feeds
+            self._tell(flow, now, slots.follow(track, slot, now, flow.last or now))
+            if gap:
+                track.moved = now
+            if track.watch is not None and track.watch.feeds and not had_feeds:
+                self._findings.opening(f"{flow.stream.label()}: two feeds alternate")
+
+    # ---- ticks
+
+    def _clock(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
+        lag = now - ts * MS
+        if not track.cadence:
+            if gap:
+                track.early.clear()
+            self._learn(flow, track, ts, slot, now)
+            return 0
+        base = track.base = lag if track.base is None else track.base
+        if gap == 2:
+            self._anchor(track, ts, now, lag)
+            return 0
+        if ts <= track.ts or lag < base - AHEAD_NS:
+            self._off_line(flow, track, ts, now, lag)
+            return 0
+        flags = self._step(flow, track, ts, slot, now, gap=gap)
+        late = lag - base
+        if late < 0:
+            track.base = lag
+        elif late > LATE_NS or track.late_since:
+            flags |= self._late(flow, track, now, lag - base)
+        track.ts, track.recv = ts, now
+        track.strays = track.useless = track.alt_count = 0
+        self._judge(flow, track, ts, now)
+        return flags
+
+    def _anchor(self, track: Track, ts: int, now: int, lag: int) -> None:
+        """
+        The first book after an outage: what lies between, the outage tells.
+        """
+        track.ts, track.recv = ts, now
+        track.strays = track.alt_count = track.odd = track.quick = 0
+        base = track.base
+        # It may be another server, or another publisher, with another clock.
+        track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + LATE_NS else min(base, lag)
+        track.lag_min = NEVER
+
+    def _step(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
+        """
+        A book that is later than the one before by the publisher's clock.
+        """
+        flags, step = 0, ts - track.ts
+        missed = 0 if gap else cadence.missed(track, step, now)
+        if track.holes:
+            cadence.catch_up(track, ts)
+        if not gap and not track.strays and step <= cadence.MAX_STEP_MS:
+            track.ring.append(step)
+        if missed:
+            late = cadence.lateness(track)
+            held = late > LATE_NS
+            start = track.recv - (late if held else 0)
+            hole = Hole(start, now, track.ts, ts, missed, step, flow.last_slot, slot, late=held)
+            track.holes.append(hole)
+            track.odd += 1
+            if track.odd <= cadence.STREAK and not self._flows.heard_by_another(flow, ts - track.high):
+                flags = _FIRST_AFTER_GAP
+            self._slower(flow, track, now)
+        else:
+            track.odd = track.alone = track.doubt = 0
+        if 0 < step <= track.calm_low:
+            track.quick += 1
+            if track.quick >= 2 * cadence.STREAK and (track.watch is None or not track.watch.backs):
+                track.ring = track.ring[-2 * cadence.STREAK :]
+                self._relearn(flow, track, now)
+                track.quick = 0
+        else:
+            track.quick = 0
+        return flags
+
+    def _slower(self, flow: FlowState, track: Track, now: int) -> None:
+        """
+        Ticks are missed one after another: perhaps that is the cadence now. If its neighbours have it too, it is.
+        """
+        if track.odd < cadence.STREAK:
+            return
+        pace = cadence.slower(track)
+        if pace is None:
+            track.alone = track.alone or now
+            return
+        if track.alone:
+            if now - track.alone > STEADY_NS:
+                self._change(track, pace, now)
+            return
+        if track.doubt:
+            if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
+                del track.holes[-track.odd :]
+                self._change(track, pace, now)
+            return
+        others = [
+            other.track
+            for other in self._flows.of_connection(flow.run, flow.connection)
+            if other is not flow and other.track is not None and other.track.cadence and not other.silent
+        ]
+        with_it = sum(o.odd >= cadence.STREAK - 1 or abs(o.cadence - pace) * 5 <= pace for o in others)
+        if with_it * 2 < len(others):
+            track.alone = now
+            return
+        if self._is_every_second(track, pace, now):
+            track.doubt = now
+            return
+        del track.holes[-track.odd :]
+        self._change(track, pace, now)
+
+    def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
+        """
+        Just half as many books as there were for a while: a slower publisher, or every second one is lost.
+        """
+        even = track.spread * 20 <= track.cadence and now - track.paced > CRISP_NS
+        return even and abs(pace - 2 * track.cadence) * 33 <= pace
+
+    def _change(self, track: Track, pace: int, now: int) -> None:
+        self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
+        cadence.adopt(track, pace, track.spread, now)
+        track.ring.clear()
+        track.odd = track.alone = track.doubt = 0
+
+    def _judge(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
+        if track.holes and not track.odd:
+            pace = cadence.slower(track)
+            if pace is not None:
+                # Books that are all late are no holes but another cadence, if a slower one misses no whole tick.
+                track.holes.clear()
+                self._change(track, pace, now)
+        if track.holes:
+            for hole in cadence.ripe(track, ts):
+                self._hole(flow, track, hole, now)
+
+    def _hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
+        off = "" if cadence.on_grid(hole, track) else "; the next came off the grid, as from a timer that was late"
+        doubt = "; or books come half as often now" if track.doubt else ""
+        words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
+        self._add(
+            flow,
+            now,
+            ("cadence_hole", hole.start, hole.end, words, hole.left_slot, hole.right_slot),
+            missing=hole.missing,
+            late=DOUBTED if track.doubt else int(hole.late),
+        )
+
+    # ---- learning
+
+    def _learn(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> None:
+        """
+        The first books tell the cadence; then they are gone through once more, for holes among them.
+        """
+        if ts <= track.ts and track.early:
+            track.useless += 1
+            if track.useless >= USELESS:
+                self._stop_listening(track)
+            return
+        track.ts, track.recv = ts, now
+        track.early.append((ts, now, slot if slot is not None else 0))
+        if len(track.early) <= cadence.FEWEST:
+            return
+        early, track.early = track.early, []
+        steps = [b[0] - a[0] for a, b in pairwise(early)]
+        track.base = min(recv - at * MS for at, recv, _ in early)
+        cadence.adopt(track, *cadence.rhythm(steps), now)
+        if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
+            track.skew_since = track.skew_since or early[0][1]
+        # A stored copy may be the first of them; it is much older than it should be.
+        first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= LATE_NS)
+        track.ts, track.recv, _ = early[first]
+        for at, recv, _ in early[first + 1 :]:
+            self._clock(flow, track, at, None, recv, gap=0)
+
+    def _stop_listening(self, track: Track) -> None:
+        """
+        The publisher's clock is of no use here.
+        """
+        track.deaf, track.base = True, 0
+        track.ts = track.strays = track.useless = track.alt_count = 0
+        track.early.clear()
+        track.gap = 2
+
+    def _relearn(self, flow: FlowState, track: Track, now: int) -> None:
+        cadence.relearn(track, now)
+        if track.skew_since and now - track.skew_since > SKEW_KEPT_NS:
+            self._end_skew(flow, track, now, "and has stayed so")
+
+    # ---- the publisher's clock
+
+    def _off_line(self, flow: FlowState, track: Track, ts: int, now: int, lag: int) -> None:
+        """
+        A book whose time does not follow: a repeat, another feed's, or the publisher's clock has stepped.
+        """
+        track.useless += 1
+        if track.useless >= USELESS:
+            self._stop_listening(track)
+            return
+        if ts == track.ts:
+            return
+        track.strays += 1
+        follows = track.alt_count and 0 < ts - track.alt_ts <= 3 * track.cadence
+        track.alt_count = track.alt_count + 1 if follows else 1
+        track.alt_ts = ts
+        if track.alt_count < STEPPED:
+            return
+        before = track.base or 0
+        for hole in track.holes:
+            self._hole(flow, track, hole, now)
+        track.holes.clear()
+        if abs(lag - before) >= SKEWED_NS:
+            self._skewed(flow, track, before, lag, now)
+        track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER
+        track.strays = track.useless = track.alt_count = track.odd = 0
+
+    def _skewed(self, flow: FlowState, track: Track, before: int, lag: int, now: int) -> None:
+        if track.skew_since and abs(lag - track.skew_ref) < AHEAD_NS:
+            track.base = before
+            self._end_skew(flow, track, now, "until it came right")
+        elif not track.skew_since:
+            track.skew_since, track.skew_ref = track.recv, before
+            words = f"{flow.stream.label()}: the publisher's clock stepped by {(before - lag) / 1e9:+.1f} s"
+            self._findings.opening(words)
+
+    def _end_skew(self, flow: FlowState, track: Track, now: int, how: str) -> None:
+        self._add(flow, now, self._skew(track, now, how))
+        track.skew_since = track.skew_ref = 0
+
+    def _skew(self, track: Track, end: int, how: str) -> slots.Words:
+        off = (track.skew_ref - (track.base or 0)) / 1e9
+        return "clock_skew", track.skew_since, end, f"`ts` was {off:+.1f} s off, {how}", 0, 0
+
+    def own_clock_stepped(self, run: str, step_ns: int) -> None:
+        """
+        Our clock was set forward: from here on all books seem later.
+        """
+        for flow in self._flows.of_run(run):
+            if flow.track is not None and flow.track.base is not None:
+                flow.track.base += step_ns
+                self.calm(flow.track)
+
+    # ---- lateness
+
+    def _late(self, flow: FlowState, track: Track, now: int, late: int) -> int:
+        if not track.late_since:
+            track.late_since, track.late_first, track.late_worst = track.recv, now, 0
+            track.late_ref, track.late_mark = late, now
+            self._findings.opening(f"{flow.stream.label()}: books are late by {late / 1e9:.1f} s")
+        elif late <= CAUGHT_UP_NS:
+            self._end_late(flow, track, now, now, "until they were in time again")
+            return 0
+        track.late_worst = max(track.late_worst, late)
+        if abs(late - track.late_ref) > CAUGHT_UP_NS:
+            track.late_ref, track.late_mark = late, now
+        elif now - track.late_mark > STEADY_NS:
+            track.base = (track.base or 0) + late
+            self._end_late(flow, track, now, now, "and stay so: they are judged by that from here on")
+        return _BACKLOG
+
+    def _end_late(self, flow: FlowState, track: Track, end: int, now: int, how: str) -> None:
+        self._add(flow, now, self._lateness(track, end, how), late=track.late_first)
+        track.late_since = 0
+
+    def _lateness(self, track: Track, end: int, how: str) -> slots.Words:
+        return "backlog", track.late_since, end, f"books late by up to {track.late_worst / 1e9:.1f} s, {how}", 0, 0
+
+    # ---- content
+
+    def _look_inside(self, flow: FlowState, track: Track, now: int, payload: bytes) -> None:
+        """
+        Whether the best levels of both sides are the same as when looked at before.
+        """
+        middle = len(payload) // 2
+        content = crc32(payload[middle : middle + 320], crc32(payload[60:380]))
+        if content == track.content:
+            track.content_last = now
+            if (
+                not track.content_frozen
+                and not track.frozen
+                and track.content_changes >= STILL_CHANGES
+                and now - track.content_since > _stillness(track)
+            ):
+                track.content_frozen = track.content_since
+                self._findings.opening(f"{flow.stream.label()}: its content stands still")
+            return
+        if track.content_frozen:
+            self._end_still(flow, track, now)
+        elif track.content:
+            still = max(track.content_last - track.content_since, 0)
+            track.content_still = max(still, track.content_still - track.content_still // 32)
+            track.content_changes = min(track.content_changes + 1, 1 << 16)
+        track.content, track.content_since, track.content_last = content, now, now
+
+    def _end_still(self, flow: FlowState, track: Track, now: int) -> None:
+        self._add(flow, now, self._still(track, now))
+        track.content_frozen = 0
+
+    def _still(self, track: Track, end: int) -> slots.Words:
+        stood = (end - track.content_frozen) / 1e9
+        words = f"the best levels stood still for {stood:.1f} s while books came and their slots went on"
+        return "frozen", track.content_frozen, end, words, 0, 0
+
+    # ---- the clock, and ends
+
+    def clock(self, run: str, now: int) -> None:
+        """
+        Time has come to `now`, as an entry of the run says.
+        """
+        for flow in self._flows.of_run(run):
+            track = flow.track
+            if track is None:
+                continue
+            if flow.silent or not flow.up:
+                if track.holes or track.late_since or track.watch or track.frozen or track.content_frozen:
+                    self.end(flow, flow.last, now)
+            elif not track.frozen and slots.is_frozen(track, flow.last):
+                track.frozen = track.moved
+                if track.content_frozen:
+                    # Told of by the slot from here on.
+                    track.frozen, track.content_frozen = min(track.moved, track.content_frozen), 0
+                self._findings.opening(f"{flow.stream.label()}: its slot stands still")
+                self.calm(track)
+
+    def end(self, flow: FlowState, end: int, now: int) -> None:
+        """
+        No more books come on this connection for now: what goes on ends at `end`, the last one.
+        """
+        track = flow.track
+        if track is None:
+            return
+        for hole in track.holes:
+            self._hole(flow, track, hole, now)
+        track.holes.clear()
+        track.early.clear()
+        track.odd = track.alone = track.doubt = track.quick = track.strays = track.alt_count = 0
+        if track.late_since:
+            self._end_late(flow, track, max(end, track.late_since), now, "and then none came")
+        self._tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
+        if track.content_frozen:
+            self._end_still(flow, track, max(end, track.content_frozen))
+        track.content = track.content_since = track.content_last = 0
+        self.calm(track)
+
+    def lost(self, run: str, now: int) -> None:
+        """
+        Entries of a run are lost: no hole is judged across them.
+        """
+        for flow in self._flows.of_run(run):
+            if flow.track is not None:
+                self.end(flow, flow.last, now)
+                flow.track.gap = 2
+                self.calm(flow.track)
+
+    def going_on(self, at: int) -> Iterator[Stretch]:
+        """
+        The stretches that go on at `at`.
+        """
+        for flow in self._flows.all():
+            track = flow.track
+            if track is None:
+                continue
+            if track.late_since:
+                yield self._stretch(flow, at, self._lateness(track, at, "so far"), late=track.late_first)
+            if track.watch is not None and track.watch.feeds:
+                yield self._stretch(flow, at, slots.feeds(track.watch, at))
+            if track.frozen:
+                words = f"the slot has stood at {track.slot} for {(at - track.frozen) / 1e9:.1f} s while books come"
+                yield self._stretch(flow, at, ("frozen", track.frozen, at, words, track.slot, track.slot))
+            if track.content_frozen:
+                yield self._stretch(flow, at, self._still(track, at))
+            if track.skew_since:
+                yield self._stretch(flow, at, self._skew(track, at, "and still is"))
+
+    def unjudged(self, at: int) -> None:
+        """
+        Nobody will look any more: judge the holes as they are.
+        """
+        for flow in self._flows.all():
+            if flow.track is not None:
+                for hole in flow.track.holes:
+                    self._hole(flow, flow.track, hole, at)
+                if flow.track.watch is not None and not flow.track.watch.feeds:
+                    self._tell(flow, at, slots.end_watch(flow.track))
+
+    # ---- findings
+
+    def _tell(self, flow: FlowState, now: int, found: list[slots.Words]) -> None:
+        for words in found:
+            self._add(flow, now, words)
+
+    def _add(self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0) -> None:
+        self._spells.add(self._stretch(flow, now, found, missing=missing, late=late))
+
+    def _stretch(
+        self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0
+    ) -> Stretch:
+        kind, start, end, words, first, last = found
+        return Stretch(
+            kind=kind,
+            run=flow.run,
+            connection=flow.connection,
+            stream=flow.stream,
+            start=start,
+            end=max(start, end),
+            added=now,
+            words=words,
+            missing=missing,
+            first_slot=first or None,
+            last_slot=last or None,
+            late=late,
+        )
+
+
+def _stillness(track: Track) -> int:
+    """
+    How long a content may stand still before it means anything, ns.
+    """
+    looked = 4 * track.cadence * MS
+    return max(slots.FROZEN_NS, STILL_TIMES * max(track.content_still, looked))
