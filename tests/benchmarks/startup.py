@@ -1,0 +1,71 @@
+"""
+From the start of the process to the first committed entry, with nothing on disk and with a day of journal.
+
+The day is real journal under real names: a segment a minute, 1,440 of them, each with some frames. A start reads names
+only, so their size should not matter; `--start-frames 16000` makes it the ten gigabytes of all of Drift, and takes
+minutes to write. Its hours are sealed by a child while the recorder already records.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+from bench import Bench
+from load import HOUR, WIRE_NS, Frame, journal_bytes, recorder_config, wanted, write_journal
+from processes import CLIENT_CORE, HERE, child
+from table import Measured
+
+from recorder.lake.layout import JOURNAL
+from recorder.records import HOUR_NS, SECOND_NS
+
+MINUTES = 1440
+NOBODY = "ws://127.0.0.1:9/ws"
+"""The discard port, where nothing listens: being ready does not wait for the venue."""
+READY_TIMEOUT_S = 60.0
+
+
+def measure(bench: Bench) -> list[Measured]:
+    """
+    Both in turns; the plain recorder, which keeps no journal, needs its imports.
+    """
+    sizes = bench.sizes
+    empty = Measured("ready to record, empty root")
+    full = Measured("ready to record, a day of journal on disk")
+    with bench.room() as folder:
+        day = folder / "day"
+        bench.say("a day of journal")
+        write_journal(day, wanted(sizes.markets), _day(bench.frames(sizes.markets, sizes.books), sizes.start_frames))
+        segments = sum(1 for _ in (day / JOURNAL).rglob("*.zst"))
+        full.note = f"{segments:,} segments with {journal_bytes(day) / 1e6:,.1f} MB in all, none of it sealed"
+        for number in range(sizes.rounds):
+            bench.say(f"start: round {number + 1} of {sizes.rounds}")
+            fresh = folder / f"empty-{number}"
+            empty.ours.append(_ready_s(folder, fresh, sizes.markets))
+            full.ours.append(_ready_s(folder, day, sizes.markets))
+            with child(HERE / "plain.py", "ready", core=CLIENT_CORE) as plain:
+                told = json.loads(plain.line(""))
+                empty.plain.append((told["ready_ns"] - plain.started_ns) / 1e9)
+    return [empty, full]
+
+
+def _day(frames: list[Frame], a_minute: int) -> Iterator[Frame]:
+    """
+    A day up to the hour, so many frames each minute.
+    """
+    payloads = cycle(payload for _, payload in frames)
+    for minute in range(MINUTES):
+        begin = HOUR - 24 * HOUR_NS + minute * 60 * SECOND_NS
+        for number in range(a_minute):
+            # From the first moment on, so that each segment begins with its minute.
+            yield begin + WIRE_NS + number * (59 * SECOND_NS // a_minute), next(payloads)
+
+
+def _ready_s(folder: Path, root: Path, markets: int) -> float:
+    config, report = folder / "config.toml", folder / "report"
+    config.write_text(recorder_config(root, NOBODY, markets=markets, seal=True), encoding="utf-8")
+    with child(HERE / "probe.py", report, "run", config, core=CLIENT_CORE) as recorder:
+        recorder.line("first commit", READY_TIMEOUT_S)
+        recorder.stop()
+        first_ns: int = json.loads(report.read_text(encoding="utf-8"))["first_commit_ns"]
+        return (first_ns - recorder.started_ns) / 1e9
