@@ -1,5 +1,5 @@
 """
-Data frames in, exact integers out: both ways of decoding against each other and against an independent decoder.
+Data frames in, exact integers out: all ways of decoding against each other and against an independent decoder.
 """
 
 import json
@@ -7,7 +7,6 @@ import re
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,49 +17,11 @@ from recorder.lake import schema
 from recorder.records import Flag, Source
 from recorder.venue import normalize
 from recorder.venue.exact import decode_exactly
-from recorder.venue.normalize import Book, Fees, Side, Trade, Undecodable, decode
-from recorder.venue.payloads import BOOK_NUMBERS, NULL
+from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode, decode_in_python
 from recorder.venue.trades import TRADE_NUMBERS, TRADE_TEXTS
+from venue_cases import BOOK, FEES, TRADE, Token, agree, frame, level, levels_of, numbers_of
 
-BOOK = "orderbook_perp_0_grouped_1"
-TRADE = "trades_perp_0"
-FEES = "priorityFees_perp_0"
 BEYOND = 2**63 - 1
-
-
-class Token(str):
-    """
-    A piece of JSON to be written as it stands: numbers in forms that Python would not write.
-    """
-
-    __slots__ = ()
-
-
-def dump(value: Any) -> str:
-    """
-    JSON with tokens in place.
-    """
-    if isinstance(value, Token):
-        return str(value)
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k)}:{dump(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(dump, value)) + "]"
-    return json.dumps(value)
-
-
-def frame(channel: str, data: Any, **around: Any) -> bytes:
-    """
-    A data frame as the server writes it: `data` is text that holds JSON.
-    """
-    return dump({"channel": channel, "data": dump(data)} | around).encode()
-
-
-def level(price: Any, size: Any, **sources: Any) -> dict[str, Any]:
-    """
-    A level in the member order of grouped books.
-    """
-    return {"size": size, "price": price, "sources": sources or {"dlob": size}}
 
 
 def book(bids: Any = None, asks: Any = None, *, channel: str = BOOK, **members: Any) -> Any:
@@ -78,67 +39,10 @@ def trade(size_exponent: int | None = 9, **members: Any) -> Any:
     return decode(frame(TRADE, members), size_exponent=size_exponent)
 
 
-def columns_of(decoded: Book | Trade | Fees) -> dict[str, Any]:
-    """
-    A decoded record by the column names of the lake.
-    """
-    values = msgspec.structs.asdict(decoded)
-    channel = values.pop("channel")
-    values.pop("drift")
-    columns = {"market_type": channel.market_type, "market_index": channel.market_index}
-    values["extra"] = reference.load_extra(values["extra"])
-    if isinstance(decoded, Book):
-        values.pop("market_name")
-        columns |= numbers_of(decoded)
-        values.pop("numbers")
-        for name in ("bid", "ask"):
-            side = levels_of(values.pop(name))
-            columns |= {f"{name}_{what}": column for what, column in side.items()}
-            columns[f"best_{name}_price"] = side["price"][0] if side["price"] else None
-            columns[f"best_{name}_size"] = side["size"][0] if side["size"] else None
-    return columns | values
-
-
-def numbers_of(decoded: Book) -> dict[str, Any]:
-    """
-    A book's scalars by the names of the lake's columns, null as None.
-    """
-    assert decoded.numbers.typecode == "q"
-    values = zip(BOOK_NUMBERS, decoded.numbers, strict=True)
-    return {name: None if value == NULL else value for name, value in values}
-
-
-def levels_of(side: Side) -> dict[str, list[int | None]]:
-    """
-    A side's arrays as lists, null as None.
-    """
-    arrays = msgspec.structs.asdict(side)
-    assert [column.typecode for column in arrays.values()] == ["q", "q", "H", "q"]
-    return {name: [None if value == NULL else value for value in column] for name, column in arrays.items()}
-
-
-def agree(payload: bytes, size_exponent: int | None = 9) -> Any:
-    """
-    Decode both ways, check that they agree with each other and with the independent decoder; the decoded record.
-    """
-    decoded = decode(payload, size_exponent=size_exponent)
-    exactly = decode_exactly(payload, size_exponent=size_exponent)
-    expected = reference.decode(payload, size_exponent=size_exponent)
-    if expected is None:
-        assert isinstance(decoded, Undecodable)
-        assert isinstance(exactly, Undecodable)
-    else:
-        assert not isinstance(decoded, Undecodable), decoded.reason
-        assert decoded == exactly
-        assert columns_of(decoded) == expected.columns
-        assert getattr(decoded, "market_name", None) == (expected.market_name if isinstance(decoded, Book) else None)
-    return decoded
-
-
 @pytest.mark.parametrize("name", captures.CAPTURES)
 def test_every_captured_frame_decodes_as_the_independent_decoder_says(name):
     """
-    Real frames, value by value; fast and exact way alike.
+    Real frames, value by value; all ways alike.
     """
     decoded = [agree(captured.frame) for captured in captures.capture(name)]
 
@@ -165,19 +69,19 @@ def test_every_sample_decodes_as_the_independent_decoder_says(shape):
 
 
 @pytest.mark.parametrize("name", captures.CAPTURES)
-def test_captured_books_all_take_the_fast_way(name, monkeypatch):
+def test_captured_books_all_take_the_typed_way(name, monkeypatch):
     """
-    The exact way costs four times as much: it is for the exceptions.
+    Where the native way is not there: the exact way costs four times as much, and is for the exceptions.
     """
     books = [c.frame for c in captures.capture(name) if b'"orderbook_' in c.frame]
     monkeypatch.setattr(normalize, "read_payload", None)
     monkeypatch.setattr(normalize, "decode_exactly", None)
 
     assert len(books) > 50
-    assert all(isinstance(decode(payload, size_exponent=9), Book) for payload in books)
+    assert all(isinstance(decode_in_python(payload, size_exponent=9), Book) for payload in books)
 
 
-def test_captured_trades_all_take_the_fast_way(monkeypatch):
+def test_captured_trades_all_take_the_typed_way(monkeypatch):
     """
     All but those with an exponent, which JavaScript writes below a millionth.
     """
@@ -263,7 +167,7 @@ def books(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @settings(max_examples=300)
 @given(data=books(VALUES) | books(PLAIN) | books(NUMBERS.map(Token)))
-def test_odd_books_decode_alike_on_both_ways_and_by_the_reference(data):
+def test_odd_books_decode_alike_on_all_ways_and_by_the_reference(data):
     """
     Strings, exponents, fractions, big integers, nulls, other sources, new members: one meaning, and no digit lost.
     """
@@ -309,7 +213,7 @@ DECIMALS = st.builds(
 )
 def test_decimals_of_usual_trades_decode_alike_on_both_ways(amounts, size_exponent):
     """
-    Any digits before and after the point: scaled, rounded half to even, or too many for the fast way.
+    Any digits before and after the point: scaled, rounded half to even, or too many for the typed way.
     """
     agree(frame(TRADE, amounts), size_exponent)
 
