@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from itertools import pairwise
+from random import Random
 
 import msgspec
 import polars as pl
@@ -30,6 +31,7 @@ from recorder.records import (
     Stream,
 )
 from recorder.simulator.core import Venue
+from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Restart, Silence
 from recorder.simulator.markets import DEFAULT_MARKETS
 from virtual_recorder import VirtualRecorder
@@ -180,6 +182,40 @@ def test_a_market_removed_on_probation_leaves_nothing_behind(tmp_path):
     assert silent["end"].timestamp() == pytest.approx(START / 1e9 + 36, abs=0.01)
     assert "an unsubscribe" in silent["evidence"]
     assert events(tmp_path) == {"silent": 1}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_meanwhile_what_is_wanted_is_carried_and_what_came_is_stored(tmp_path, seed):
+    """
+    Markets come and go at random, on connections that break, at a venue that restarts and keeps one market silent: at
+    the end each copy carries what the last file says, and each frame that came is a row or the double of one.
+    """
+    random = Random(seed)
+    copies, limit = random.choice([1, 2, 3]), random.choice([0, 1, 2])
+    cuts = {index: tuple(sorted(random.uniform(1, 200) for _ in range(random.choice([0, 1, 3])))) for index in range(9)}
+    faults = [Restart(from_s=70.0, to_s=80.0), Silence(from_s=100.0, to_s=150.0, market="ETH-PERP")]
+    venue = Venue(PERPS, start=START, faults=random.sample(faults, random.choice([0, 1, 2])))
+    links = {index: Link(latency_ms=3 + index, cuts_s=at) for index, at in cuts.items()}
+    everything = [BTC, ETH, SOL, *(Stream("perp", m.symbol, "trades") for m in PERPS)]
+    script = {random.uniform(0, 190): random.sample(everything, random.randint(1, len(everything))) for _ in range(12)}
+
+    recorder = sealed(
+        tmp_path, script, until_s=260, streams=everything, venue=venue, copies=copies, limit=limit, links=links
+    )
+
+    wanted = sorted(script[max(script)])
+    for copy in recorder.copies:
+        carried = Counter(stream for line in copy.everything() for stream in line.session.streams)
+        assert sorted(carried) == wanted
+        assert max(carried.values()) <= 2, "at home, and on probation until it has settled"
+        assert not limit or all(len({s.symbol for s in line.session.streams}) <= limit for line in copy.lines)
+    lake = Lake(tmp_path)
+    rows = sum(len(table.select("seq").collect()) for table in (lake.books(units="raw"), lake.trades(units="raw")))
+    removed = lake.coverage().collect()["duplicates_removed"].sum()
+    assert rows + removed == len(recorder.heard) > 500
+    assert lake.undecodable().collect().is_empty()
+    allowed = {"silent", "disconnected", "connect_failed", "cadence_hole", "trade_gap", "halted"}
+    assert events(tmp_path).keys() <= allowed
 
 
 # ---- over sockets
