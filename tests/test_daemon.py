@@ -19,10 +19,10 @@ import pytest
 
 from loopback import WITHIN_S, config_text, entries, facts, recording, simulator, until
 from recorder import clock, durable
-from recorder.capture.tape import Tape
 from recorder.config import parse_config
 from recorder.daemon import Recorder
 from recorder.daemon import child as seal_child
+from recorder.daemon.runs import Runs
 from recorder.errors import RecorderError, RootBusy, RootError
 from recorder.journal.reader import segments
 from recorder.lake.layout import JOURNAL
@@ -35,6 +35,7 @@ from recorder.records import (
     EntryKind,
     JobFailed,
     LoopStalled,
+    Rejected,
     RunStarted,
     RunStopped,
     Telemetry,
@@ -303,15 +304,15 @@ def test_a_backward_step_that_cannot_begin_a_run_goes_on_with_the_old_one(tmp_pa
     """
     A full disk at that moment costs neither the recording nor the step: it is tried again.
     """
-    begin, refusals = Recorder._begin, []
+    begin, refusals = Runs._made, []
 
-    def refusing(self, **options):
+    def refusing(self, config, **options):
         if options.get("continues") and len(refusals) < 2:
             refusals.append(options)
             raise OSError(28, "No space left on device")
-        return begin(self, **options)
+        return begin(self, config, **options)
 
-    monkeypatch.setattr(Recorder, "_begin", refusing)
+    monkeypatch.setattr(Runs, "_made", refusing)
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url):
@@ -660,9 +661,9 @@ def test_the_log_escapes_what_the_venue_says(child, tmp_path):
     """
     A close reason or an error text must not forge lines or drive a terminal.
     """
-    garbage = '0.5:{"channel":"x","error":"Error \\u001b[31m\\nforged"}'
+    garbage = '4:{"channel":"x","error":"Error \\u001b[31m\\nforged"}'
     recorder = start_both(child, tmp_path, garbage=garbage)
-    time.sleep(1.2)
+    wait_until(lambda: facts(tmp_path / "root", Rejected))
     recorder.terminate()
     _, errors = recorder.communicate(timeout=10)
 
@@ -678,8 +679,9 @@ def test_the_tape_tells_the_stream_of_a_frame_it_could_not_keep(tmp_path, monkey
     monkeypatch.setattr(durable, "sync", lambda _: time.sleep(0.2))
     config = parse_config(config_text("ws://127.0.0.1:1/ws", tmp_path, "[journal]\nqueue_bytes = 4194304"), file="test")
     (tmp_path / JOURNAL).mkdir()
-    tape = Recorder(config, seal=False)._begin(beside=[])
-    assert isinstance(tape, Tape)
+    runs = Runs(tmp_path, on_event=lambda _: None, on_opening=lambda _: None)
+    runs.begin(config, beside=[])
+    tape = runs.tape
     data = '{\\"bids\\":[],\\"marketName\\":\\"SOL-PERP\\",\\"ts\\":1,\\"slot\\":1,\\"pad\\":\\"' + "x" * 1_000_000
     frame = ('{"channel":"orderbook_perp_0_grouped_1","data":"' + data + '\\"}"}').encode()
 

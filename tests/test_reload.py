@@ -16,7 +16,7 @@ import pytest
 from loopback import config_text, entries, facts, recording, simulator, until
 from recorder.analysis import Lake
 from recorder.config import load_config, parse_config
-from recorder.daemon.settings import change
+from recorder.daemon.reload import change
 from recorder.errors import ConfigError
 from recorder.lake.layout import parse_hour
 from recorder.lake.sealing import seal

@@ -1,9 +1,10 @@
 """
 Composition: one process that records. Root, run, connections, scheduler, signals.
 
-`recorder.py` puts it together. Its parts: `claim.py` (who may record into a root), `settings.py` (the configuration as
-the stages take it, and what of it can change while they run), `jobs.py` (the scheduler), `child.py` (the seal, a
-process of its own), `vitals.py` (a row a minute about ourselves).
+`recorder.py` puts it together. Its parts: `claim.py` (who may record into a root), `runs.py` (the run, and another one
+when the clock is set back), `settings.py` (the configuration as the stages take it), `reload.py` (what of it can change
+while they run), `jobs.py` (the scheduler), `child.py` (the seal, a process of its own), `vitals.py` (a row a minute
+about ourselves).
 """
 
 from recorder.daemon.claim import claim, live_runs

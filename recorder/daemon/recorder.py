@@ -19,19 +19,19 @@ from collections.abc import Callable
 
 from recorder.capture.client import Capture
 from recorder.capture.tape import Tape
-from recorder.clock import STEP_TOLERANCE_NS
 from recorder.config import Config
 from recorder.config_streams import connections, copies, streams
 from recorder.daemon.child import SealChild
-from recorder.daemon.claim import claim, live_runs
+from recorder.daemon.claim import claim
 from recorder.daemon.jobs import Jobs
-from recorder.daemon.settings import change, client_settings, session_settings, tape_settings
+from recorder.daemon.reload import change
+from recorder.daemon.runs import Runs
+from recorder.daemon.settings import client_settings, session_settings
 from recorder.daemon.vitals import Vitals
 from recorder.errors import RecorderError
 from recorder.lake.root import bind
 from recorder.quality.events import printable
-from recorder.records import SECOND_NS, ClockStepped, Event, JobFailed, LoopStalled, Stream
-from recorder.venue.markets import market_list
+from recorder.records import SECOND_NS, Event, JobFailed, LoopStalled
 
 log = logging.getLogger("recorder")
 
@@ -40,8 +40,6 @@ COMMIT_DEADLINE_S = 2.5
 DRAIN_S = 0.7
 STALL_NS = SECOND_NS
 TELEMETRY_S = 60.0
-NAMED_IN_LOG = 10
-"""Streams of a change; the log need not name a hundred."""
 
 _QUIET = frozenset({"connected", "recorder_started", "recorder_stopped"})
 
@@ -88,9 +86,7 @@ class Recorder:
         self._last_minute = 0
         self._reread = reread
         self._reload_asked = asyncio.Event()
-        self._tape: Tape | None = None
-        self._ended_runs: list[Tape] = []
-        """Of this process, before a clock step: their last commits may still be under way."""
+        self._runs = Runs(self._root, on_event=self._tell, on_opening=self._warn)
         self._vitals = Vitals(self._root)
         self._seal = SealChild(self._root, config.journal)
         sealing = config.seal.enabled if seal is None else seal
@@ -113,8 +109,7 @@ class Recorder:
         """
         The present run's.
         """
-        assert self._tape is not None
-        return self._tape
+        return self._runs.tape
 
     def stop(self, reason: str) -> None:
         """
@@ -145,7 +140,7 @@ class Recorder:
         bind(self._root, venue=self._config.venue.name, network=self._config.venue.network)
         lock, alive = claim(self._root, beside=self._beside)
         try:
-            self._tape = self._begin(beside=alive)
+            self._runs.begin(self._config, beside=alive)
         finally:
             lock.release()
         self._last_minute = self.tape.clock.now()
@@ -212,58 +207,12 @@ class Recorder:
     async def _committed(self, within_s: float) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        while not all(tape.closed() for tape in (*self._ended_runs, self.tape)):
+        while not self._runs.closed():
             if loop.time() > deadline:
                 return False
             # Not one long wait: a second signal must still be heard.
             await asyncio.sleep(0.01)
         return True
-
-    # ---- runs
-
-    def _begin(self, *, beside: list[str], continues: str | None = None) -> Tape:
-        return Tape(
-            tape_settings(self._config),
-            listed=market_list(self._config.venue.network),
-            pid=os.getpid(),
-            beside=beside,
-            on_event=self._tell,
-            on_opening=self._warn,
-            continues=continues,
-        )
-
-    def _check_clock(self) -> None:
-        offset = self.tape.clock.offset()
-        if offset > STEP_TOLERANCE_NS:
-            before = self.tape.clock.now()
-            step = self.tape.clock.advance_to_wall()
-            self.tape.fact(ClockStepped(step, before, before + step))
-            self._jobs.set()
-        elif offset < -STEP_TOLERANCE_NS:
-            self._begin_again(offset)
-
-    def _begin_again(self, offset: int) -> None:
-        """
-        The wall clock was set back: a new run begins at true time, on the connections that are open.
-        """
-        old = self.tape
-        try:
-            # The old run is among the living until it has committed its last; so is a recorder beside this one.
-            fresh = self._begin(beside=live_runs(self._root), continues=old.run)
-        except (OSError, RecorderError) as error:
-            # Asked again in a second; until then the old run goes on, on its own time.
-            log.warning("the wall clock was set back, and no new run can begin: %s", error)
-            return
-        before = old.clock.now()
-        old.fact(ClockStepped(offset, before, before + offset))
-        self._tape = fresh
-        for connection, attempt, facts in self._capture.standing():
-            for fact in facts:
-                fresh.fact(fact, connection=connection, attempt=attempt)
-        old.stop(f"the wall clock was set back by {-offset / 1e9:.1f} s; run {fresh.run} goes on")
-        self._ended_runs.append(old)
-        self._last_second, self._last_minute = 0, fresh.clock.now()
-        self._jobs.set()
 
     # ---- what happens regularly
 
@@ -286,8 +235,13 @@ class Recorder:
         """
         Idempotent: does what is due by the run's clock.
         """
-        self._check_clock()
+        before = self.tape
+        if self._runs.check_clock(self._config, self._capture.standing):
+            self._jobs.set()
         now = self.tape.clock.now()
+        if self.tape is not before:
+            # Another run, at another time.
+            self._last_second, self._last_minute = 0, now
         if now - self._last_second < SECOND_NS * 9 // 10:
             return
         self._last_second = now
@@ -295,7 +249,7 @@ class Recorder:
             log.error("journal: %s of %s failed: %s", failure.operation, failure.segment, failure.error)
             self.tape.fact(failure)
         self.tape.alive()
-        self._ended_runs = [tape for tape in self._ended_runs if not tape.closed()]
+        self._runs.let_go()
         if now - self._last_minute >= self._telemetry_ns:
             self._minute()
 
@@ -335,15 +289,11 @@ class Recorder:
 
     def _take_over(self, fresh: Config) -> None:
         wanted = change(self._config, fresh)
-        if wanted.fixed:
-            it = "it takes" if len(wanted.fixed) == 1 else "they take"
-            self._refuse(f"{', '.join(wanted.fixed)}: cannot change while recording; {it} a restart")
-        elif not wanted.added and not wanted.removed:
-            log.info("the configuration was read again: nothing to change")
-        elif not self._stop.is_set():
-            log.info(
-                "the configuration was read again: added %s; removed %s", _named(wanted.added), _named(wanted.removed)
-            )
+        if wanted.refusal:
+            self._refuse(wanted.refusal)
+            return
+        log.info("the configuration was read again: %s", wanted.words)
+        if (wanted.added or wanted.removed) and not self._stop.is_set():
             self._config = fresh
             # First: a segment that begins from now on lists what is asked for from now on.
             self.tape.streams = streams(fresh)
@@ -406,11 +356,3 @@ def record(recorder: Recorder) -> None:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         asyncio.set_event_loop(None)
         loop.close()
-
-
-def _named(changed: list[Stream]) -> str:
-    if not changed:
-        return "nothing"
-    words = ", ".join(stream.label() for stream in changed[:NAMED_IN_LOG])
-    more = len(changed) - NAMED_IN_LOG
-    return words + (f" and {more} more" if more > 0 else "")

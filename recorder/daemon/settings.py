@@ -1,5 +1,5 @@
 """
-The configuration as the stages take it, and what of it can change while they run. Pure.
+The configuration as the stages take it. Pure.
 """
 
 from typing import TypeVar
@@ -9,14 +9,10 @@ import msgspec
 from recorder.capture.session import SessionSettings
 from recorder.capture.tape import TapeSettings
 from recorder.capture.wire import ClientSettings
-from recorder.config import TABLES, Config
+from recorder.config import Config
 from recorder.config_streams import copies, quality_settings, streams
 from recorder.journal.writer import JournalSettings
 from recorder.lake.layout import JOURNAL
-from recorder.records import Stream
-
-LIVE_TABLE = "markets"
-"""Of the configuration: what a running recorder takes over. All else is read at the start alone."""
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 
@@ -70,28 +66,3 @@ def tape_settings(config: Config) -> TapeSettings:
 
 def _pick(kind: type[_S], source: msgspec.Struct) -> _S:
     return kind(**{name: getattr(source, name) for name in kind.__struct_fields__})
-
-
-class Change(msgspec.Struct, frozen=True):
-    """
-    From one configuration to another, while recording.
-    """
-
-    fixed: list[str]
-    """Dotted names of keys that differ and cannot change; if there are any, nothing is changed."""
-    added: list[Stream]
-    removed: list[Stream]
-
-
-def change(before: Config, after: Config) -> Change:
-    """
-    What another configuration asks of a recorder that runs by `before`.
-    """
-    fixed = [
-        f"{table}.{key}"
-        for table, struct in TABLES.items()
-        for key in struct.__struct_fields__
-        if table != LIVE_TABLE and getattr(getattr(before, table), key) != getattr(getattr(after, table), key)
-    ]
-    old, new = streams(before), streams(after)
-    return Change(fixed, [s for s in new if s not in old], [s for s in old if s not in new])
