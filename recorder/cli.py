@@ -20,8 +20,10 @@ import click
 from rich.console import Console
 
 from recorder import __version__
+from recorder.cli_quality import coverage, quality
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
+from recorder.terminal import console as _console
 
 if TYPE_CHECKING:
     from recorder.check import Checked
@@ -127,8 +129,12 @@ def main() -> None:
     \b
     Exit codes: 0 fine, 1 error, 2 configuration or arguments, 3 data root, 4 locked by another
     process, 5 not our file, 6 damaged file, 7 could not seal, 8 venue out of reach, 9 verify
-    found problems, 130 interrupted.
+    found problems, 10 quality or coverage found gaps (--fail-on-gaps), 130 interrupted.
     """
+
+
+main.add_command(quality)
+main.add_command(coverage)
 
 
 class _LogFormat(logging.Formatter):
@@ -154,24 +160,6 @@ def _logging(level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Failed jobs are told by our own listener, in one line.
     logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
-
-
-class _Console(Console):
-    """
-    Prints text as it is: what a file or a venue says is never markup.
-    """
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def _console() -> Console:
-    """
-    For tables: as wide as the terminal, and wide enough for a file when there is none.
-    """
-    options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-    console = _Console(**options)
-    return console if console.is_terminal else _Console(**options, width=160)
 
 
 # ---- recording

@@ -26,8 +26,8 @@ LAYERS = {
     "analysis": ("analysis.*",),
     "simulator": ("simulator.*",),
     "daemon": ("daemon.*",),
-    "verbs": ("check", "demo", "show"),
-    "cli": ("cli", "__main__"),
+    "verbs": ("check", "demo", "show", "show_quality", "terminal", "timeline"),
+    "cli": ("cli", "cli_quality", "__main__"),
 }
 """Every module is in one layer; what verbs of the command line need a file for is in `verbs`."""
 

@@ -1,0 +1,312 @@
+"""
+The verbs that show what is known about the data: `quality` (events) and `coverage` (what each hour can prove).
+"""
+
+import json
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from recorder.errors import RecorderError
+from recorder.records import HOUR_NS
+from recorder.terminal import console as make_console
+from recorder.terminal import many
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recorder.analysis import Lake
+
+GAPS_FOUND = 10
+"""Exit status of --fail-on-gaps."""
+_LAST_NS = 24 * HOUR_NS
+"""Shown unless told otherwise: a day up to the end of the newest published hour."""
+
+_Verb = TypeVar("_Verb", bound=Callable[..., None])
+
+
+def _instant(_: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    from recorder.analysis.units import instant  # noqa: PLC0415
+
+    if value is None:
+        return None
+    try:
+        return instant(value, parameter.opts[0])
+    except RecorderError as error:
+        raise click.BadParameter(str(error).partition(": ")[2]) from None
+
+
+def _kinds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    from recorder.quality.events import KINDS, printable  # noqa: PLC0415
+
+    for value in values:
+        if value not in KINDS:
+            near = get_close_matches(value, KINDS, n=3)
+            hint = f"; near: {', '.join(near)}" if near else f"; there are: {', '.join(KINDS)}"
+            raise click.BadParameter(f"no kind {printable(value)!r}{hint}")
+    return values
+
+
+def _shared(verb: _Verb) -> _Verb:
+    """
+    The argument and options that both verbs have.
+    """
+    options = (
+        click.argument("root", type=click.Path(path_type=Path)),
+        click.option("--market", "markets", multiple=True, metavar="SYMBOL", help="Only this market; may be repeated."),
+        click.option(
+            "--from",
+            "start",
+            callback=_instant,
+            metavar="TIME",
+            help="2026-11-22, 2026-11-22T16 or 2026-11-22T16:30:00Z (UTC).  [default: a day before --to]",
+        ),
+        click.option(
+            "--to", "end", callback=_instant, metavar="TIME", help="Up to here.  [default: what was sealed last]"
+        ),
+        click.option("--json", "as_json", is_flag=True, help="JSON, a line each, for programs."),
+        click.option("--fail-on-gaps", is_flag=True, help=f"Exit with {GAPS_FOUND} if what is shown has a gap."),
+    )
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
+
+
+@click.command()
+@_shared
+@click.option(
+    "--kind", "kinds", multiple=True, callback=_kinds, metavar="KIND", help="Only this kind; may be repeated."
+)
+@click.option(
+    "--cause", "causes", multiple=True, type=click.Choice(["venue", "network", "recorder", "unknown"]), help="Likewise."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Events listed, the last; 0: all."
+)
+def quality(
+    *,
+    root: Path,
+    markets: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    kinds: tuple[str, ...],
+    causes: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+    fail_on_gaps: bool,
+) -> None:
+    """Show what went wrong in ROOT's sealed hours, and what happened to the recorder.
+
+    Every hole is an event with bounds, cause and evidence; the README tells of the kinds. The parts of an event that
+    reaches over several hours are shown as one. With --market: also those of the connections and the recorder, which
+    concern every market.
+
+    \b
+    Gaps, for --fail-on-gaps (exit code 10), are events by which something is missing or not to be
+    trusted: all but starts, stops, connects, and what was put right (repeats, failed syncs, ...).
+    """
+    import polars as pl  # noqa: PLC0415
+
+    from recorder.analysis.events import is_gap  # noqa: PLC0415
+
+    lake, start, end = _open(root, start, end)
+    frame = lake.events(start, end, markets=list(markets) or None).with_columns(is_gap().alias("gap"))
+    if kinds:
+        frame = frame.filter(pl.col("kind").is_in(list(kinds)))
+    if causes:
+        frame = frame.filter(pl.col("cause").is_in(list(causes)))
+    events = _rows(frame)
+    if as_json:
+        for event in events:
+            _print_json(event)
+    else:
+        from recorder.show_quality import print_events  # noqa: PLC0415
+
+        console = make_console()
+        _headline(console, lake, start, end)
+        gaps = sum(event["gap"] for event in events)
+        console.print(f"{many(len(events), 'event')}, {'none of them a gap' if not gaps else many(gaps, 'gap')}")
+        if events:
+            console.print()
+            print_events(console, events, left_out=max(len(events) - limit, 0) if limit else 0)
+    if fail_on_gaps and any(event["gap"] for event in events):
+        click.get_current_context().exit(GAPS_FOUND)
+
+
+@click.command()
+@_shared
+@click.option("--channel", "channels", multiple=True, metavar="CHANNEL", help="Only orderbook, trades, …")
+@click.option("--evidence", is_flag=True, help="Also a line a stream and hour: what proves it, and what does not.")
+def coverage(
+    *,
+    root: Path,
+    markets: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    channels: tuple[str, ...],
+    evidence: bool,
+    as_json: bool,
+    fail_on_gaps: bool,
+) -> None:
+    """Show what ROOT's sealed hours can prove: a timeline, the seconds of each stream, the condition of each day.
+
+    complete: each tick of the books, or each id of the fills, is there. suspect:
+    some sign of loss, or receive times that are not true. missing: known not to be there. unverifiable: nothing proves
+    it, as after the last fill of an hour, until the next one comes.
+
+    \b
+    Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, and missing fills.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    given = start, end
+    lake, start, end = _open(root, start, end)
+    wanted = list(markets) or None
+    of_channel = pl.col("channel").is_in(list(channels)) if channels else pl.lit(value=True)
+    # Every hour that the range touches, whole: its row is about all of it.
+    hours = start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS
+    rows = _rows(lake.coverage(wanted, *hours).filter(of_channel))
+    spans = _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), start, end)
+    if as_json:
+        for row in rows:
+            _print_json(_with_spans(row))
+    else:
+        from recorder.show_quality import (  # noqa: PLC0415
+            print_conditions,
+            print_evidence,
+            print_streams,
+            print_timeline,
+        )
+
+        console = make_console()
+        _headline(console, lake, start, end)
+        if not rows:
+            console.print("no such stream was recorded then")
+            return
+        # Unless asked for, nothing from before the recording began, and nothing after it ends.
+        first = min((span["start"] for span in spans), default=start) if given[0] is None else start
+        last = max((span["end"] for span in spans), default=end) if given[1] is None else end
+        print_timeline(console, spans, first, last)
+        console.print()
+        print_streams(console, rows, spans)
+        console.print()
+        print_conditions(console, lake.condition(wanted, start, end).collect().rows(named=True))
+        if evidence:
+            console.print()
+            print_evidence(console, rows)
+    lost = any(row["fills_missing"] for row in rows)
+    if fail_on_gaps and (lost or any(span["state"] in {"missing", "suspect"} for span in spans)):
+        click.get_current_context().exit(GAPS_FOUND)
+
+
+def _cut(spans: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
+    """
+    Stretches cut to a range, without the time before the first run ever: that is no gap in a recording.
+    """
+    from recorder.quality.effects import NOT_RUNNING  # noqa: PLC0415
+
+    return [
+        span | {"start": max(span["start"], start), "end": min(span["end"], end)}
+        for span in spans
+        if span["start"] < end and span["end"] > start and span["why"] != NOT_RUNNING
+    ]
+
+
+def _open(root: Path, start: int | None, end: int | None) -> "tuple[Lake, int, int]":
+    """
+    The lake, and the range to show.
+
+    Raises:
+        RootError: not a data root.
+        RecorderError: nothing is sealed, or nothing in the range.
+    """
+    from recorder.analysis import Lake  # noqa: PLC0415
+    from recorder.show_quality import minute  # noqa: PLC0415
+
+    lake = Lake(root)
+    hours = [row[0] for row in lake.hours().select(hour=_integer("hour")).collect().rows()]
+    if not hours:
+        raise RecorderError(
+            f"{root}: no hour is sealed yet; `drift-recorder seal {root} --open` publishes the hour so far"
+        )
+    newest = hours[-1] + HOUR_NS
+    until = newest if end is None else end
+    since = max(until - _LAST_NS, hours[0]) if start is None else start
+    if until < since:
+        raise RecorderError(f"--to ({minute(until)}) lies before --from ({minute(since)})")
+    if not any(since < hour + HOUR_NS and hour < until for hour in hours):
+        raise RecorderError(
+            f"{root}: no hour between {minute(since)} and {minute(until)} is sealed; sealed are those from "
+            f"{minute(hours[0])} to {minute(newest)}"
+        )
+    return lake, since, until
+
+
+def _headline(console: Any, lake: "Lake", start: int, end: int) -> None:  # noqa: ANN401  # rich's
+    """
+    What is shown, and what is not.
+    """
+    from recorder.quality.events import printable  # noqa: PLC0415
+    from recorder.show_quality import minute  # noqa: PLC0415
+
+    hours = lake.hours().select(_integer("hour"), "complete").collect().rows()
+    inside = [(hour, complete) for hour, complete in hours if start < hour + HOUR_NS and hour < end]
+    so_far = sum(not complete for _, complete in inside)
+    words = [
+        f"{minute(start)} to {minute(end)} UTC",
+        many(len(inside), "hour") + (f" ({so_far} so far)" if so_far else ""),
+    ]
+    earlier = sum(hour + HOUR_NS <= start for hour, _ in hours)
+    if earlier:
+        words.append(f"{many(earlier, 'earlier hour')} not shown (--from)")
+    console.print(f"{printable(lake.venue)} ({lake.network}): {', '.join(words)}", style="bold")
+
+
+def _integer(name: str) -> "pl.Expr":
+    import polars as pl  # noqa: PLC0415
+
+    return pl.col(name).to_physical()
+
+
+def _rows(frame: "pl.LazyFrame") -> list[dict[str, Any]]:
+    """
+    Rows with every instant in ns: datetimes of Python have microseconds.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    collected = frame.collect()
+    lists = [name for name, kind in collected.schema.items() if isinstance(kind, pl.List)]
+    of_instants = [name for name in lists if isinstance(collected.schema[name].inner, pl.Datetime)]  # type: ignore[attr-defined]
+    instants = [name for name, kind in collected.schema.items() if isinstance(kind, pl.Datetime)]
+    return collected.with_columns(
+        pl.col(instants).to_physical(), *(pl.col(name).cast(pl.List(pl.Int64)) for name in of_instants)
+    ).rows(named=True)
+
+
+_INSTANTS = frozenset({"start", "end", "first_recv_ts", "last_recv_ts", "proven_until"})
+
+
+def _print_json(row: dict[str, Any]) -> None:
+    from recorder.show_quality import stamp  # noqa: PLC0415
+
+    shown = {name: stamp(value) if name in _INSTANTS and value is not None else value for name, value in row.items()}
+    click.echo(json.dumps(shown, ensure_ascii=False, separators=(",", ":")))
+
+
+def _with_spans(row: dict[str, Any]) -> dict[str, Any]:
+    """
+    The three lists of a row as one list of stretches.
+    """
+    from recorder.quality.proof import STATES  # noqa: PLC0415
+    from recorder.records import SECOND_NS  # noqa: PLC0415
+    from recorder.show_quality import stamp  # noqa: PLC0415
+
+    starts, states, whys = (row.pop(name) or [] for name in ("span_start", "span_state", "span_why"))
+    end = row["start"] + round(sum(row[f"{state}_s"] for state in STATES) * SECOND_NS)
+    spans = zip(starts, [*starts[1:], end], states, whys, strict=True)
+    return row | {
+        "spans": [{"start": stamp(a), "end": stamp(b), "state": state, "why": why} for a, b, state, why in spans]
+    }
