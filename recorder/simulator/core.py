@@ -431,12 +431,15 @@ class Venue:
         self._tick_number += 1
         second = self._always_two
         if self._rhythm is not None:
-            self._tick_grid += round(self._rhythm.drift_ms * _MS)
-            self._tick_due = self._tick_grid + self._rhythm.late_ns(self._lateness)
+            later, late = self._rhythm.late_ns(self._lateness)
+            self._tick_grid += later
+            self._tick_due = self._tick_grid + late
         if self._on:
             second = second or self._lasting(TwoFeeds)
             slow = self._lasting(SlowTicks)
             if slow is not None and self._tick_number % slow.every == 0:
+                # The timer counts the next interval from here: what comes after is in time again, on a later grid.
+                self._tick_grid += slow.late_ms * _MS
                 self._tick_due += slow.late_ms * _MS
         self._last_tick = now
         outputs.append(Log(Line(now, "tick")))

@@ -182,7 +182,7 @@ class RepeatFrames(Span, frozen=True, tag="repeat_frames", kw_only=True):
 
 class SlowTicks(Span, frozen=True, tag="slow_ticks", kw_only=True):
     """
-    Each n-th tick comes late; ticks that fall due meanwhile are skipped, as the real publisher does.
+    Each n-th tick comes late, and the timer goes on from there: nothing is queued and nothing left out.
     """
 
     late_ms: int = 700

@@ -163,15 +163,15 @@ def test_repeated_frames_come_twice_and_are_marked():
 
 def test_slow_ticks_are_late_and_the_next_ones_in_time():
     """
-    What falls due meanwhile is skipped and counted.
+    The timer goes on from when it really fired: no tick is left out, and all later ones are as late.
     """
     timed = ran(SlowTicks(from_s=4, to_s=20, late_ms=700, every=5))
 
     times = [at for at, _ in frames(timed, SOL)]
     gaps = Counter(round(after - before, 1) for before, after in itertools.pairwise(times))
-    assert set(gaps) == {0.1, 0.4, 1.1}
+    assert set(gaps) == {0.4, 1.1}
     assert gaps[1.1] >= 5
-    assert sum(line.count for _, line in lines(timed, "ticks_missed")) == gaps[1.1]
+    assert not lines(timed, "ticks_missed")
 
 
 def test_the_cadence_changes_and_comes_back():

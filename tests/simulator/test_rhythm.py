@@ -56,22 +56,24 @@ def test_jitter_is_that_of_the_captured_frames():
     assert missed == 0
 
 
-def test_a_slow_tick_skips_what_falls_due_meanwhile():
+def test_after_a_slow_tick_the_timer_goes_on_from_there():
     """
-    The grid goes on: books are fewer, and as many as the ledger says.
+    As that of Node.js: no tick is left out, and none follows sooner for it.
     """
     slow = Rhythm(slow_share=0.05, slow_ms=2000)
     times, missed = run(slow, until_s=600)
+    gaps = [round(after - before, 3) for before, after in itertools.pairwise(times)]
 
-    assert missed > 20
-    assert len(times) + missed == 1500
-    assert max(after - before for before, after in itertools.pairwise(times)) > 1200
+    assert missed == 0
+    assert min(gaps) == 400
+    assert max(gaps) > 1200
+    assert 0.02 < sum(gap > 400 for gap in gaps) / len(gaps) < 0.09
 
 
 def test_lateness_is_bounded():
     """
-    An exponential has no end; a timer has.
+    An exponential has no end; what it stands for has.
     """
     rng = random.Random(1)
 
-    assert max(Rhythm(jitter_ms=5).late_ns(rng) for _ in range(100_000)) <= 60_000_000
+    assert max(Rhythm(jitter_ms=5).late_ns(rng) for _ in range(100_000)) <= (0, 60_000_000)
