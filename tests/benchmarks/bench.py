@@ -38,8 +38,10 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     growth_books: int = 60_000
     """For each number of markets."""
     growth: tuple[int, ...] = GROWTH
+    start_minutes: int = 1440
+    """A segment each."""
     start_frames: int = 240
-    """In each of a day's 1,440 segments."""
+    """In each of them."""
     query_rounds: int = 25
 
 
@@ -55,6 +57,7 @@ QUICK = Sizes(
     study_books=60,
     growth_books=500,
     growth=(1, 2, 3),
+    start_minutes=90,
     start_frames=1,
     query_rounds=2,
 )

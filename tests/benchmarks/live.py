@@ -143,6 +143,7 @@ def _ours(bench: Bench, tick_ms: int, for_s: float) -> Heard:
             url = venue.line("listening on ")
             config.write_text(recorder_config(root, url, markets=sizes.markets, seal=True), encoding="utf-8")
             with child(HERE / "probe.py", report, "run", config, core=CLIENT_CORE) as recorder:
+                recorder.line("first commit")
                 _rest(recorder, sizes.live_warm_up_s)
                 begun, cpu_s, rss_mb = time.monotonic(), recorder.cpu_s, recorder.rss_mb
                 _rest(recorder, for_s)
@@ -181,13 +182,10 @@ def _heard(root: Path, ledger: Path, report: Path, asked_ns: int, heard: Heard) 
             kept[hashlib.sha256(entry.payload).hexdigest()[:16]] += 1
             first, last = first or entry.recv_ts, entry.recv_ts
     heard.frames, heard.lasted_s = kept.total(), (last - first) / 1e9
-    # What was sent after we said goodbye is nobody's loss.
-    sent = Counter(
-        line.sha for line in read_ledger(ledger) if line.what == "sent" and line.seq and line.t_ns < asked_ns
-    )
-    heard.lost = (sent - kept).total() + sum(
-        line.what == "dropped" and line.t_ns < asked_ns for line in read_ledger(ledger)
-    )
+    # What was sent after we said goodbye is nobody's loss; what the venue dropped, because we were slow, is ours.
+    due = [line for line in read_ledger(ledger) if line.seq and line.t_ns < asked_ns]
+    sent = Counter(line.sha for line in due if line.what == "sent")
+    heard.lost = (sent - kept).total() + sum(line.what == "dropped" for line in due)
     heard.durable = json.loads(report.read_text(encoding="utf-8"))
     return heard
 

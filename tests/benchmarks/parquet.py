@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import study
 from bench import Bench
-from load import write_frames, write_journal
+from load import TICK_MS, write_frames, write_journal
 from processes import outcome
-from sealing import plainly, sealed
+from sealing import a_day, plainly, sealed
 from table import Measured
 
 
@@ -50,6 +50,7 @@ def measure(bench: Bench) -> list[Measured]:
     bench.say("Parquet of simulated books")
     simulated = sealed(bench.sealable(markets, books))
     plain_simulated = plainly(bench, bench.frames_file(markets, books))
+    days = a_day(bench.frames(markets, books))
     return [
         Measured(
             "Parquet, a 20-level book of the study",
@@ -62,5 +63,11 @@ def measure(bench: Bench) -> list[Measured]:
             [simulated["bytes_a_book"]],
             [plain_simulated["bytes_a_book"]],
             note=f"{markets} markets, {simulated['books'] // markets:,} books each",
+        ),
+        Measured(
+            "lake, a day of all of Drift",
+            [simulated["bytes"] * days / 1e9],
+            [plain_simulated["bytes"] * days / 1e9],
+            note=f"{markets} markets; from {books // markets * TICK_MS / 60_000:.0f} minutes, whole hours are smaller",
         ),
     ]

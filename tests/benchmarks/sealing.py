@@ -18,7 +18,7 @@ from typing import Any
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the verb `seal` does
 
 from bench import Bench
-from load import journal_bytes, wanted, write_journal
+from load import Frame, journal_bytes, wanted, write_journal
 from processes import outcome, peak_mb
 from table import Measured
 
@@ -36,7 +36,6 @@ def journal(bench: Bench) -> list[Measured]:
     markets = bench.sizes.markets
     frames = bench.frames(markets, bench.sizes.books)
     count, raw = len(frames), sum(len(payload) for _, payload in frames)
-    a_second = count / ((frames[-1][0] - frames[0][0]) / 1e9)
     with bench.room() as folder:
         bench.say("journal")
         write_journal(folder / "root", wanted(markets), frames, live=True)
@@ -49,9 +48,9 @@ def journal(bench: Bench) -> list[Measured]:
         ),
         Measured(
             "journal, a day of all of Drift",
-            [size / count * a_second * SECONDS_A_DAY / 1e9],
-            note=f"{markets} markets, {a_second:.0f} frames/s; raw it would be "
-            f"{raw / count * a_second * SECONDS_A_DAY / 1e9:.0f} GB",
+            [size * a_day(frames) / 1e9],
+            note=f"{markets} markets, {count * a_day(frames) / SECONDS_A_DAY:.0f} frames/s; raw it would be "
+            f"{raw * a_day(frames) / 1e9:.0f} GB",
         ),
     ]
 
@@ -86,6 +85,13 @@ def measure(bench: Bench) -> list[Measured]:
     return results + memory
 
 
+def a_day(frames: list[Frame]) -> float:
+    """
+    How many times a day is as long as these frames took.
+    """
+    return SECONDS_A_DAY / ((frames[-1][0] - frames[0][0]) / 1e9)
+
+
 def sealed(root: Path) -> dict[str, Any]:
     """
     Seal a root anew in a child.
@@ -118,6 +124,7 @@ def main() -> None:
         "cpu_s": spent_s,
         "peak_mb": peak_mb(),
         "files": len(files),
+        "bytes": sum(file.bytes for file in files),
         "books": sum(file.rows for file in books),
         "bytes_a_book": sum(file.bytes for file in books) / sum(file.rows for file in books),
     }

@@ -17,9 +17,8 @@ from processes import CLIENT_CORE, HERE, child
 from table import Measured
 
 from recorder.lake.layout import JOURNAL
-from recorder.records import HOUR_NS, SECOND_NS
+from recorder.records import SECOND_NS
 
-MINUTES = 1440
 NOBODY = "ws://127.0.0.1:9/ws"
 """The discard port, where nothing listens: being ready does not wait for the venue."""
 READY_TIMEOUT_S = 60.0
@@ -35,7 +34,8 @@ def measure(bench: Bench) -> list[Measured]:
     with bench.room() as folder:
         day = folder / "day"
         bench.say("a day of journal")
-        write_journal(day, wanted(sizes.markets), _day(bench.frames(sizes.markets, sizes.books), sizes.start_frames))
+        frames = _day(bench.frames(sizes.markets, sizes.books), sizes.start_minutes, sizes.start_frames)
+        write_journal(day, wanted(sizes.markets), frames)
         segments = sum(1 for _ in (day / JOURNAL).rglob("*.zst"))
         full.note = f"{segments:,} segments with {journal_bytes(day) / 1e6:,.1f} MB in all, none of it sealed"
         for number in range(sizes.rounds):
@@ -49,13 +49,13 @@ def measure(bench: Bench) -> list[Measured]:
     return [empty, full]
 
 
-def _day(frames: list[Frame], a_minute: int) -> Iterator[Frame]:
+def _day(frames: list[Frame], minutes: int, a_minute: int) -> Iterator[Frame]:
     """
-    A day up to the hour, so many frames each minute.
+    The time up to the hour, so many frames each minute.
     """
     payloads = cycle(payload for _, payload in frames)
-    for minute in range(MINUTES):
-        begin = HOUR - 24 * HOUR_NS + minute * 60 * SECOND_NS
+    for minute in range(minutes):
+        begin = HOUR - (minutes - minute) * 60 * SECOND_NS
         for number in range(a_minute):
             # From the first moment on, so that each segment begins with its minute.
             yield begin + WIRE_NS + number * (59 * SECOND_NS // a_minute), next(payloads)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-COMMAND = "python tests/benchmarks/figures.py"
+COMMAND = "tests/benchmarks/figures.py"
 BEGIN, END = "<!-- figures -->", "<!-- end -->"
 GROWTH = (10, 100, 1000)
 """Markets."""
@@ -55,6 +55,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("seal, 100 markets, peak memory", "seal", "MB", budget=300),
     Figure("Parquet, a 20-level book of the study", "parquet", "bytes", budget=170),
     Figure("Parquet, a simulated book", "parquet", "bytes"),
+    Figure("lake, a day of all of Drift", "parquet", "GB", digits=1),
     Figure("polars, mid series of a market-hour", "queries", "ms", budget=3, digits=1),
     Figure("polars, one book at a time", "queries", "ms", budget=7, digits=1),
     Figure("polars, depth within 10 bps of a market-hour", "queries", "ms", budget=16, digits=1),
