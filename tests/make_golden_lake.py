@@ -85,6 +85,8 @@ def plain(frame: pl.DataFrame) -> list[dict[str, Any]]:
     for name, kind in frame.schema.items():
         if isinstance(kind, pl.Datetime):
             frame = frame.with_columns(pl.col(name).to_physical())
+        elif kind == pl.List(pl.Datetime("ns", "UTC")):
+            frame = frame.with_columns(pl.col(name).cast(pl.List(pl.Int64)))
         elif kind == pl.Binary:
             frame = frame.with_columns(pl.col(name).bin.encode("hex"))
     return frame.to_dicts()

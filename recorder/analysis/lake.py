@@ -239,6 +239,46 @@ class Lake:
         hours = [(hour, index.complete) for hour, index in self._published.hours(None, None)]
         return conditions(self.coverage(market, first, last), hours, tolerance=tolerance)
 
+    def connections(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+        """
+        How each connection did, a row an hour that begins in the range, run and connection.
+
+        Beside what the hour noted (seconds up and down, connects, heartbeats): `first`, the rows that it was first to
+        bring, `share` of all of that hour, and the median and 99th percentile of `recv_ts − ts` of its books. What it
+        brought second is not stored: `coverage` counts that by stream, as `duplicates_removed`.
+        """
+        first, last = _range(start, end)
+        own = _between(
+            self._scan("connections", self._published.files("connections", first, last)), "start", first, last
+        )
+        tables = {file.table for _, index in self._published.hours(first, last) for file in index.files if file.symbol}
+        brought = [
+            self._scan(name, self._published.files(name, first, last)).select(
+                "run",
+                "connection",
+                start=pl.col("recv_ts").dt.truncate("1h"),
+                late_ms=(pl.col("recv_ts") - pl.col("ts")).dt.total_nanoseconds() / 1e6
+                if name.startswith("books")
+                else pl.lit(None, pl.Float64),
+            )
+            for name in sorted(tables)
+        ]
+        if not brought:
+            brought = [own.select("run", "connection", "start", late_ms=pl.lit(None, pl.Float64)).clear()]
+        keys = ["start", "run", "connection"]
+        counts = (
+            pl.concat(brought)
+            .group_by(keys)
+            .agg(
+                first=pl.len().cast(pl.Int64),
+                latency_p50_ms=pl.col("late_ms").median(),
+                latency_p99_ms=pl.col("late_ms").quantile(0.99),
+            )
+            .with_columns(share=pl.col("first") / pl.col("first").sum().over("start"))
+        )
+        joined = own.join(counts, on=keys, how="left").with_columns(pl.col("first").fill_null(0))
+        return joined.with_columns(pl.col("share").fill_null(0.0)).sort(keys)
+
     def telemetry(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
         """
         The recorder about itself, a row a minute and run.

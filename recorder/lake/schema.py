@@ -21,8 +21,11 @@ from collections.abc import Mapping
 import msgspec
 import pyarrow as pa
 
-FORMAT_VERSION = 1
-"""Of tables, manifest and layout together; in the metadata of every file."""
+FORMAT_VERSION = 2
+"""Of tables, manifest and layout together; in the metadata of every file.
+
+2: `coverage` judges every second, with stretches and evidence; the table `connections`. Files of format 1 are read as
+they are, with null in the columns they do not have."""
 
 ROW_GROUP_ROWS = 1500
 ROW_GROUP_BYTES = 2 << 20
@@ -318,6 +321,27 @@ COVERAGE = Table(
     by_market=False,
 )
 
+CONNECTIONS = Table(
+    "connections",
+    "How each connection did in the hour: a row a run and connection. What it was first to bring is in the rows "
+    "themselves, and `Lake.connections` adds it.",
+    (
+        Column("start", _NS, "Of the hour."),
+        Column("run", _STR, ""),
+        Column("connection", pa.int16(), "Index of the configured connection."),
+        Column("up_s", _F64, "Seconds with an open websocket.", "s"),
+        Column("down_s", _F64, "Seconds inside a `disconnected`: until all its books were back.", "s"),
+        Column("connects", _I64, "Websockets that opened."),
+        Column("disconnects", _I64, "Times it was down; one that goes over the hour counts in both."),
+        Column("connect_failures", _I64, "Runs of connects that failed."),
+        Column("heartbeats", _I64, ""),
+        Column("heartbeats_expected", _I64, "At one each 5 s while connected."),
+        Column("longest_heartbeat_s", _F64, "Longest interval between two; null without one.", "s", True),
+        Column("streams", _I64, "That it carried, or should have."),
+    ),
+    by_market=False,
+)
+
 TELEMETRY = Table(
     "telemetry",
     "The recorder about itself, a row a minute and run.",
@@ -360,7 +384,7 @@ UNDECODABLE = Table(
 )
 
 TABLES: Mapping[str, Table] = {
-    t.name: t for t in (BOOKS, TRADES, PRIORITY_FEES, QUALITY, COVERAGE, TELEMETRY, UNDECODABLE)
+    t.name: t for t in (BOOKS, TRADES, PRIORITY_FEES, QUALITY, COVERAGE, CONNECTIONS, TELEMETRY, UNDECODABLE)
 }
 
 

@@ -1,7 +1,8 @@
 """
-What an hour's own tables say: quality, coverage, telemetry, undecodable.
+What an hour's own tables say: quality, coverage, connections, telemetry, undecodable.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ from recorder.lake.schema import TABLES
 from recorder.lake.survey import Survey
 from recorder.quality.coverage import CoverageRow, HourFacts, StreamCount, by_symbol
 from recorder.quality.events import build, cut, in_order
+from recorder.quality.intervals import length, union
+from recorder.quality.state import HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, QualitySettings, Stream
 from recorder.venue.markets import MarketList
+from recorder.venue.protocol import HEARTBEAT_INTERVAL_S
 
 MAX_INT64 = 2**63 - 1
+_OF_CONNECTIONS = frozenset({"connected", "disconnected", "connect_failed"})
 
 
 def hour_events(survey: Survey, written: Written, hour: int, *, kept: Iterable[str] = ()) -> list[Event]:
@@ -105,6 +110,38 @@ def _not_running(survey: Survey, hour: int, events: list[Event]) -> list[tuple[i
     return [(hour, first)] if first > hour and started else []
 
 
+def connection_rows(survey: Survey, hour: int, *, events: list[Event]) -> list[dict[str, Any]]:
+    """
+    A row for each connection of each run that was up or down in the hour.
+    """
+    told: dict[tuple[str, int], dict[str, list[Event]]] = {}
+    for event in events:
+        if event.run is not None and event.connection is not None and event.kind in _OF_CONNECTIONS:
+            told.setdefault((event.run, event.connection), {}).setdefault(event.kind, []).append(event)
+    streams = Counter(carrier for carriers in survey.carriers.values() for carrier in carriers)
+    rows = []
+    for key in sorted({*survey.beats, *told}):
+        beats, of = survey.beats.get(key, HourBeats(*key)), told.get(key, {})
+        down = union((event.start, event.end) for event in of.get("disconnected", []))
+        rows.append(
+            {
+                "start": hour,
+                "run": key[0],
+                "connection": key[1],
+                "up_s": beats.up_ns / SECOND_NS,
+                "down_s": length(down) / SECOND_NS,
+                "connects": len(of.get("connected", [])),
+                "disconnects": len(of.get("disconnected", [])),
+                "connect_failures": len(of.get("connect_failed", [])),
+                "heartbeats": beats.heartbeats,
+                "heartbeats_expected": beats.up_ns // (HEARTBEAT_INTERVAL_S * SECOND_NS),
+                "longest_heartbeat_s": beats.longest_ns / SECOND_NS if beats.longest_ns is not None else None,
+                "streams": streams[key],
+            }
+        )
+    return rows
+
+
 def write_summary(
     root: Path,
     binding: Binding,
@@ -142,6 +179,7 @@ def write_summary(
     of_table: dict[str, Sequence[msgspec.Struct | dict[str, Any]]] = {
         "quality": [_clamped(event) for event in events],
         "coverage": [_clamped(row) for row in coverage],
+        "connections": connection_rows(survey, hour, events=events),
         "telemetry": telemetry,
         "undecodable": undecodable,
     }

@@ -342,3 +342,46 @@ def test_an_empty_lake_has_no_days(tmp_path):
 
     assert Lake(tmp_path).condition().collect().height == 0
     assert "condition" in Lake(tmp_path).condition().collect_schema()
+
+
+# ---- connections
+
+
+def test_a_connection_has_what_it_was_first_to_bring(tmp_path):
+    """
+    Of two that carry the same, one brought three of four books; a third brought nothing.
+    """
+
+    def of(connection: int) -> dict[str, object]:
+        return blank("connections") | {"start": DAY, "run": "a", "connection": connection, "up_s": 3600.0}
+
+    def row(table: str, connection: int, second: int, late_ms: int) -> dict[str, object]:
+        came = DAY + second * S
+        where = {"run": "a", "connection": connection, "recv_ts": came, "ts": came // 10**6 - late_ms}
+        return blank(table) | {"symbol": "SOL-PERP"} | where
+
+    books = [row("books", 0, 1, 10), row("books", 0, 2, 20), row("books", 0, 3, 30), row("books", 1, 4, 5)]
+    tables = {
+        ("connections", None): [of(0), of(1), of(2)],
+        ("books", "SOL-PERP"): books,
+        ("trades", "SOL-PERP"): [row("trades", 0, 5, 9000)],
+    }
+    Writer(tmp_path).hour(DAY, tables)
+
+    found = Lake(tmp_path).connections().collect()
+
+    assert found.select("connection", "up_s", "first", "share", "latency_p50_ms").rows() == [
+        (0, 3600.0, 4, 0.8, 20.0),
+        (1, 3600.0, 1, 0.2, 5.0),
+        (2, 3600.0, 0, 0.0, None),
+    ]
+
+
+def test_an_empty_lake_has_no_connections(tmp_path):
+    """
+    And a lake of the first format has none on record.
+    """
+    Writer(tmp_path).hour(DAY, {("books", "SOL-PERP"): [blank("books") | {"symbol": "SOL-PERP", "recv_ts": DAY}]})
+
+    assert Lake(tmp_path).connections().collect().height == 0
+    assert Lake(tmp_path).connections("2030-01-01").collect().height == 0

@@ -45,7 +45,7 @@ def test_there_is_a_golden_lake_of_each_format():
     """
     Without one the tests below would pass for nothing.
     """
-    assert [path.name for path in GOLDEN] == ["lake-1"]
+    assert [path.name for path in GOLDEN] == ["lake-1", "lake-2"]
 
 
 def test_a_golden_lake_reads_to_the_same_values(golden):

@@ -1,0 +1,82 @@
+"""
+The hour's own tables, as the seal makes them of a journal.
+"""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lake_cases import HOUR, NEXT, Run, S, make_root, recorded
+from recorder.analysis import Lake
+from recorder.lake.sealing import seal
+from recorder.records import Disconnected
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """
+    A bound root.
+    """
+    return make_root(tmp_path / "root")
+
+
+def test_an_hour_heard_twice_is_judged_by_the_better_of_both(root):
+    """
+    Two runs, each with a hole that the other has not: nothing is missing.
+    """
+    first = Run(root, HOUR, alive=True)
+    first.connect(HOUR)
+    second = Run(root, HOUR + S, nonce="bbbbbb", beside=(first,))
+    second.connect(HOUR + S)
+    first.hear(HOUR + S, HOUR + 600 * S)
+    second.hear(HOUR + 2 * S, HOUR + 1200 * S, late=1000)
+    first.hear(HOUR + 700 * S, NEXT)
+    second.hear(HOUR + 1300 * S, NEXT, late=1000)
+    first.close(NEXT)
+    second.close(NEXT + S)
+
+    seal(root, open_hour=True)
+
+    books = Lake(root).coverage("SOL-PERP").filter(channel="orderbook").collect().row(0, named=True)
+    assert books["carriers"] == 2
+    assert books["ticks_missing"] == 0
+    assert books["missing_s"] <= 1
+    assert books["complete_s"] >= 3598
+    assert "2 connections" in books["evidence"]
+
+
+def test_the_hour_of_the_first_run_is_missing_before_it(root):
+    """
+    No event tells of a time before the first one.
+    """
+    recorded(root, HOUR + 600 * S, NEXT)
+
+    seal(root, open_hour=True)
+
+    coverage = Lake(root).coverage(end=NEXT).collect()
+    assert set(coverage["span_why"].list.first()) == {"not running"}
+    assert set(coverage.select(pl.col("span_start").list.get(1).cast(pl.Int64) - HOUR).to_series()) == {600 * S}
+    total = pl.sum_horizontal("complete_s", "suspect_s", "missing_s", "unverifiable_s")
+    assert coverage.select(total.round(6).alias("total"))["total"].to_list() == [3600] * 4
+
+
+def test_a_connection_has_its_row(root):
+    """
+    Up, down, connects and heartbeats.
+    """
+    run = Run(root, HOUR)
+    run.connect(HOUR)
+    run.hear(HOUR + S, HOUR + 1000 * S)
+    run.fact(HOUR + 1000 * S, Disconnected("ws://x/ws", 1, "network", "gone"), 0)
+    run.connect(HOUR + 1010 * S)
+    run.hear(HOUR + 1011 * S, NEXT)
+    run.close(NEXT)
+
+    seal(root, open_hour=True)
+
+    (row,) = Lake(root).connections(end=NEXT).collect().rows(named=True)
+    assert (row["connects"], row["disconnects"], row["connect_failures"], row["streams"]) == (2, 1, 0, 4)
+    assert (row["up_s"], row["down_s"]) == (3590, 12)
+    assert (row["heartbeats"], row["heartbeats_expected"]) == (716, 718)
+    assert (row["longest_heartbeat_s"], row["share"]) == (5, 1)
