@@ -97,6 +97,7 @@ class Draft:
             return None
         self._writer.close()
         self._sink.close()
+        self._writer = None  # it would keep the footer of every file of the hour
         durable.sync_file(self.temporary)
         durable.drop_cache(self.temporary)
         try:

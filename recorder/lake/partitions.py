@@ -16,6 +16,7 @@ from recorder.errors import SealFailed
 from recorder.lake.columns import NULL, BookColumns, FeeColumns, TradeColumns
 from recorder.lake.layout import partition
 from recorder.lake.manifest import LakeFile
+from recorder.lake.memory import return_what_is_free
 from recorder.lake.parquet import Draft, first_line
 from recorder.lake.root import Binding
 from recorder.lake.schema import ROW_GROUP_BYTES, ROW_GROUP_ROWS, table
@@ -25,8 +26,10 @@ from recorder.records import Entry, Event, Stream
 from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode
 from recorder.venue.protocol import FrameKind, peek
 
-GROUP_BYTES = 96 << 20
-"""Column buffers of one reading; markets beyond it are read in the next."""
+GROUP_BYTES = 128 << 20
+"""Memory for the partitions of one reading; those beyond it are made in the next."""
+FOOTER_BYTES = 2 << 10
+"""What a Parquet writer remembers of each column of each row group until the end, as measured."""
 SHORTEST_ROW_GROUP = 150
 UNDECODABLE_ROWS = 10_000
 UNDECODABLE_BYTES = 32 << 20
@@ -218,6 +221,7 @@ class PartitionWriter:
                 self._fail(way.partition, error)
         for at in list(self._making):
             self._finish(at)
+        return_what_is_free()
 
     def _add(self, ordinal: int, entry: Entry, flags: int, way: Lane, lane: int, making: _Making) -> None:
         decoded = decode(entry.payload, size_exponent=way.size_exponent)
@@ -336,25 +340,26 @@ def _first_row_group(part: Partition) -> int:
 
 def _need(part: Partition) -> int:
     """
-    Bytes of column buffers a partition takes, on average over those that are read together. Text takes at least twice
-    what its numbers do.
+    Bytes of memory a partition takes while it is made, on average over those that are made together: its buffers
+    (numbers take less than half of their text) and the footer that its writer collects.
     """
-    return min(part.bytes // 2, ROW_GROUP_BYTES // 2 if part.rows > ROW_GROUP_ROWS else ROW_GROUP_BYTES)
+    buffers = min(part.bytes // 2, ROW_GROUP_BYTES // 2 if part.rows > ROW_GROUP_ROWS else ROW_GROUP_BYTES)
+    row_groups = part.rows // ROW_GROUP_ROWS + 2
+    return buffers + row_groups * len(table(part.table).columns) * FOOTER_BYTES
 
 
 def _groups(partitions: list[Partition]) -> list[list[int]]:
     """
-    Partitions to read together: as many as their buffers have memory for; at least one group.
+    Partitions to make together: as few groups as their memory allows, of about equal need; at least one.
     """
-    groups: list[list[int]] = [[]]
-    room = GROUP_BYTES
-    for at, part in enumerate(partitions):
-        need = _need(part)
-        if need > room and groups[-1]:
-            groups.append([])
-            room = GROUP_BYTES
-        groups[-1].append(at)
-        room -= need
+    needs = [_need(part) for part in partitions]
+    count = max(min(-(-sum(needs) // GROUP_BYTES), len(needs)), 1)
+    share = sum(needs) / count
+    groups: list[list[int]] = [[] for _ in range(count)]
+    before = 0
+    for at, need in enumerate(needs):
+        groups[min(int((before + need / 2) / share), count - 1) if share else 0].append(at)
+        before += need
     return groups
 
 
