@@ -32,6 +32,10 @@ _BOOK_ORIGIN = (
 )
 """In the order in which `BookColumns.append` lays them out."""
 
+# In Arrow: the scalars, the best levels and four ends of lists; price, size and source.
+_ROW_BYTES = 8 * (len(_BOOK_ORIGIN) + len(BOOK_NUMBERS) + 4) + 4 * 4
+_LEVEL_BYTES = 8 + 8 + 2
+
 
 class _Words:
     """
@@ -105,21 +109,11 @@ class BookColumns:
         self._origin, self._content = array("q"), array("q")
         self._bid, self._ask = _SideBuffers(), _SideBuffers()
         self._extra: dict[int, str] = {}
-        self._extra_bytes = 0
         self._words = _Words()
         self.rows = 0
         """Appended since the last `take`."""
-
-    @property
-    def bytes(self) -> int:
-        """
-        What the rows take in memory, before any encoding.
-        """
-        bid, ask = self._bid, self._ask
-        levels = len(bid.price) + len(ask.price)
-        parts = len(bid.part) + len(ask.part)
-        scalars = len(self._origin) + len(self._content) + 4 * self.rows
-        return 8 * scalars + 18 * levels + 8 * parts + 16 * self.rows + self._extra_bytes
+        self.bytes = 0
+        """What the rows take in memory, before any encoding."""
 
     @property
     def full(self) -> bool:
@@ -155,11 +149,14 @@ class BookColumns:
             ]
         )
         self._content.extend(book.numbers)
-        self._bid.append(book.bid)
-        self._ask.append(book.ask)
+        bid, ask = book.bid, book.ask
+        self._bid.append(bid)
+        self._ask.append(ask)
+        levels, parts = len(bid.price) + len(ask.price), len(bid.part) + len(ask.part)
+        self.bytes += _ROW_BYTES + _LEVEL_BYTES * levels + 8 * parts
         if book.extra is not None:
             self._extra[self.rows] = book.extra
-            self._extra_bytes += len(book.extra)
+            self.bytes += len(book.extra)
         self.rows += 1
 
     def take(self) -> pa.Table:
