@@ -7,7 +7,8 @@ alternate do not deceive, and neither do single holes, late ticks or bursts.
 
 A tick is missed only where it is missed by both clocks: `ts` says how many there should have been, and at least so much
 time has passed here since the book before was due. A late tick is not one: if the next ones come all the sooner, the
-count comes right again, and the hole is dropped.
+count comes right again, and the hole is dropped. If instead all later ones are late by as much, the publisher's timer
+stood still and goes on from there: up to a second of that is no hole either, for no book was left out.
 """
 
 from itertools import pairwise
@@ -37,7 +38,7 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
         track.paced = now
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
-    even = max(cadence // 10, 4 * spread)
+    even = max(cadence // 16, 3 * spread)
     if even * 5 <= cadence * 2:
         track.allow, track.calm_low = even, cadence // 2
     else:
@@ -54,11 +55,11 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     return cadence, median_low([abs(step - cadence) for step in steps])
 
 
-def is_even(steps: list[int], cadence: int, spread: int) -> bool:
+def is_even(steps: list[int], cadence: int) -> bool:
     """
     Whether steps are all about the cadence, so that a slower one can be believed.
     """
-    near = sum(abs(step - cadence) <= max(cadence // 5, 4 * spread) for step in steps)
+    near = sum(abs(step - cadence) * 5 <= cadence for step in steps)
     return near * 10 >= len(steps) * 8
 
 
@@ -70,13 +71,24 @@ def relearn(track: Track, now: int) -> None:
     cadence, spread = rhythm(steps)
     slower = cadence * 20 > track.cadence * 23
     busy = track.odd or track.alone or track.doubt
-    if not slower or (not busy and is_even(steps, cadence, spread)):
+    if not slower or (not busy and is_even(steps, cadence)):
         adopt(track, cadence, spread, now)
     if track.lag_min < NEVER and not track.late_since and track.base is not None and not track.deaf:
         # Down at once, up by and by: clocks drift, routes change, and a backlog must not become the usual.
         ahead = track.lag_min - track.base
         track.base += ahead if ahead < 0 else ahead // 8
     track.lag_min = NEVER
+
+
+def tardy(track: Track) -> int:
+    """
+    How much later than those before it the last book was built, ms; 0 if so much that the timer must have stood still.
+    """
+    late = gone = 0
+    for step in track.ring[:-5:-1]:
+        gone += step
+        late = max(late, (gone + track.cadence // 2) % track.cadence - track.cadence // 2)
+    return late if late <= 2 * track.allow else 0
 
 
 def missed(track: Track, step: int, now: int) -> int:
@@ -105,6 +117,7 @@ def catch_up(track: Track, ts: int) -> None:
     for hole in track.holes:
         hole.count += 1 + track.strays
         hole.missing = min(hole.missing, (ts - hole.left_ts + track.allow) // track.cadence - hole.count)
+        hole.off_ms = min(hole.off_ms, off_grid(ts - hole.left_ts, track.cadence))
     track.holes = [hole for hole in track.holes if hole.missing > 0]
 
 
@@ -134,9 +147,16 @@ def slower(track: Track) -> int | None:
     return cadence if all(abs(step - cadence) <= even for step in steps[1:]) else None
 
 
-def on_grid(hole: Hole, track: Track) -> bool:
+def off_grid(step: int, cadence: int) -> int:
     """
-    Whether the book after a hole came when one was due.
+    How far a step is from a whole number of ticks, ms.
     """
-    off = hole.step_ms % track.cadence
-    return min(off, track.cadence - off) <= max(track.allow, track.cadence // 10)
+    off = step % cadence
+    return min(off, cadence - off)
+
+
+def was_late(track: Track, hole: Hole) -> bool:
+    """
+    Whether no book after a hole came when one was due: the publisher's timer stood still, and goes on from there.
+    """
+    return hole.off_ms > max(track.allow, track.cadence // 16)

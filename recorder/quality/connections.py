@@ -177,7 +177,11 @@ class Connections:
         code = f", close code {fact.code} {fact.reason or ''}".rstrip() if fact.code is not None else ""
         # Books come each tick: what was heard after the last of them does not show that nothing was lost.
         start = connection.last_frame if last_book is None else min(last_book, connection.last_frame)
-        self._begin_outage(connection, start, fact.cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s")
+        cause, nothing = fact.cause, ""
+        if cause == "venue" and fact.code is None and now - connection.last_frame > BEAT_NS + EDGE_NS:
+            # Every book was silent, but no heartbeat came either.
+            cause, nothing = "network", f"; nothing at all had come for {(now - connection.last_frame) / 1e9:.1f} s"
+        self._begin_outage(connection, start, cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s{nothing}")
         if not carries:
             self.end_outage(connection, now)
 

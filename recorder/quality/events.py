@@ -111,9 +111,9 @@ KINDS: Mapping[str, Kind] = {
         "book before → book after (where books were late: when the one before was due)",
         "venue, since later books came in order on the same connection; recorder if we stood still; unknown where "
         "books were late (a server drops them for a slow client) or come half as often for good",
-        "that a book was made: a publisher whose timer is late skips a tick (then the next is off its grid, as the "
-        "evidence says). Nor that none is missing elsewhere: books lost while the cadence is being learned (eight "
-        "books), or every second one for long, are not seen",
+        "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "
+        "says; up to a second late it is no hole). Nor that none is missing elsewhere: every second one, for long, is "
+        "not seen",
     ),
     "backlog": Kind(
         "connection",
@@ -149,9 +149,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "frozen": Kind(
         "stream",
-        "Books came, and for 10 s and ten books the slot stood still; or the best levels did, eight times longer than "
-        "they had before (at least 10 s, and after a dozen changes).",
-        "last change → next change",
+        "Books came, and for 10 s and ten books the slot stood still; or the best levels did, for so long that, by "
+        "how often they changed before, chance explains it once in 10⁹ times.",
+        "last change → next change (of the levels: as far as looked at, each fourth book)",
         "venue",
         "that the market moved: a quiet one stands still, too, if it never did before",
     ),
@@ -165,7 +165,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "trade_gap": Kind(
         "stream",
-        "Fill ids are missing: a proof, `missing` is exact.",
+        "Fill ids are missing: a proof, `missing` is exact. Fills that came without an id are not counted.",
         "receipt of the fill before the missing ids → receipt of the fill after them",
         "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had",
         "when the missing fills were made; nor that none is missing after the last id",

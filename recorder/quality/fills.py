@@ -64,7 +64,7 @@ class Fills:
         if fill_id > fills.highest:
             if fill_id > fills.highest + 1:
                 self._jumped(key, fills, entry, seen, fill_id)
-            fills.highest, fills.highest_ts, fills.highest_slot = fill_id, now, seen.slot
+            fills.highest, fills.highest_ts, fills.highest_slot, fills.nameless = fill_id, now, seen.slot, 0
             return 0
         if fill_id < fills.lowest:
             # Before our first: the venue sends the newest transaction of a slot first.
@@ -86,6 +86,15 @@ class Fills:
             evidence="fill ids that had come before",
         )
         return Flag.REPEAT.value
+
+    def nameless(self, seen: Peek) -> None:
+        """
+        Count a fill that came without an id: it is one of those that the next id will seem to jump over.
+        """
+        assert seen.channel is not None
+        fills = self._fills.get(f"{seen.channel.market_type}:{seen.channel.market_index}")
+        if fills is not None:
+            fills.nameless += 1
 
     def clock(self, now: int, wait_ns: int) -> None:
         """
@@ -121,6 +130,7 @@ class Fills:
             seen.slot,
             entry.run,
             entry.connection,
+            nameless=fills.nameless,
         )
         self._await(key, fills, missing)
 
@@ -132,12 +142,16 @@ class Fills:
     def _judge(self, key: str, fills: FillState, missing: MissingFills) -> None:
         fills.judged.append((missing.first, missing.last))
         del fills.judged[:-MAX_JUDGED]
+        count = missing.last - missing.first + 1 - missing.nameless
+        if count <= 0:
+            return
         if missing.before_first:
             cause, why = "unknown", "they may have been sent before we listened"
         else:
             cause, why = self._findings.cause_between(
                 missing.left_ts, missing.right_ts, run=missing.run, connection=missing.connection
             )
+        without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""
         self._findings.emit(
             "trade_gap",
             cause=cause,
@@ -147,10 +161,10 @@ class Fills:
             connection=missing.connection,
             symbol=fills.symbol,
             channel="trades",
-            missing=missing.last - missing.first + 1,
+            missing=count,
             first_slot=missing.left_slot,
             last_slot=missing.right_slot,
-            evidence=f"fill ids {missing.first} to {missing.last} of {key} never came; {why}",
+            evidence=f"fill ids {missing.first} to {missing.last} of {key} never came{without}; {why}",
             apart=str(missing.first),
         )
 
@@ -211,7 +225,12 @@ def _take_out(pending: list[MissingFills], fill_id: int) -> bool:
     for index, missing in enumerate(pending):
         if missing.first <= fill_id <= missing.last:
             parts = _without((missing.first, missing.last), fill_id)
-            pending[index : index + 1] = [msgspec.structs.replace(missing, first=a, last=b) for a, b in parts]
+            left = [msgspec.structs.replace(missing, first=a, last=b) for a, b in parts]
+            # Those without an id are counted once, where there is room for them.
+            for part in left[1:]:
+                part.nameless = max(missing.nameless - (left[0].last - left[0].first + 1), 0)
+                left[0].nameless -= part.nameless
+            pending[index : index + 1] = left
             return True
     return False
 

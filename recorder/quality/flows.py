@@ -18,7 +18,7 @@ from recorder.venue.protocol import BOOK_CHANNELS, ack_text
 
 _Key = tuple[str, int, Stream]
 # Plain integers: members of an IntFlag are slow to combine.
-_FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
+FIRST_AFTER_GAP, MAYBE_INITIAL = Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
 
 
 class Flows:
@@ -87,7 +87,7 @@ class Flows:
             other.stream == flow.stream
             and other is not flow
             and not other.silent
-            and not other.fresh & _FIRST_AFTER_GAP
+            and not other.fresh & FIRST_AFTER_GAP
             and other.track is not None
             and other.track.ts >= ts
             and not other.track.holes
@@ -125,13 +125,13 @@ class Flows:
         flow = self._flows.get((run, connection, stream)) or self._take_over(run, connection, stream)
         if flow is None:
             flow = self.expect(run, connection, stream, now)
-            flow.fresh = _FIRST_AFTER_GAP
+            flow.fresh = FIRST_AFTER_GAP
         elif not again and self._connections.in_outage(run, connection):
             # Until now the outage tells of it. One that has moved here is expected since its move.
             flow.since = now
         flow.up = True
         if is_book(stream):
-            flow.fresh |= _MAYBE_INITIAL
+            flow.fresh |= MAYBE_INITIAL
             flow.asked = now
             flow.awaited = flow.awaited or flow.last < flow.since
 
@@ -172,10 +172,10 @@ class Flows:
             flow.silent_on = flow.connection if flow.silent_on is None else flow.silent_on
             flow.connection = to_connection
             flow.up = self._connections.may_be_up(run, to_connection)
-            flow.fresh = _FIRST_AFTER_GAP
+            flow.fresh = FIRST_AFTER_GAP
             self._flows[run, to_connection, stream] = flow
         if (run, to_connection, stream) not in self._flows:
-            self.expect(run, to_connection, stream, now).fresh = _FIRST_AFTER_GAP
+            self.expect(run, to_connection, stream, now).fresh = FIRST_AFTER_GAP
         return left
 
     def refuse(self, run: str, connection: int, stream: Stream, event: Event) -> bool:
@@ -183,12 +183,12 @@ class Flows:
         A request was not heeded. True if that goes on; False if the stream came all the same.
         """
         flow = self._flows.get((run, connection, stream))
-        if flow is None or not (flow.silent or flow.fresh & _FIRST_AFTER_GAP):
+        if flow is None or not (flow.silent or flow.fresh & FIRST_AFTER_GAP):
             return False
         if flow.refusal is None:
             flow.refusal = event
             self._findings.opening(event.evidence)
-        flow.fresh |= _FIRST_AFTER_GAP
+        flow.fresh |= FIRST_AFTER_GAP
         return True
 
     def acknowledged(self, run: str, connection: int, text: str, now: int) -> None:
@@ -242,7 +242,7 @@ class Flows:
         for flow in self.of_connection(run, connection):
             flow.up = False
             self._end_refusal(flow, now)
-            flow.fresh |= _FIRST_AFTER_GAP
+            flow.fresh |= FIRST_AFTER_GAP
             if flow.silent:
                 self._end_silence(flow, now, ended_by, ended_as=ended_as)
             elif is_book(flow.stream) and flow.last >= flow.since:
@@ -256,21 +256,25 @@ class Flows:
         """
         for flow in self._flows.values():
             if flow.run == run:
-                flow.fresh |= _FIRST_AFTER_GAP
+                flow.fresh |= FIRST_AFTER_GAP
 
-    def wake(self, flow: FlowState, now: int, slot: int | None) -> int:
+    def wake(self, flow: FlowState, now: int, slot: int | None, *, late: bool = False) -> int:
         """
         A frame came, and may be the first after a hole. Returns its flags; `flow.last` is still the frame before.
+
+        `late`: it is the very next and was held back: there was no silence but a backlog.
         """
         flags, flow.fresh = flow.fresh, 0
         flow.awaited = False
         self._end_refusal(flow, now)
-        if flow.silent or self._overdue(flow, now):
+        if late:
+            flow.silent = False
+        elif flow.silent or self._overdue(flow, now):
             flow.silent = True
             self._end_silence(flow, now, "the next frame", first_slot=flow.last_slot, last_slot=slot)
-            flags |= _FIRST_AFTER_GAP
-        if flags & _FIRST_AFTER_GAP and self._heard_elsewhere(flow):
-            flags &= ~_FIRST_AFTER_GAP
+            flags |= FIRST_AFTER_GAP
+        if flags & FIRST_AFTER_GAP and self._heard_elsewhere(flow):
+            flags &= ~FIRST_AFTER_GAP
         return flags
 
     def clock(self, now: int) -> Iterator[FlowState]:
@@ -307,10 +311,7 @@ class Flows:
         One that is down, or was, has the flag for its own next row.
         """
         return any(
-            other.stream == flow.stream
-            and other is not flow
-            and not other.silent
-            and not other.fresh & _FIRST_AFTER_GAP
+            other.stream == flow.stream and other is not flow and not other.silent and not other.fresh & FIRST_AFTER_GAP
             for other in self._flows.values()
         )
 

@@ -17,7 +17,7 @@ from recorder.quality.connections import DEAD_AFTER_NS, Connections
 from recorder.quality.facts import event_of
 from recorder.quality.fills import Fills
 from recorder.quality.findings import Findings
-from recorder.quality.flows import Flows, is_book
+from recorder.quality.flows import FIRST_AFTER_GAP, MAYBE_INITIAL, Flows, is_book
 from recorder.quality.halts import Halts
 from recorder.quality.routes import Routes, Verdict
 from recorder.quality.runs import STALL_NS, Runs
@@ -191,10 +191,15 @@ class Monitor:
             if connection.outage_start is not None:
                 self._owed(connection, flow, now)
             if flow.fresh or flow.silent or now - flow.last > route.limit_ns:
+                late = False
                 if track is not None:
-                    track.gap, track.low = 2 if flow.fresh else 1, NEVER
+                    if flow.silent and self._tracks.is_old(flow, track, seen):
+                        connection.last_frame = now
+                        return Verdict(route.resolution, MAYBE_INITIAL)
+                    track.gap, track.low = 2 if flow.fresh & FIRST_AFTER_GAP else 1, NEVER
+                    late = track.gap == 1 and self._tracks.is_late(track, seen, now)
                 halted = flow.halted
-                flags = self._flows.wake(flow, now, seen.slot)
+                flags = self._flows.wake(flow, now, seen.slot, late=late)
                 if halted:
                     self._halts.resumed(connection, now)
             if track is not None:
@@ -236,7 +241,10 @@ class Monitor:
             return route.plain
         else:
             connection.last_frame = now
-        if route.counts and seen.fill_id is not None and not duplicate:
+        if route.counts and not duplicate:
+            if seen.fill_id is None:
+                self._fills.nameless(seen)
+                return Verdict(route.resolution, flags) if flags else route.plain
             flags |= self._fills.take(entry, seen, seen.fill_id, route.resolution.symbol)
         return Verdict(route.resolution, flags) if flags else route.plain
 

@@ -14,7 +14,7 @@ from recorder.quality.connections import Connections
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, is_book, sortable
-from recorder.quality.state import Often, Stretch
+from recorder.quality.state import Often, Outage, Stretch
 from recorder.records import SECOND_NS, Cause, Event
 
 GATHER_NS = 2 * SECOND_NS
@@ -208,6 +208,11 @@ class Spells:
     # ---- floods
 
     def _emit(self, found: Stretch, event: Event, stretch: Stretch | None) -> None:
+        if event.kind == "backlog":
+            # A server drops trades, too, for who is slow.
+            why = f"books were late meanwhile: {event.evidence}"
+            cause: Cause = "unknown" if event.cause == "network" else event.cause
+            self._findings.outage(Outage(event.start, event.end, cause, why, event.run, event.connection))
         stream = stretch.stream if stretch is not None else None
         place = (found.kind, found.run, found.connection, stream)
         often = self._often.get(place)

@@ -29,7 +29,7 @@ class Hole(msgspec.Struct):
     end: int
     """Receipt of the book after."""
     left_ts: int
-    """The publisher's clock of the book before, ms; our estimate of it where it sends none."""
+    """When the book before should have been built, by the publisher's clock, ms; our estimate where it sends none."""
     right_ts: int
     missing: int
     step_ms: int
@@ -38,6 +38,8 @@ class Hole(msgspec.Struct):
     right_slot: int | None = None
     count: int = 1
     """Books since the one before."""
+    off_ms: int = 0
+    """How far from a tick of the old grid the nearest book since has been."""
     late: bool = False
     """The books around it were late."""
 
@@ -110,8 +112,10 @@ class Track(msgspec.Struct, omit_defaults=True):
     deaf: bool = False
     """Its publisher's clock is of no use: judged by our own."""
     alt_ts: int = 0
+    alt_since: int = 0
+    """Receipt of the first of …"""
     alt_count: int = 0
-    """Books in a row that fit each other, but not what went before: the publisher's clock has stepped."""
+    """… books in a row that fit each other, but not what went before: the publisher's clock has stepped."""
     holes: list[Hole] = []
     odd: int = 0
     """Steps in a row that each missed a tick: the cadence may have changed."""
@@ -136,11 +140,11 @@ class Track(msgspec.Struct, omit_defaults=True):
     content: int = 0
     """Digest of some of the levels."""
     content_since: int = 0
-    content_last: int = 0
-    """When it was last seen the same."""
-    content_still: int = 0
-    """The longest it usually stands still, ns."""
-    content_changes: int = 0
+    content_run: int = 0
+    """Looks in a row that found it the same."""
+    content_looks: int = 0
+    content_same: float = 0.0
+    """Share of looks that find it the same."""
     content_frozen: int = 0
     """Since when the content stands still, once that is reported; 0: it does not."""
     skew_since: int = 0
@@ -308,6 +312,8 @@ class MissingFills(msgspec.Struct):
     right_slot: int | None
     run: str
     connection: int
+    nameless: int = 0
+    """Fills without an id that came since the one before: they are among these."""
     before_first: bool = False
     """They lie before the first fill we ever had: they may have been sent before we listened."""
 
@@ -330,6 +336,8 @@ class FillState(msgspec.Struct):
     hour_first: int | None = None
     hour_last: int | None = None
     hour_repeated: int = 0
+    nameless: int = 0
+    """Fills without an id since the highest."""
 
 
 class Outage(msgspec.Struct):

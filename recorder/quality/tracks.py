@@ -7,6 +7,7 @@ found here is a stretch of one stream; `spells` tells whether its neighbours on 
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import log
 from zlib import crc32
 
 from recorder.quality import cadence, slots
@@ -28,7 +29,9 @@ STEADY_NS = 60 * SECOND_NS
 """A lateness that stays as it is for so long is the new usual."""
 STORED_NS = 5 * SECOND_NS
 """After a request a stored copy may come, also after the first live book."""
-DOUBT_NS = 45 * SECOND_NS
+STOOD_STILL_MS = 1000
+"""A publisher whose timer stands still for this long is slow; for longer, it was down."""
+DOUBT_NS = 30 * SECOND_NS
 """How long half of the books is waited for, before it is believed that no more will come."""
 MAX_HELD = 256
 """Holes that wait for that, at most."""
@@ -46,10 +49,11 @@ SKEW_MS = (-2_000, 10_000)
 """The clocks agree if books seem to take a time between these."""
 SKEW_KEPT_NS = 600 * SECOND_NS
 """A clock that is off for so long is told of once, and then taken as it is."""
-STILL_CHANGES = 12
-"""Changes of a book's content before its standing still can mean anything, …"""
-STILL_TIMES = 8
-"""… and how much longer than ever it must be."""
+FEWEST_LOOKS = 20
+"""Looks at a book's content before its standing still can mean anything."""
+MEMORY_LOOKS = 128
+CHANCE = 21.0
+"""How unlikely, as a logarithm, a content stands still by chance that is said to stand still: one in 10⁹."""
 
 _BACKLOG, _FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.BACKLOG.value, Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
 
@@ -82,7 +86,7 @@ class Tracks:
             return _MAYBE_INITIAL
         self._slot(flow, track, slot, now, gap=gap)
         flags = self._clock(flow, track, ts, slot, now, gap=gap)
-        if len(track.ring) > steps and not len(track.ring) & 3:
+        if track.content_frozen or (len(track.ring) > steps and not len(track.ring) & 3):
             self.sample(flow, track, now, payload)
         self.calm(track)
         return flags
@@ -107,6 +111,7 @@ class Tracks:
             or track.late_since
             or track.watch
             or track.frozen
+            or track.content_frozen
             or track.deaf
             or track.strays
             or track.alt_count
@@ -124,13 +129,34 @@ class Tracks:
         """
         if now - flow.asked > STORED_NS or not track.ts:
             return False
-        if gap:
+        if gap == 2:
             return track.base is not None and now - ts * MS - track.base > LATE_NS
-        return ts < track.ts and (slot is None or slot <= track.slot)
+        return ts <= track.ts and (slot is None or slot <= track.slot)
+
+    def is_old(self, flow: FlowState, track: Track, seen: Peek) -> bool:
+        """
+        Whether a book that came in a silence is a stored copy, no newer than what came before it: the silence goes on.
+        """
+        if not flow.asked or not track.ts or track.deaf or seen.ts is None or seen.ts > track.ts:
+            return False
+        if seen.slot is not None and seen.slot > track.slot:
+            return False
+        flow.asked = 0
+        return True
+
+    def is_late(self, track: Track, seen: Peek, now: int) -> bool:
+        """
+        Whether a book that ends a silence is the very next by the publisher's clock: it was held back, and none is
+        missing.
+        """
+        ts = seen.ts
+        if ts is None or not track.cadence or track.base is None or track.deaf or not 0 < ts - track.ts <= track.high:
+            return False
+        return now - ts * MS - track.base > LATE_NS
 
     def _slot(self, flow: FlowState, track: Track, slot: int | None, now: int, *, gap: int) -> None:
         if slot is None:
-            track.moved = now  # it may have
+            track.slot = 0  # it may have moved
         elif gap == 2 or not track.slot:
             track.slot, track.moved = slot, now
         else:
@@ -184,7 +210,8 @@ class Tracks:
         A book that is later than the one before by the publisher's clock.
         """
         flags, step = 0, ts - track.ts
-        missed = 0 if gap else cadence.missed(track, step, now)
+        tardy = cadence.tardy(track) if step > track.high - track.cadence // 3 else 0
+        missed = 0 if gap else cadence.missed(track, step + tardy, now)
         if track.holes:
             cadence.catch_up(track, ts)
         if not gap and not track.strays and step <= cadence.MAX_STEP_MS:
@@ -193,7 +220,8 @@ class Tracks:
             late = cadence.lateness(track)
             held = late > LATE_NS
             start = track.recv - (late if held else 0)
-            hole = Hole(start, now, track.ts, ts, missed, step, flow.last_slot, slot, late=held)
+            hole = Hole(start, now, track.ts - tardy, ts, missed, step, flow.last_slot, slot, late=held)
+            hole.off_ms = cadence.off_grid(step + tardy, track.cadence)
             track.holes.append(hole)
             track.odd += 1
             if track.odd <= cadence.STREAK and not self._flows.heard_by_another(flow, ts - track.high):
@@ -270,7 +298,11 @@ class Tracks:
                 self._hole(flow, track, hole, now)
 
     def _hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
-        off = "" if cadence.on_grid(hole, track) else "; the next came off the grid, as from a timer that was late"
+        off = ""
+        if cadence.was_late(track, hole):
+            if hole.step_ms - track.cadence <= STOOD_STILL_MS:
+                return
+            off = "; those after it came off the old grid: the publisher began anew"
         doubt = "; or books come half as often now" if track.doubt else ""
         words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
         self._add(
@@ -337,6 +369,8 @@ class Tracks:
         track.strays += 1
         follows = track.alt_count and 0 < ts - track.alt_ts <= 3 * track.cadence
         track.alt_count = track.alt_count + 1 if follows else 1
+        if track.alt_count == 1:
+            track.alt_since = now
         track.alt_ts = ts
         if track.alt_count < STEPPED:
             return
@@ -352,14 +386,14 @@ class Tracks:
     def _skewed(self, flow: FlowState, track: Track, before: int, lag: int, now: int) -> None:
         if track.skew_since and abs(lag - track.skew_ref) < AHEAD_NS:
             track.base = before
-            self._end_skew(flow, track, now, "until it came right")
+            self._end_skew(flow, track, now, "until it came right", end=track.alt_since)
         elif not track.skew_since:
             track.skew_since, track.skew_ref = track.recv, before
             words = f"{flow.stream.label()}: the publisher's clock stepped by {(before - lag) / 1e9:+.1f} s"
             self._findings.opening(words)
 
-    def _end_skew(self, flow: FlowState, track: Track, now: int, how: str) -> None:
-        self._add(flow, now, self._skew(track, now, how))
+    def _end_skew(self, flow: FlowState, track: Track, now: int, how: str, *, end: int | None = None) -> None:
+        self._add(flow, now, self._skew(track, now if end is None else end, how))
         track.skew_since = track.skew_ref = 0
 
     def _skew(self, track: Track, end: int, how: str) -> slots.Words:
@@ -409,23 +443,20 @@ class Tracks:
         middle = len(payload) // 2
         content = crc32(payload[middle : middle + 320], crc32(payload[60:380]))
         if content == track.content:
-            track.content_last = now
-            if (
-                not track.content_frozen
-                and not track.frozen
-                and track.content_changes >= STILL_CHANGES
-                and now - track.content_since > _stillness(track)
-            ):
+            track.content_run += 1
+            if not track.content_frozen and not track.frozen and _stands_still(track, now):
                 track.content_frozen = track.content_since
+                self.calm(track)
                 self._findings.opening(f"{flow.stream.label()}: its content stands still")
             return
         if track.content_frozen:
             self._end_still(flow, track, now)
         elif track.content:
-            still = max(track.content_last - track.content_since, 0)
-            track.content_still = max(still, track.content_still - track.content_still // 32)
-            track.content_changes = min(track.content_changes + 1, 1 << 16)
-        track.content, track.content_since, track.content_last = content, now, now
+            # What stands still is not taken for usual before it is over. The mean, of some last hundred looks.
+            for same in (*([1] * min(track.content_run, MEMORY_LOOKS)), 0):
+                track.content_looks = looks = min(track.content_looks + 1, MEMORY_LOOKS)
+                track.content_same += (same - track.content_same) / looks
+        track.content, track.content_since, track.content_run = content, now, 0
 
     def _end_still(self, flow: FlowState, track: Track, now: int) -> None:
         self._add(flow, now, self._still(track, now))
@@ -474,7 +505,7 @@ class Tracks:
         self._tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
         if track.content_frozen:
             self._end_still(flow, track, max(end, track.content_frozen))
-        track.content = track.content_since = track.content_last = 0
+        track.content = track.content_since = track.content_run = 0
         self.calm(track)
 
     def lost(self, run: str, now: int) -> None:
@@ -547,9 +578,11 @@ class Tracks:
         )
 
 
-def _stillness(track: Track) -> int:
+def _stands_still(track: Track, now: int) -> bool:
     """
-    How long a content may stand still before it means anything, ns.
+    Whether a content has not changed for longer than chance explains, and long enough to tell.
     """
-    looked = 4 * track.cadence * MS
-    return max(slots.FROZEN_NS, STILL_TIMES * max(track.content_still, looked))
+    if track.content_looks < FEWEST_LOOKS or now - track.content_since <= slots.FROZEN_NS:
+        return False
+    same = max(track.content_same, 1 / track.content_looks)
+    return same < 1 and track.content_run * -log(same) > CHANCE
