@@ -37,6 +37,8 @@ EFFECTS: Mapping[str, Effect] = {
     "two_feeds": "doubtful",
     "frozen": "doubtful",
     "slot_regression": "doubtful",
+    "slot_jump": "doubtful",
+    "clock_skew": "doubtful",
     "undecodable": "doubtful",
     # Things came, and their receive times are not true.
     "backlog": "late",

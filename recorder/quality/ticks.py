@@ -8,7 +8,8 @@ pace is believed once it lasted for `BELIEVED` blocks, so that a stretch in whic
 pass for a slow one.
 
 Intervals are measured by our clock and by the publisher's. A book that is late here, but one tick after the one before
-it by the publisher's clock, is late and not missing. Where only the publisher's clock leaps, nothing is certain.
+it by the publisher's clock, is late and not missing. Where only the publisher's clock leaps, nothing is certain: it was
+set, or books were dropped behind a backlog.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ BLOCK = 64
 BELIEVED = 3
 UNEVEN = 4
 """A block is uneven where half the distance between its quartiles is more than this part of its median."""
+_LOOK_BACK = 2048
+"""Books before a leap of the publisher's clock that tell whether they came late."""
 LIMIT = 1.5
 """An interval longer than so many ticks is one in which a tick is not there."""
 
@@ -84,7 +87,11 @@ def learn(recv_ts: Sequence[int], ts_ms: Sequence[int] | None) -> Ticks:
                 missing += max(round(step / pace) - 1, 1)
                 holes.append((recv_ts[i] + pace, end))
             elif step > limit:
-                leaps.append((max(min(end - step + pace, recv_ts[i]), recv_ts[0]), end))
+                assert ts_ms is not None
+                since = recv_ts[i]
+                if _was_late(recv_ts, ts_ms, i, step):
+                    since = max(min(end - step + pace, since), recv_ts[0])
+                leaps.append((since, end))
     return msgspec.structs.replace(
         known,
         missing=missing,
@@ -92,6 +99,16 @@ def learn(recv_ts: Sequence[int], ts_ms: Sequence[int] | None) -> Ticks:
         covered=difference(union([(recv_ts[0], recv_ts[-1])]), union(holes)),
         leaps=union(leaps),
     )
+
+
+def _was_late(recv_ts: Sequence[int], ts_ms: Sequence[int], at: int, step: int) -> bool:
+    """
+    Whether a book before a leap of the publisher's clock came late by as much: then what lies between was dropped
+    behind a backlog, and would have come while that stood. Else the clock itself was set.
+    """
+    before = range(max(at - _LOOK_BACK, 0), at + 1, max(min(at, _LOOK_BACK) // 128, 1))
+    usual = min(recv_ts[i] - ts_ms[i] * 1_000_000 for i in before)
+    return 2 * (recv_ts[at] - ts_ms[at] * 1_000_000 - usual) >= step
 
 
 def _blocks(intervals: int) -> list[tuple[int, int]]:

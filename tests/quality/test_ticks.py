@@ -127,7 +127,7 @@ def test_frames_that_come_in_pairs_have_the_pace_of_the_publisher():
 
 def test_a_leap_of_the_publishers_clock_alone_is_told_apart():
     """
-    It may have stepped, or frames were dropped behind a backlog: the time it leaps over is not certain.
+    It was set: what it leaps over is nothing but the tick itself.
     """
     books = steady(0, 100)
     stamps = [t // 1_000_000 + (8_000 if t > at(50) else 0) for t in books]
@@ -135,7 +135,19 @@ def test_a_leap_of_the_publishers_clock_alone_is_told_apart():
     ticks = learn(books, stamps)
 
     assert ticks.missing == 0
-    assert seconds(ticks.leaps) == [(42.4, 50.4)]
+    assert seconds(ticks.leaps) == [(50, 50.4)]
+
+
+def test_books_dropped_behind_a_backlog_are_doubted_where_they_would_have_come():
+    """
+    We stood still for ten seconds, the first four of them came in one go, the others were dropped.
+    """
+    sent = [t for t in steady(0, 100) if not at(34) < t < at(40)]
+    books = [at(40) if at(30) < t < at(40) else t for t in sent]
+
+    ticks = learn(books, ms(sent))
+
+    assert seconds(ticks.leaps) == [(34.4, 40)]
 
 
 def test_a_change_of_the_tick_is_no_hole():
