@@ -66,6 +66,8 @@ class JournalStats(msgspec.Struct):
 
     commit_s: list[float]
     """Duration of each write and sync."""
+    durable_s: list[float]
+    """Of each commit: how long its oldest entry took to be durable, from `append` on."""
     written_bytes: int
     queue_max_bytes: int
 
@@ -98,7 +100,9 @@ class Journal:
         self._wake = threading.Event()
         self._closing = False
         self._failures: deque[WriteFailed] = deque(maxlen=256)
-        self._commit_s: deque[float] = deque(maxlen=100_000)
+        self._commit_s: deque[tuple[float, float]] = deque(maxlen=100_000)
+        self._oldest_ns = 0
+        """When the oldest entry in the queue was appended; 0 while there is none."""
         self._written_told = 0
         self._committed = (0, 0)
         self._segment = _Segment(settings)
@@ -155,7 +159,12 @@ class Journal:
         """
         commits = [self._commit_s.popleft() for _ in range(len(self._commit_s))]
         written = self._segment.written
-        stats = JournalStats(commits, written - self._written_told, self._queue_max)
+        stats = JournalStats(
+            [wrote for wrote, _ in commits],
+            [waited for _, waited in commits],
+            written - self._written_told,
+            self._queue_max,
+        )
         self._written_told = written
         self._queue_max = self.queued_bytes
         return stats
@@ -174,6 +183,8 @@ class Journal:
         return not self._thread.is_alive() and not self.queued_bytes
 
     def _put(self, kind: int, connection: int, attempt: int, recv_ts: int, payload: bytes) -> None:
+        if not self._oldest_ns:
+            self._oldest_ns = monotonic_ns()
         self._queue.append((kind, connection, attempt, self._next_seq, recv_ts, payload))
         self._next_seq += 1
         size = len(payload) + _ROW_BYTES
@@ -212,15 +223,17 @@ class Journal:
             self._wake.wait(interval)
             self._wake.clear()
             closing = self._closing
+            # Before the queue is emptied: what comes in between makes the next figure an interval too long at most.
+            oldest_ns, self._oldest_ns = self._oldest_ns, 0
             rows = [self._queue.popleft() for _ in range(len(self._queue))]
             if rows:
-                self._commit_until_done(rows)
+                self._commit_until_done(rows, oldest_ns)
             if closing and not self._queue:
                 with suppress(OSError):
                     self._segment.finish()
                 return
 
-    def _commit_until_done(self, rows: list[_Row]) -> None:
+    def _commit_until_done(self, rows: list[_Row], oldest_ns: int = 0) -> None:
         pause_s = 0.05
         done = 0
         while done < len(rows):
@@ -232,7 +245,8 @@ class Journal:
                 pause(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
                 continue
-            self._commit_s.append((monotonic_ns() - started) / SECOND_NS)
+            ended = monotonic_ns()
+            self._commit_s.append(((ended - started) / SECOND_NS, (ended - (oldest_ns or started)) / SECOND_NS))
             *_, seq, recv_ts, _ = rows[reached - 1]
             self._committed = (seq, recv_ts)
             self._released_bytes += sum(len(row[5]) + _ROW_BYTES for row in rows[done:reached])

@@ -316,7 +316,7 @@ def test_many_bytes_are_committed_before_the_interval_is_over(folder):
 
 def test_figures_are_those_since_they_were_last_taken(folder):
     """
-    Each commit's duration, all bytes written, and the highest the queue stood.
+    Each commit's duration and how long its oldest entry waited for it, all bytes written, the highest the queue stood.
     """
     journal = open_journal(folder, JournalSettings(segment_s=0.5))
     append(journal, 1, size=5000)
@@ -327,10 +327,32 @@ def test_figures_are_those_since_they_were_last_taken(folder):
     assert journal.close(10)
     second, third = journal.take_stats(), journal.take_stats()
 
-    assert len(first.commit_s) == 1
+    assert len(first.commit_s) == len(first.durable_s) == 1
+    assert all(
+        0 < wrote <= waited < 60
+        for stats in (first, second)
+        for wrote, waited in zip(stats.commit_s, stats.durable_s, strict=True)
+    )
     assert 5000 < first.queue_max_bytes < 6000
     assert first.written_bytes + second.written_bytes == sum(s.path.stat().st_size for s in segments(folder.parent))
-    assert (third.commit_s, third.written_bytes, third.queue_max_bytes) == ([], 0, 0)
+    assert (third.commit_s, third.durable_s, third.written_bytes, third.queue_max_bytes) == ([], [], 0, 0)
+
+
+def test_the_wait_for_a_commit_counts_from_the_oldest_entry(folder):
+    """
+    With a commit each 0.3 s, an entry that comes at once waits for nearly as long.
+    """
+    journal = open_journal(folder, JournalSettings(commit_interval_s=0.3))
+    append(journal, 1)
+    wait_until(lambda: journal.committed[0] == 1)
+    append(journal, 2)
+    threading.Event().wait(0.05)
+    append(journal, 3)
+    wait_until(lambda: journal.committed[0] == 3)
+    assert journal.close(10)
+
+    stats = journal.take_stats()
+    assert stats.durable_s[1] > stats.commit_s[1] + 0.05
 
 
 # ---- a disk that fails
