@@ -29,7 +29,9 @@ UNEVEN = 4
 _LOOK_BACK = 2048
 """Books before a leap of the publisher's clock that tell whether they came late."""
 LIMIT = 1.5
-"""An interval longer than so many ticks is one in which a tick is not there."""
+"""An interval longer than so many ticks, by our clock, is one in which a tick may not be there."""
+STEP_LIMIT = 1.8
+"""And by the publisher's, if it stamps: with a tick lost it is two, and a slow one is seldom so slow."""
 
 
 class Ticks(msgspec.Struct, frozen=True):
@@ -75,18 +77,20 @@ def learn(recv_ts: Sequence[int], ts_ms: Sequence[int] | None) -> Ticks:
     missing = 0
     for number, (at, to) in enumerate(blocks):
         # The pace may change within a block, and its neighbours tell to what.
-        limit = int(LIMIT * max(paces[max(number - 1, 0) : number + 2]))
+        slowest = max(paces[max(number - 1, 0) : number + 2])
+        limit, step_limit = int(LIMIT * slowest), int(STEP_LIMIT * slowest)
         pace = paces[number]
-        if max(gaps[at:to]) <= limit and (steps is None or max(steps[at:to]) * 1_000_000 <= limit):
+        if max(gaps[at:to]) <= limit and (steps is None or max(steps[at:to]) * 1_000_000 <= step_limit):
             continue
         for i in range(at, to):
             gap = gaps[i]
-            step = steps[i] * 1_000_000 if steps is not None and steps[i] > 0 else gap
+            stamped = steps is not None and steps[i] > 0
+            step = steps[i] * 1_000_000 if steps is not None and stamped else gap
             end = recv_ts[i + 1]
-            if gap > limit and step > limit:
+            if gap > limit and step > (step_limit if stamped else limit):
                 missing += max(round(step / pace) - 1, 1)
                 holes.append((recv_ts[i] + pace, end))
-            elif step > limit:
+            elif step > step_limit:
                 assert ts_ms is not None
                 since = recv_ts[i]
                 if _was_late(recv_ts, ts_ms, i, step):
