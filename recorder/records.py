@@ -293,6 +293,10 @@ class Telemetry(Fact, frozen=True, tag="telemetry"):
     connections: list[int] = []
     latency_p50_ms: list[float | None] = []
     """Per connection of `connections`: `recv_ts − ts` of its books; None if it had none."""
+    durable_p50_ms: float | None = None
+    durable_p99_ms: float | None = None
+    durable_max_ms: float | None = None
+    """Of each commit, how long its oldest entry took from receipt to disk; None where nobody measured it."""
 
 
 AnyFact = (

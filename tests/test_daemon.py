@@ -136,6 +136,8 @@ def test_telemetry_tells_the_time_since_the_row_before(tmp_path):
     assert all(row.rss_bytes > 0 and row.disk_free_bytes > 0 and row.commits > 0 for row in rows[:2])
     assert rows[0].connections == [0]
     assert rows[0].loop_lag_max_ms < 1000
+    assert all(0 < row.durable_p50_ms <= row.durable_p99_ms <= row.durable_max_ms for row in rows[:2])
+    assert all(row.durable_max_ms >= row.commit_p50_ms for row in rows[:2])
 
 
 def test_a_fault_of_the_live_monitor_costs_no_frame(tmp_path, monkeypatch):

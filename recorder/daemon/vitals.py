@@ -62,6 +62,7 @@ class Vitals:
         cpu_s, self._last_cpu_s = process_cpu_s() - self._last_cpu_s, process_cpu_s()
         lags, self._lags_ms = sorted(self._lags_ms), []
         commits = sorted(1000 * s for s in stats.commit_s)
+        durable = sorted(1000 * s for s in stats.durable_s)
         carried = sorted(counters.latency_ms)
         return Telemetry(
             frames=counters.frames,
@@ -80,6 +81,9 @@ class Vitals:
             clock_offset_ns=tape.clock.offset(),
             connections=carried,
             latency_p50_ms=[_quantile(sorted(counters.latency_ms[c]), 0.5) for c in carried],
+            durable_p50_ms=_quantile(durable, 0.5),
+            durable_p99_ms=_quantile(durable, 0.99),
+            durable_max_ms=_quantile(durable, 1.0),
         )
 
 
