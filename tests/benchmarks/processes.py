@@ -32,7 +32,7 @@ class Child:
     A running process and the lines it prints.
     """
 
-    def __init__(self, arguments: list[str], core: int, complaints: Path) -> None:
+    def __init__(self, arguments: list[str], core: int | None, complaints: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         self._complaints = complaints
         with complaints.open("wb") as errors:
@@ -40,7 +40,8 @@ class Child:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
             )
-        os.sched_setaffinity(self.process.pid, {core})
+        if core is not None:
+            os.sched_setaffinity(self.process.pid, {core})
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
@@ -105,9 +106,9 @@ class Child:
 
 
 @contextlib.contextmanager
-def child(*arguments: str | Path, core: int) -> Iterator[Child]:
+def child(*arguments: str | Path, core: int | None) -> Iterator[Child]:
     """
-    A Python process with these arguments, for as long as the block lasts.
+    A Python process with these arguments, for as long as the block lasts; on any core, if none is given.
     """
     with tempfile.TemporaryDirectory() as folder:
         running = Child([str(argument) for argument in arguments], core, Path(folder) / "stderr")
@@ -118,11 +119,11 @@ def child(*arguments: str | Path, core: int) -> Iterator[Child]:
             running.process.wait(STOP_TIMEOUT_S)
 
 
-def outcome(*arguments: str | Path, timeout_s: float = 3600.0) -> dict[str, Any]:
+def outcome(*arguments: str | Path, core: int | None = CLIENT_CORE, timeout_s: float = 3600.0) -> dict[str, Any]:
     """
-    Run a module of the suite to its end on the client's core; what it prints is one JSON object.
+    Run a module of the suite to its end, on the client's core if not told otherwise; it prints one JSON object.
     """
-    with child(HERE / arguments[0], *arguments[1:], core=CLIENT_CORE) as running:
+    with child(HERE / arguments[0], *arguments[1:], core=core) as running:
         printed: dict[str, Any] = json.loads(running.line("", timeout_s))
         if running.process.wait(STOP_TIMEOUT_S):
             raise running.failure(f"exit code {running.process.returncode}")
