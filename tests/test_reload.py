@@ -154,6 +154,16 @@ def test_a_market_added_and_one_removed_make_no_false_hole(tmp_path, limit, copi
     assert Lake(root).undecodable().collect().is_empty()
 
 
+def test_a_market_removed_at_the_end_of_an_hour_has_no_row_in_the_next(tmp_path):
+    """
+    Five seconds before the turn: frames may still be on their way, but nobody asks for them in the next hour.
+    """
+    sealed(tmp_path, {595: (SOL,)}, until_s=700)
+
+    assert set(covered(tmp_path)) == {(10, "SOL-PERP"), (10, "BTC-PERP"), (11, "SOL-PERP")}
+    assert events(tmp_path) == {}
+
+
 def test_a_market_added_while_the_venue_is_away_is_missed_from_then_on(tmp_path):
     """
     Not from the start of the run, and not only from the next connect; the new connection's outage begins with the wish.

@@ -360,6 +360,9 @@ class _Surveyor:
         survey.events += monitor.events
         survey.carry = _copy(monitor.state())
         self._name_lanes()
+        # Rows of a stream that was let go of just before the hour are in it, and so is the stream.
+        late = {lane.stream for lane in survey.lanes if survey.partitions[lane.partition].symbol == lane.stream.symbol}
+        survey.streams = sorted(late.union(survey.streams), key=sortable)
         self._monitor = Monitor(self._listed, _copy(survey.carry))
         self._monitor.adopt_all(monitor)
 

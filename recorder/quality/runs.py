@@ -57,7 +57,9 @@ class Runs:
         if not live:
             return self._state.configured
         orphans = {orphan.stream for orphan in self._state.orphans}
-        return sorted(orphans.union(*(run.streams for run in live)), key=sortable)
+        # What nobody asks for any more is kept for frames on their way only.
+        asked = ({*run.streams} - {leaving.stream for leaving in run.leaving} for run in live)
+        return sorted(orphans.union(*asked), key=sortable)
 
     # ---- beginnings and ends
 
