@@ -116,6 +116,13 @@ class Tape:
         ts_ms = at(t if ts is None else ts) // 1_000_000
         self.frame(t, book_frame(stream.symbol, INDEX[stream.symbol], slot=slot, ts=ts_ms), **where)
 
+    def undated_book(self, t: float, stream: Stream, **where: Any) -> None:
+        """
+        A book came without the publisher's time.
+        """
+        frame = book_frame(stream.symbol, INDEX[stream.symbol], slot=slot_at(t), ts=None)
+        self.frame(t, frame, **where)
+
     def trade(self, t: float, fill_id: int | None, *, slot: int = 1, **where: Any) -> None:
         """
         A fill of SOL-PERP came.

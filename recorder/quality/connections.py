@@ -2,6 +2,8 @@
 Connections: when they were up, how their heartbeats came, and from when to when they brought nothing. Pure.
 """
 
+from itertools import pairwise
+
 from recorder.quality.events import build
 from recorder.quality.findings import Findings
 from recorder.quality.state import ConnectionState, HourBeats, Outage, RunState
@@ -311,7 +313,7 @@ class Connections:
         known = self._connections.get((run, connection))
         if known is not None and any(start + EDGE_NS < beat < burst - EDGE_NS for beat in known.recent[1:]):
             return "venue", "heartbeats came meanwhile"
-        pairs = zip(known.recent, known.recent[1:], strict=False) if known is not None else []
+        pairs = pairwise(known.recent) if known is not None else []
         if any(a <= burst and b >= burst - EDGE_NS and b - a > BEAT_NS + 2 * EDGE_NS and b <= end for a, b in pairs):
             return "network", "the heartbeat was late as well, and our own clock ran all the while"
         return "unknown", "no heartbeat was due meanwhile, which would tell the venue from the way here"

@@ -156,7 +156,7 @@ class Tracks:
 
     def _slot(self, flow: FlowState, track: Track, slot: int | None, now: int, *, gap: int) -> None:
         if slot is None:
-            track.slot = 0  # it may have moved
+            track.slot = track.moved = 0  # where it stands is not known
         elif gap == 2 or not track.slot:
             track.slot, track.moved = slot, now
         else:

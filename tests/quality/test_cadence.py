@@ -1,0 +1,273 @@
+"""
+Missed ticks: learned cadences, holes and what is none, one market alone and all at once.
+"""
+
+import pytest
+
+from quality_cases import SOL, Tape, at, fold, one, steady, told
+from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
+from recorder.quality import cadence
+from recorder.quality.state import MonitorState, Track
+from recorder.records import SECOND_NS, Connected, EntryKind, Flag, Requested
+from recorder.simulator.drive import Link
+from recorder.simulator.kinds import Alter, Cadence, Drop, RepeatFrames, Silence, SkipFrames, SlowTicks, TwoFeeds
+from recorder.simulator.rhythm import AS_CAPTURED, Rhythm
+
+
+def track_of(state: MonitorState, symbol: str = "SOL-PERP") -> Track:
+    """
+    What was learned of a market's books.
+    """
+    (track,) = [f.track for f in state.flows if f.track is not None and f.stream.symbol == symbol]
+    return track
+
+
+@pytest.mark.parametrize("tick_ms", [200, 400, 750, 1000])
+def test_the_cadence_is_learned_from_the_first_books(tick_ms):
+    """
+    Nobody tells what a tick is; nine books do.
+    """
+    entries = hear(seconds=10 * tick_ms / 1000 + 1, tick_ms=tick_ms)
+
+    judge, _ = folded(entries)
+
+    assert track_of(judge.state()).cadence == tick_ms
+    assert track_of(judge.state()).spread == 0
+
+
+def test_the_spread_tells_how_regular_a_publisher_is():
+    """
+    A real one is late by some milliseconds, now and then by many.
+    """
+    judge, _ = folded(hear(seconds=60, rhythm=AS_CAPTURED))
+
+    track = track_of(judge.state())
+    assert abs(track.cadence - 400) <= 3
+    assert 2 <= track.spread <= 20
+
+
+def test_a_book_one_market_missed_is_that_markets_hole():
+    """
+    From the book before to the book after, counted; its neighbours had theirs.
+    """
+    (event,) = events_of(hear(SkipFrames(from_s=30.1, to_s=32.3, market="SOL-PERP", every=5)))
+
+    assert (event.kind, event.scope, event.cause, event.symbol) == ("cadence_hole", "stream", "venue", "SOL-PERP")
+    assert seconds_of(event) == (31.6, 32.4)
+    assert event.missing == 1
+    assert event.last_slot == (event.first_slot or 0) + 2
+    assert "800 ms between two books, where one comes each 400 ms; 2 of 3 book streams" in event.evidence
+
+
+def test_a_tick_all_markets_missed_is_one_event_of_the_connection():
+    """
+    All at once is the publisher, and the books of all are counted.
+    """
+    (event,) = events_of(hear(Silence(from_s=30.1, to_s=32.1)))
+
+    assert (event.kind, event.scope, event.symbol, event.channel) == ("cadence_hole", "connection", None, None)
+    assert seconds_of(event) == (30.0, 32.4)
+    assert event.missing == 3 * 5
+    assert event.evidence.startswith("all 3 book streams of the connection at once")
+
+
+def test_the_row_after_a_hole_is_marked():
+    """
+    As after a silence: a reader must not interpolate across it.
+    """
+    _, verdicts = folded(hear(SkipFrames(from_s=30.1, to_s=32.3, market="SOL-PERP", every=5)))
+
+    marked = [(round(t, 1), v.resolution.symbol) for t, v in verdicts if v.flags & Flag.FIRST_AFTER_GAP and t > 5]
+    assert marked == [(32.4, "SOL-PERP")]
+
+
+def test_a_row_that_another_connection_has_the_books_before_of_is_not_marked():
+    """
+    Nothing is missing in the table.
+    """
+    entries = hear(connections=2, links={1: Link(latency_ms=40)})
+    sol = b'"orderbook_perp_0_grouped_1"'
+    lost = [e for e in entries if e.connection == 0 and sol in e.payload and 30 < (e.recv_ts - START) / SECOND_NS < 31]
+    entries = numbered([e for e in entries if e not in lost])
+
+    judge, verdicts = folded(entries)
+    judge.finish(entries[-1].recv_ts, closed=False)
+
+    assert one(judge.events, "cadence_hole").connection == 0
+    assert not [v for t, v in verdicts if v.flags & Flag.FIRST_AFTER_GAP and t > 5]
+
+
+@pytest.mark.parametrize("every", [2, 3, 7])
+@pytest.mark.parametrize("market", ["SOL-PERP", "*"])
+def test_every_book_that_is_left_out_is_counted(every, market):
+    """
+    However regular the loss is: it does not pass for a slower cadence.
+    """
+    entries = hear(SkipFrames(**DURING, market=market, every=every), rhythm=Rhythm(jitter_ms=8, drift_ms=0.4))
+    whole = hear(rhythm=Rhythm(jitter_ms=8, drift_ms=0.4))
+
+    events = events_of(entries)
+
+    assert {e.kind for e in events} == {"cadence_hole"}
+    frames = sum(e.kind == EntryKind.FRAME for e in entries)
+    assert sum(e.missing or 0 for e in events) == sum(e.kind == EntryKind.FRAME for e in whole) - frames
+
+
+def test_more_than_eight_holes_a_minute_are_told_as_one():
+    """
+    A lossy hour is not a thousand rows.
+    """
+    events = events_of(hear(SkipFrames(from_s=20, to_s=60, market="SOL-PERP", every=3)))
+
+    assert len(events) == 9
+    assert sum(e.missing or 0 for e in events) == 33
+    assert events[-1].evidence.startswith("25 of them within this time")
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Cadence(**DURING, tick_ms=1000)],
+        [Cadence(**DURING, tick_ms=750)],
+        [Cadence(from_s=10, to_s=25, tick_ms=200)],
+        [Cadence(from_s=10, to_s=60, tick_ms=2000)],
+        [SlowTicks(**DURING, late_ms=300, every=3)],
+        [SlowTicks(**DURING, late_ms=700, every=5)],
+        [RepeatFrames(**DURING, every=2)],
+        [Alter(**DURING, what="no_ts", every=3)],
+        [Alter(**DURING, what="no_ts")],
+        [Alter(**DURING, what="no_slot")],
+        [TwoFeeds(**DURING, lag_ms=20, slots_behind=0)],
+    ],
+    ids=lambda faults: str(faults[0]),
+)
+def test_what_is_no_hole_raises_nothing(faults):
+    """
+    A change of the cadence, late ticks, repeats, times that are absent.
+    """
+    assert events_of(hear(*faults, seconds=75)) == []
+
+
+def test_a_change_from_1000_to_400_ms_is_learned():
+    """
+    The venue made it in July 2025.
+    """
+    judge, _ = folded(hear(Cadence(from_s=0.1, to_s=40), seconds=60))
+
+    assert judge.events[2:] == []
+    assert track_of(judge.state()).cadence == 400
+
+
+def test_a_publisher_of_its_own_that_slows_down_alone_is_believed_after_a_minute():
+    """
+    One market with half its books is a hole while nothing else explains it, and its new cadence if it stays so.
+    """
+    events = events_of(hear(SkipFrames(from_s=20, to_s=140, market="SOL-PERP", every=2), seconds=160))
+
+    assert {e.kind for e in events} == {"cadence_hole"}
+    assert 75 < max(seconds_of(e)[1] for e in events) < 95
+
+
+def test_a_hole_longer_than_the_limit_of_silence_is_silent_and_nothing_else():
+    """
+    One hole, one event.
+    """
+    (event,) = events_of(hear(Silence(from_s=30.1, to_s=36.1, market="SOL-PERP")))
+
+    assert (event.kind, seconds_of(event)) == ("silent", (30.0, 36.4))
+
+
+def test_a_hole_among_the_books_that_teach_the_cadence_is_found_afterwards():
+    """
+    They are gone through once more.
+    """
+    events = events_of(hear(SkipFrames(from_s=1, to_s=2.3, market="SOL-PERP", every=3)))
+
+    assert [(e.kind, seconds_of(e), e.missing) for e in events] == [("cadence_hole", (1.6, 2.4), 1)]
+
+
+def test_a_hole_just_before_a_connection_ends_is_judged_by_what_there_is():
+    """
+    Nothing follows that could make up for it.
+    """
+    events = events_of(hear(SkipFrames(from_s=30.1, to_s=30.5, market="SOL-PERP", every=1), Drop(30.9)))
+
+    holes = [(e.kind, seconds_of(e)) for e in events if e.kind != "trade_gap"]
+    assert holes == [("cadence_hole", (30.0, 30.8)), ("disconnected", (30.8, 32.0))]
+
+
+def test_without_a_publishers_clock_our_own_must_do():
+    """
+    Then a burst after a standstill makes up for the hole before it.
+    """
+    tape = Tape()
+    tape.run(0, 40, [SOL])
+    where = {"connection": 0, "attempt": 1}
+    tape.fact(0.1, Connected("u", 1, 1.0, compressed=True), **where)
+    tape.fact(0.1, Requested(SOL), **where)
+    tape.heartbeats(0.1, 40, **where)
+    due = [0.4 + 0.4 * tick for tick in range(90)]
+    for number, t in enumerate(due):
+        lost, held = number == 40, 60 <= number < 66
+        if not lost:
+            tape.undated_book(due[66] - 0.001 * (66 - number) if held else t, SOL)
+
+    events = fold(tape)
+
+    assert told(events, "cadence_hole", "silent", "backlog") == [("cadence_hole", 16.0, 16.8, "venue")]
+
+
+def test_a_clock_that_says_the_same_for_ever_is_not_listened_to():
+    """
+    The cadence is then learned by our own.
+    """
+    tape = steady(60)
+    tape.without(0, 60, channel="orderbook_perp_0_grouped_1")
+    for tick in range(140):
+        if tick != 100:
+            tape.book(0.5 + tick * 0.4, SOL, ts=1, slot=tick + 1)
+
+    events = fold(tape)
+
+    assert told(events, "cadence_hole") == [("cadence_hole", 40.1, 40.9, "venue")]
+
+
+def test_entries_that_are_lost_are_no_hole_of_the_venue():
+    """
+    They have an event of their own.
+    """
+    judge, _ = folded([e for e in hear() if not 30 * SECOND_NS < e.recv_ts - START < 31 * SECOND_NS])
+    judge.finish(at(70), closed=False)
+
+    assert {e.kind for e in judge.events} <= {"recorder_started", "connected", "journal_damaged", "trade_gap"}
+    assert one(judge.events, "journal_damaged").missing
+
+
+def test_half_the_books_of_all_markets_are_waited_for_before_they_are_called_missing():
+    """
+    A publisher at half the pace and the loss of every second book look the same, until the pace comes back or does not.
+    """
+    missing = events_of(hear(SkipFrames(from_s=30, to_s=55, every=2), seconds=75))
+    slower = events_of(hear(Cadence(from_s=30, to_s=100, tick_ms=800), seconds=90))
+
+    assert sum(e.missing or 0 for e in missing) == 3 * 31
+    assert slower == []
+
+
+def test_two_steps_together_tell_the_cadence_of_feeds_that_alternate():
+    """
+    By the median of single steps it would be 20 ms or 380.
+    """
+    assert cadence.rhythm([20, 380] * 8) == (200, 180)
+
+
+def test_a_late_book_before_a_hole_does_not_hide_it():
+    """
+    The step is shorter by how late it began.
+    """
+    track = Track(ring=[400, 400, 440], cadence=400)
+    cadence.adopt(track, 400, 6, 0)
+
+    assert cadence.tardy(track) == 40
+    track.ring = [400, 400, 400, 400 + 2 * track.allow + 1]
+    assert cadence.tardy(track) == 0

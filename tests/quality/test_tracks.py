@@ -1,0 +1,298 @@
+"""
+Late books, clocks of the publisher that step, slots and contents that stand still or step back.
+"""
+
+import pytest
+
+from quality_cases import SOL, Tape, fold, one, told
+from quality_runs import DURING, START, events_of, folded, hear, seconds_of
+from recorder.quality import slots
+from recorder.quality.state import Track
+from recorder.records import (
+    SECOND_NS,
+    ClockStepped,
+    Connected,
+    Entry,
+    EntryKind,
+    Flag,
+    LoopStalled,
+    Requested,
+    encode_fact,
+)
+from recorder.simulator.drive import Link
+from recorder.simulator.kinds import Backlog, ClockSkew, Drop, Freeze, Halt, ShiftSlots, StaleStore, TwoFeeds
+
+STALL = Link(stalls_s=((21.1, 24.5),))
+
+
+# ---- late books
+
+
+def test_books_that_were_held_back_are_a_backlog_and_no_hole():
+    """
+    From the last book in time to the first that is in time again; nothing is missing.
+    """
+    (event,) = events_of(hear(links={0: STALL}))
+
+    assert (event.kind, event.scope, event.cause, event.missing) == ("backlog", "connection", "unknown", None)
+    assert seconds_of(event) == (20.8, 24.5)
+    assert "books late by up to 3.3 s, until they were in time again; no heartbeat was due" in event.evidence
+
+
+def test_rows_that_came_late_bear_the_flag():
+    """
+    Their receive times are not when the venue spoke.
+    """
+    _, verdicts = folded(hear(links={0: STALL}))
+
+    late = [round(t, 1) for t, v in verdicts if v.flags & Flag.BACKLOG]
+    assert set(late) == {24.5}
+    assert len(late) == 3 * 8
+
+
+def test_a_backlog_longer_than_the_limit_of_silence_is_no_silence():
+    """
+    The next book by the publisher's clock came: it was held back, with the heartbeat, so on its way.
+    """
+    (event,) = events_of(hear(Backlog(from_s=31.1, to_s=39.1)))
+
+    assert (event.kind, event.cause, seconds_of(event)) == ("backlog", "network", (30.8, 39.2))
+    assert "the heartbeat was late as well" in event.evidence
+
+
+def test_books_a_server_drops_for_a_slow_client_are_a_hole_in_the_venues_time():
+    """
+    They were due while nothing came, and received between two books of one burst.
+    """
+    events = events_of(hear(Backlog(from_s=31.1, to_s=39.1, buffer_bytes=0), markets=6))
+
+    by_kind = {e.kind: e for e in events}
+    assert set(by_kind) <= {"backlog", "cadence_hole", "trade_gap"}
+    hole = by_kind["cadence_hole"]
+    assert (hole.scope, hole.cause) == ("connection", "unknown")
+    assert by_kind["backlog"].start <= hole.start < hole.end <= by_kind["backlog"].end
+    assert all(e.cause == "unknown" for e in events if e.kind == "trade_gap")
+
+
+def test_what_we_held_back_ourselves_is_ours():
+    """
+    The loop says that it stood still.
+    """
+    entries = hear(links={0: STALL})
+    stall = LoopStalled(int(3.4 * SECOND_NS))
+    at = next(i for i, e in enumerate(entries) if e.recv_ts > START + 24.6 * SECOND_NS)
+    like = entries[at]
+    tape = [(e.kind, e.connection, e.attempt, e.recv_ts, e.payload) for e in entries]
+
+    tape.insert(at, (EntryKind.FACT, -1, 0, START + int(24.5 * SECOND_NS), encode_fact(stall)))
+    numbered = [
+        Entry(k, c, a, i, t, p, like.run) for i, (k, c, a, t, p) in enumerate(sorted(tape, key=lambda e: e[3]), 1)
+    ]
+
+    assert [(e.kind, e.cause) for e in events_of(numbered)] == [("backlog", "recorder"), ("loop_stall", "recorder")]
+
+
+def test_a_delay_that_stays_is_the_new_usual():
+    """
+    Another route, say: it is told once, for a minute.
+    """
+    tape = Tape()
+    tape.run(0, 200, [SOL])
+    where = {"connection": 0, "attempt": 1}
+    tape.fact(0.1, Connected("u", 1, 1.0, compressed=True), **where)
+    tape.fact(0.1, Requested(SOL), **where)
+    tape.heartbeats(0.1, 200, **where)
+    for tick in range(120):
+        tape.book(0.4 + tick * 0.4, SOL)
+    for tick in range(120, 494):
+        tape.book(0.4 + tick * 0.4 + 2, SOL, ts=0.4 + tick * 0.4)
+
+    events = fold(tape)
+
+    assert told(events, "backlog", "cadence_hole") == [("backlog", 48.0, 110.8, "venue")]
+    assert (
+        "and stay so: they are judged by that from here on; heartbeats came meanwhile"
+        in one(events, "backlog").evidence
+    )
+
+
+def test_a_step_of_our_own_clock_makes_no_book_late():
+    """
+    All books seem later by it, and are not.
+    """
+    tape = Tape()
+    tape.run(0, 100, [SOL])
+    where = {"connection": 0, "attempt": 1}
+    tape.fact(0.1, Connected("u", 1, 1.0, compressed=True), **where)
+    tape.fact(0.1, Requested(SOL), **where)
+    tape.heartbeats(0.1, 100, **where)
+    tape.fact(40.01, ClockStepped(3 * SECOND_NS, 0, 0))
+    for tick in range(240):
+        t = 0.4 + tick * 0.4
+        tape.book(t, SOL, ts=t - (3 if t > 40.01 else 0))
+
+    assert told(fold(tape), "backlog", "cadence_hole", "clock_skew") == []
+
+
+# ---- the publisher's clock
+
+
+@pytest.mark.parametrize("by_ms", [-60_000, -3000, 5000])
+def test_a_publishers_clock_that_steps_is_a_skew_and_nothing_else(by_ms):
+    """
+    Neither a hole nor a backlog: as much time has passed here as ever.
+    """
+    (event,) = events_of(hear(ClockSkew(**DURING, by_ms=by_ms)))
+
+    assert (event.kind, event.scope, event.cause) == ("clock_skew", "connection", "venue")
+    assert seconds_of(event) == (30.0, 45.2)
+    assert f"{by_ms / 1000:+.1f} s off" in event.evidence
+
+
+@pytest.mark.parametrize("by_ms", [-900, 700])
+def test_less_than_a_second_is_not_told(by_ms):
+    """
+    Clocks differ.
+    """
+    assert events_of(hear(ClockSkew(**DURING, by_ms=by_ms, market="SOL-PERP"))) == []
+
+
+def test_a_clock_that_is_off_from_the_start_is_told_of_for_ten_minutes():
+    """
+    Then it is taken as it is.
+    """
+    events = events_of(hear(ClockSkew(from_s=0, to_s=900, by_ms=-30_000), seconds=700, markets=1))
+
+    assert [(e.kind, round(seconds_of(e)[1] / 10)) for e in events] == [("clock_skew", 60)]
+
+
+# ---- slots
+
+
+def test_two_feeds_are_one_event_from_the_first_step_back_to_the_last():
+    """
+    Not one for each step.
+    """
+    (event,) = events_of(hear(TwoFeeds(**DURING)))
+
+    assert (event.kind, event.scope, seconds_of(event)) == ("two_feeds", "connection", (30.4, 45.0))
+    assert "37 steps back in slot, by up to 3" in event.evidence
+
+
+def test_two_feeds_that_go_on_have_one_id_in_both_hours():
+    """
+    They may be there for months.
+    """
+    entries = hear(seconds=100, two_feeds=True, start=START + 3540 * SECOND_NS)
+    ids = set()
+    for until in (3550.0, 3620.0, 3640.0):
+        judge, _ = folded([e for e in entries if e.recv_ts < START + until * SECOND_NS])
+        judge.finish(START + int(until * SECOND_NS), closed=False)
+        event = one(judge.events, "two_feeds")
+        assert event.continues
+        ids.add(event.event_id)
+    assert len(ids) == 1
+
+
+def test_a_step_back_is_a_regression():
+    """
+    One, with its slots; and one event for several in a row.
+    """
+    track = Track(slot=100, moved=0)
+    found = []
+    path = [101, 95, *range(96, 120)]
+    for number, slot in enumerate(path):
+        found += slots.follow(track, slot, number * SECOND_NS, (number - 1) * SECOND_NS)
+
+    assert [f[:3] for f in found] == [("slot_regression", 0, SECOND_NS)]
+    assert found[0][3] == "a step back in slot, by up to 6, from 101"
+
+
+def test_a_leap_ahead_is_told_and_catching_up_is_not():
+    """
+    A publisher whose node stood still for a minute goes on where the chain is.
+    """
+    track = Track(slot=100, moved=0)
+    assert slots.follow(track, 100 + 150, 60 * SECOND_NS, 59 * SECOND_NS) == []
+
+    (event,) = [e for e in events_of(hear(ShiftSlots(**DURING, slots=60, market="SOL-PERP"))) if e.kind == "slot_jump"]
+    assert (event.symbol, seconds_of(event)) == ("SOL-PERP", (30.0, 30.4))
+
+
+def test_a_step_back_across_a_reconnect_is_not_told():
+    """
+    It may be another server.
+    """
+    events = events_of(hear(Drop(30.2), ShiftSlots(from_s=30.2, to_s=70, slots=-50), two_feeds=True))
+
+    assert {e.kind for e in events} <= {"disconnected", "trade_gap", "two_feeds"}
+
+
+# ---- standing still
+
+
+@pytest.mark.parametrize("what", ["all", "slot", "content"])
+def test_what_stands_still_while_books_come_is_frozen(what):
+    """
+    One event, whatever of it stands still.
+    """
+    (event,) = events_of(hear(Freeze(from_s=40.1, to_s=65.1, market="SOL-PERP", what=what), seconds=80))
+
+    assert (event.kind, event.symbol, event.cause) == ("frozen", "SOL-PERP", "venue")
+    begins, ends = seconds_of(event)
+    assert 38.8 <= begins <= 41.3
+    assert ends == 65.2
+    assert ("the slot stood" if what != "content" else "the best levels stood still") in event.evidence
+
+
+def test_a_halted_market_whose_books_come_is_frozen_all_at_once():
+    """
+    Slots go on, nothing moves: one event of the connection.
+    """
+    (event,) = events_of(hear(Halt(from_s=40.1, to_s=65.1), seconds=80))
+
+    assert (event.kind, event.scope) == ("frozen", "connection")
+
+
+def test_a_quiet_market_is_not_frozen():
+    """
+    What it usually does means nothing.
+    """
+    entries = hear(seconds=400, markets=1)
+    sol = b'"orderbook_perp_0_grouped_1"'
+    still, quiet = b"", []
+    for number, entry in enumerate(entries):
+        payload = entry.payload
+        if sol in payload:
+            if number % 300 < 3 or not still:
+                still = payload
+            # The same levels for half a minute, time and again.
+            head, tail = still[: still.rfind(b"marketName")], payload[payload.rfind(b"marketName") :]
+            payload = head + tail
+        quiet.append(type(entry)(entry.kind, entry.connection, entry.attempt, entry.seq, entry.recv_ts, payload, "r"))
+
+    assert events_of(quiet) == []
+
+
+def test_a_frozen_slot_that_goes_on_is_told_as_going_on():
+    """
+    The hour ends before it does.
+    """
+    (event,) = events_of(hear(Freeze(from_s=40.1, to_s=90, market="SOL-PERP", what="slot")))
+
+    assert (event.continues, seconds_of(event)) == (True, (40.0, 69.6))
+
+
+# ---- stored copies
+
+
+@pytest.mark.parametrize("server", ["velocity", "2025-09"])
+@pytest.mark.parametrize("delay_ms", [2, 300, 900])
+def test_a_stored_copy_is_no_step_back_and_no_hole(server, delay_ms):
+    """
+    It may come before the first live book or after it, and be much older.
+    """
+    faults = (StaleStore(from_s=10, to_s=60), Drop(30.2))
+    entries = hear(*faults, server=server, initial_delay_ms=delay_ms)
+
+    assert {e.kind for e in events_of(entries)} <= {"disconnected", "trade_gap"}
