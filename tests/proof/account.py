@@ -40,6 +40,7 @@ BOOKS_MISSING = frozenset(
 )  # fmt: skip
 """Kinds that say books are missing. `connected` reaches from a run's start to the first book."""
 FILLS_MISSING = (BOOKS_MISSING - {"silent", "cadence_hole", "halted"}) | {"trade_gap"}
+INFERRED = frozenset({"silent", "cadence_hole", "halted", "trade_gap"})
 BURST_NS = 300_000_000
 """What comes within this is of one poll of the chain."""
 TRUE_HOLE_SLACK_NS = 60_000_000
@@ -155,7 +156,7 @@ class Account(msgspec.Struct):
     """What the trade gaps of a stream count."""
     needless: list[Mark]
     """Events of kinds that say that something is missing, in which nothing is: no book or fill that did not come, came
-    late or could not be read, and no tick that the publisher itself skipped."""
+    late or could not be read, and no time in which the publisher was late by a tick or more."""
 
 
 def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int = 5_000_000) -> Account:
@@ -211,7 +212,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int =
     for stream in claimed:
         claimed[stream] = sum(m.missing or 0 for m in finder.of(stream) if m.kind == "trade_gap")
     lost = [each for each in meant if not each.stored]
-    skipped = [line.t_ns for line in lines if line.what == "ticks_missed"]
+    late = _late_ticks([line.t_ns + latency_ns for line in lines if line.what == "tick"], latency_ns)
     states: dict[State, int] = {"stored": 0, "covered": 0, "unverifiable": 0, "unexplained": 0}
     for each in meant:
         states[each.state] += 1
@@ -224,9 +225,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int =
         marks=lake.marks,
         fills_missing=fills_missing,
         fills_claimed=claimed,
-        needless=[
-            mark for mark in lake.marks if mark.kind not in MOMENTS and not _holds_any(mark, meant, skipped, side)
-        ],
+        needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not _holds_any(mark, meant, late, side)],
     )
 
 
@@ -261,7 +260,8 @@ def _take_clients(
                 lost.add((line.client, line.seq or 0))
             elif line.what in HEARD_LINES or line.what in {"dropped", "withheld"}:
                 of[line.client].append(line)
-    stored: set[str | None] = set()
+    stored: dict[str | None, bool] = {}
+    """Whether it is a row with all it needs, by content."""
     waiting: list[tuple[str, int, int, str | None, Meant | None]] = []
     for client, its in of.items():
         heard = iter(side.heard[client])
@@ -296,7 +296,7 @@ def _take_clients(
                     meant.stored, meant.arrival = True, frame.recv_ts
                     meant.brought.add(side.clients[client])
                     meant.named |= place in lake.rows and place not in lake.nameless
-                stored.add(line.sha)
+                stored[line.sha] = place in lake.rows and place not in lake.nameless
             elif line.what in {"sent", "garbage"} and line.why not in NO_DATA:
                 waiting.append((*place, side.clients[client], line.sha, meant))
         assert next(heard, None) is None, f"client {client} heard more than the ledger says"
@@ -304,7 +304,7 @@ def _take_clients(
     for run, seq, connection, sha, meant in waiting:
         if sha in stored:
             if meant is not None:
-                meant.stored = meant.named = True
+                meant.stored, meant.named = True, meant.named or stored[sha]
                 meant.brought.add(connection)
         else:
             unstored.append((run, seq))
@@ -428,29 +428,41 @@ def concerns(mark: Mark, meant: Meant) -> bool:
     return mark.scope == "recorder" or mark.connection in meant.connections
 
 
-def _holds_any(mark: Mark, meant: list[Meant], skipped: list[int], side: Side) -> bool:
+def _late_ticks(ticks: list[int], latency_ns: int) -> list[tuple[int, int]]:
+    """
+    The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
+    latency have in common.
+    """
+    gaps = [after - before for before, after in itertools.pairwise(ticks)]
+    return [
+        (ticks[n], ticks[n + 1] - latency_ns)
+        for n in range(5, len(gaps))
+        if gaps[n] >= 1.8 * sorted(gaps[max(0, n - 10) : n])[min(n, 10) // 4]
+    ]
+
+
+def _holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]], side: Side) -> bool:
     """
     Whether anything is missing inside an event that says so; on its connection, if it is about one.
     """
     edges = [edge for life in side.lives for edge in (life.started, life.ended)]
-    if mark.kind not in BOOKS_MISSING | FILLS_MISSING or mark.start == mark.end:
-        return True
+    if mark.kind not in INFERRED or mark.start == mark.end:
+        return True  # what happened to ourselves needs no proof
     if any(mark.start <= edge <= mark.end for edge in edges):
         return True  # where a run begins or ends, nothing can be vouched for
     start, end = mark.start - TRUE_HOLE_SLACK_NS, mark.end + TRUE_HOLE_SLACK_NS
-    if mark.kind != "trade_gap" and any(start <= at <= end for at in skipped):
+    if mark.kind == "cadence_hole" and any(start <= before and after <= end for before, after in late_ticks):
         return True
     for each in meant:
         if mark.symbol is not None and mark.symbol != each.stream.symbol:
             continue
         if mark.symbol is not None and mark.channel not in {None, channel_of(each.stream)}:
             continue
-        if mark.connection is None:
-            missing = not each.named
-        else:
-            missing = mark.connection in side.carriers[each.stream] and (
-                mark.connection not in each.brought or not each.named
-            )
+        carriers = side.carriers[each.stream]
+        if mark.connection is not None and mark.connection not in carriers:
+            continue
+        # With copies, what another connection brought is missing on this one all the same. (One carrier is probation.)
+        missing = not each.named or (len(carriers) > 2 and mark.connection not in {None, *each.brought})
         late = each.arrival - each.at > SECOND_NS and start <= each.at <= end
         if (missing and start <= each.arrival <= end) or late:
             return True

@@ -429,7 +429,7 @@ def window_of(case: Case) -> tuple[float, float]:
     return absence.at_s, absence.back_s
 
 
-def tested_kinds() -> set[str]:
+def kinds_with_a_case() -> set[str]:
     """
     Kinds of faults that have a case.
     """

@@ -9,8 +9,6 @@ import msgspec
 import polars as pl
 from account import Lake, Mark
 
-_OWN = ("quality", "coverage", "telemetry", "undecodable")
-
 
 def read_lake(root: Path) -> Lake:
     """
@@ -26,7 +24,7 @@ def read_lake(root: Path) -> Lake:
             events = pl.read_parquet(path, hive_partitioning=False).with_columns(pl.col("start", "end").cast(pl.Int64))
             for row in events.iter_rows(named=True):
                 _add(parts, row)
-        elif table == "undecodable" or table not in _OWN:
+        elif table == "undecodable" or any(part.startswith("market=") for part in path.parts):
             frame = pl.read_parquet(path, columns=["run", "seq"], hive_partitioning=False)
             (raw if table == "undecodable" else rows).update(frame.iter_rows())
         if table == "trades":

@@ -1,0 +1,154 @@
+"""
+The accounting itself: what it finds when something is missing and nobody says so.
+"""
+
+import msgspec
+import pytest
+from account import account, excess
+from judge import let_pass
+from lakes import read_lake
+from virtual import Absence, Scenario, record
+
+from recorder.lake.sealing import seal
+from recorder.simulator.drive import Link
+from recorder.simulator.kinds import Drop, Garbage, RepeatFrames, Silence, WithholdFills
+
+EVENTFUL = Scenario(
+    faults=(
+        Silence(from_s=20, to_s=32, market="SOL-PERP"),
+        Drop(50.2),
+        WithholdFills(from_s=60, to_s=70, every=2),
+        RepeatFrames(from_s=72, to_s=80),
+        Garbage(81.2),
+    ),
+    connections=2,
+    links={1: Link(cuts_s=(40.1,), latency_ms=30, jitter_ms=5)},
+    absences=(Absence(85.1, 90),),
+    markets=3,
+    duration_s=110.5,
+)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """
+    An eventful run: ledger, side and lake.
+    """
+    root = tmp_path_factory.mktemp("eventful")
+    lines, side = record(EVENTFUL, root)
+    seal(root)
+    return lines, side, read_lake(root)
+
+
+def test_everything_that_was_meant_has_a_place(played):
+    """
+    The sum is whole, and with the real events nothing is unexplained.
+    """
+    whole = account(*played, latency_ns=30_000_000)
+
+    assert whole.meant == sum(whole.states.values())
+    assert whole.states["unexplained"] == 0
+    assert whole.unstored == []
+    assert whole.states["covered"] > 60
+    assert {"silence", "nobody", "withhold_fills"} <= set().union(*(hole.why for hole in whole.holes))
+
+
+@pytest.mark.parametrize("kind", ["silent", "disconnected", "recorder_down"])
+def test_a_hole_whose_event_is_taken_away_is_unexplained(played, kind):
+    """
+    The harness would notice that the recorder keeps silent.
+    """
+    lines, side, lake = played
+    fewer = msgspec.structs.replace(lake, marks=[mark for mark in lake.marks if mark.kind != kind])
+
+    assert account(lines, side, fewer).states["unexplained"] > 0
+
+
+def test_an_event_of_another_stream_or_time_explains_nothing(played):
+    """
+    It must be of the stream, and contain the hole.
+    """
+    lines, side, lake = played
+
+    def changed(**members):
+        marks = [msgspec.structs.replace(m, **members) if m.kind == "silent" else m for m in lake.marks]
+        return account(lines, side, msgspec.structs.replace(lake, marks=marks)).states["unexplained"]
+
+    (silent,) = [mark for mark in lake.marks if mark.kind == "silent"]
+    assert changed(symbol="BTC-PERP") >= 29
+    assert changed(channel="trades") >= 29
+    assert changed(end=silent.start + 2_000_000_000) >= 24
+    assert changed(start=silent.end) >= 29
+    assert changed() == 0
+
+
+def test_a_row_that_is_not_in_the_lake_is_missed(played):
+    """
+    Heard, journaled, and nowhere to be found.
+    """
+    lines, side, lake = played
+    middle = sorted(lake.rows)[len(lake.rows) // 2]
+    fewer = msgspec.structs.replace(lake, rows=lake.rows - {middle})
+
+    short = account(lines, side, fewer)
+
+    assert short.unstored == [middle]
+    assert short.states["unexplained"] == 1
+
+
+def test_fills_are_counted_against_the_gaps(played):
+    """
+    A gap that counts one too many, or none, is told.
+    """
+    lines, side, lake = played
+    whole = account(lines, side, lake)
+    assert whole.fills_missing == whole.fills_claimed
+    assert sum(whole.fills_missing.values()) > 10
+
+    marks = [mark for mark in lake.marks if mark.kind != "trade_gap"]
+    assert sum(account(lines, side, msgspec.structs.replace(lake, marks=marks)).fills_claimed.values()) == 0
+
+
+def test_bounds_that_reach_too_far_are_measured(played):
+    """
+    Beyond the frames received before and after a hole.
+    """
+    lines, side, lake = played
+    wider = [
+        msgspec.structs.replace(m, start=m.start - 2_000_000_000, end=m.end + 3_000_000_000)
+        if m.kind == "silent"
+        else m
+        for m in lake.marks
+    ]
+
+    def reach(marks):
+        found = account(lines, side, msgspec.structs.replace(lake, marks=marks))
+        return [excess(hole, found) for hole in found.holes if hole.mark is not None and hole.mark.kind == "silent"]
+
+    assert reach(lake.marks) == [(0.0, 0.0)]
+    assert reach(wider) == [(2.0, 3.0)]
+
+
+def test_an_event_in_which_nothing_is_missing_is_needless(played):
+    """
+    Invented holes are as bad as hidden ones.
+    """
+    lines, side, lake = played
+    (silent,) = [mark for mark in lake.marks if mark.kind == "silent"]
+    invented = msgspec.structs.replace(silent, start=silent.end + 2_000_000_000, end=silent.end + 4_000_000_000)
+
+    assert account(lines, side, lake).needless == []
+    more = msgspec.structs.replace(lake, marks=[*lake.marks, invented])
+    assert account(lines, side, more).needless == [invented]
+
+
+def test_what_one_connection_brought_is_not_missing_for_the_other():
+    """
+    Recorded twice over: the cut of one connection costs nothing.
+    """
+    scenario = Scenario(connections=2, copies=True, markets=2, duration_s=60.5, links={0: Link(cuts_s=(30.1,))})
+    whole, _ = let_pass(scenario)
+
+    assert whole.states["unexplained"] == 0
+    assert all(hole.first > scenario.start + 60_000_000_000 or hole.last < scenario.start + 1e9 for hole in whole.holes)
+    assert any(mark.kind == "disconnected" for mark in whole.marks)
