@@ -35,7 +35,7 @@ def _of(bench: Bench, name: int, markets: int, books: int) -> list[Measured]:
         peak.ours.append(told["peak_mb"])
     plain = plainly(bench, bench.frames_file(markets, books))
     speed.plain, peak.plain = [count / plain["cpu_s"]], [plain["peak_mb"]]
-    files.ours, files.plain = [told["files"]], [2]
+    files.ours = [told["files"]]
     speed.note = f"{count:,} frames, {told['books'] / markets:,.0f} books a market; small files cost more a frame"
     return [
         Measured(f"{name} markets, reader after the socket, a frame", heard["reader_us"], heard["json_us"]),
