@@ -119,8 +119,19 @@ def _exit(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from recorder.venue.normalize import is_native  # noqa: PLC0415
+
+    # Installed where there is no C compiler, all works the same.
+    slow = "" if is_native() else " (without its compiled part: sealing takes longer)"
+    click.echo(f"drift-recorder, version {__version__}{slow}")
+    context.exit()
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="drift-recorder")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Tell the version.")
 def main() -> None:
     """Record Drift/Velocity order books and trades into Parquet, with every hole on record.
 

@@ -196,11 +196,16 @@ def test_without_a_verb_the_help_is_shown():
     assert result.exit_code == 2
 
 
-def test_the_version_is_told():
+@pytest.mark.parametrize(
+    ("native", "more"), [(True, ""), (False, " (without its compiled part: sealing takes longer)")]
+)
+def test_the_version_is_told(monkeypatch, native, more):
     """
-    Of the package.
+    Of the package, and whether it was installed without a compiler.
     """
-    assert invoke("--version").stdout == f"drift-recorder, version {__version__}\n"
+    monkeypatch.setattr("recorder.venue.normalize.is_native", lambda: native)
+
+    assert invoke("--version").stdout == f"drift-recorder, version {__version__}{more}\n"
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ class PartitionWriter:
         decoded = decode(entry.payload, size_exponent=way.size_exponent)
         columns, symbol = making.columns, making.part.symbol
         ts: int | None = None
-        if isinstance(decoded, Undecodable) or decoded.channel != way.channel:
+        if isinstance(decoded, Undecodable) or (decoded.channel is not way.channel and decoded.channel != way.channel):
             # A name may stand twice in an envelope: then the glance that gave the lane saw another channel.
             reason = decoded.reason if isinstance(decoded, Undecodable) else "its envelope names two channels"
             self._written.unplaced.keep(ordinal, entry, "undecodable", reason)

@@ -69,7 +69,10 @@ static const Name ORACLE[] = {
 };
 enum { SIZE, PRICE, SOURCES };
 static const Name LEVEL[] = {NAME("size"), NAME("price"), NAME("sources")};
-static const Name SOURCE[] = {NAME("dlob"), NAME("vamm")}; /* the n-th is bit n of the column */
+static const Name SOURCE[] = { /* the n-th is bit n of the column: Source in records.py */
+    NAME("dlob"), NAME("vamm"), NAME("indicative"), NAME("phoenix"), NAME("openbook"), NAME("serum"), NAME("clob"),
+    NAME("propamm"),
+};
 
 #define LEVEL_BYTES (sizeof("{" QUOTE "size" QUOTE ":1," QUOTE "price" QUOTE ":1," QUOTE "sources" QUOTE ":{}}") - 1)
 
