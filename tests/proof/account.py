@@ -159,7 +159,7 @@ class Account(msgspec.Struct):
     late or could not be read, and no time in which the publisher was late by a tick or more."""
 
 
-def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int = 5_000_000) -> Account:
+def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
     """
     Find each frame that was meant.
 
@@ -167,12 +167,11 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int =
         ledger: of the venue, whole and in order.
         side: what the recorder did.
         lake: what was sealed.
-        latency_ns: of the links, for when a frame that did not come would have.
     """
     lines = list(ledger)
     begin, end = side.lives[0].started, max(life.ended for life in side.lives)
     known: dict[tuple[str, int, int | str], Meant] = {}
-    unstored = _take_clients(lines, side, lake, known, latency_ns)
+    unstored = _take_clients(lines, side, lake, known)
     books = {name: stream for name, stream in side.streams.items() if stream.channel != "trades"}
     ticks: list[Line] = []
     for line in lines:
@@ -182,7 +181,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int =
             ticks.append(line)
         elif line.what == "unheard" and line.channel in side.streams:
             stream = side.streams[line.channel]
-            _nobody(known, (line.channel, line.fill_id or 0, "fill"), stream, line, side, latency_ns)
+            _nobody(known, (line.channel, line.fill_id or 0, "fill"), stream, line, side)
     spoken: dict[str, list[int]] = {name: [] for name in books}
     for name, at, _ in known:
         if name in spoken:
@@ -193,7 +192,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int =
             # A server that listens to one feed of two sends the book of this tick when that feed brings it.
             until = ticks[number + 1].t_ns if number + 1 < len(ticks) else end + 1
             if bisect_left(times, line.t_ns) == bisect_left(times, until):
-                _nobody(known, (name, line.t_ns, ""), stream, line, side, latency_ns)
+                _nobody(known, (name, line.t_ns, ""), stream, line, side)
     meant = [each for each in known.values() if begin <= each.at <= end]
     by_stream: dict[Stream, list[Meant]] = {}
     for each in meant:
@@ -212,7 +211,8 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake, *, latency_ns: int =
     for stream in claimed:
         claimed[stream] = sum(m.missing or 0 for m in finder.of(stream) if m.kind == "trade_gap")
     lost = [each for each in meant if not each.stored]
-    late = _late_ticks([line.t_ns + latency_ns for line in lines if line.what == "tick"], latency_ns)
+    ways = sorted(side.latency_ns.values())
+    late = _late_ticks([line.t_ns + ways[-1] for line in lines if line.what == "tick"], ways[-1] - ways[0])
     states: dict[State, int] = {"stored": 0, "covered": 0, "unverifiable": 0, "unexplained": 0}
     for each in meant:
         states[each.state] += 1
@@ -235,10 +235,10 @@ def _nobody(
     stream: Stream,
     line: Line,
     side: Side,
-    latency_ns: int,
 ) -> None:
     if key not in known:
-        known[key] = Meant(stream, line.t_ns, line.t_ns + latency_ns, line.fill_id, why={"nobody"})
+        way = side.latency_ns[min(side.carriers[stream])]
+        known[key] = Meant(stream, line.t_ns, line.t_ns + way, line.fill_id, why={"nobody"})
         known[key].connections |= side.carriers[stream]
 
 
@@ -247,7 +247,6 @@ def _take_clients(
     side: Side,
     lake: Lake,
     known: dict[tuple[str, int, int | str], Meant],
-    latency_ns: int,
 ) -> list[tuple[str, int]]:
     """
     Follow each client through the ledger and through what it heard; both are in one order, and only an end is lost.
@@ -271,7 +270,7 @@ def _take_clients(
             frame = None
             if line.what in HEARD_LINES and (client, line.seq) not in lost:
                 frame = next(heard, None)
-            meant = _meant(line, side, known, latency_ns)
+            meant = _meant(line, side, known, side.latency_ns[side.clients[client]])
             if meant is not None:
                 meant.connections.add(side.clients[client])
             if frame is None:
@@ -300,6 +299,9 @@ def _take_clients(
             elif line.what in {"sent", "garbage"} and line.why not in NO_DATA:
                 waiting.append((*place, side.clients[client], line.sha, meant))
         assert next(heard, None) is None, f"client {client} heard more than the ledger says"
+        for each in undecided:
+            # The venue may go on for long after the recorder has given up a dead connection.
+            each.arrival = min(each.arrival, side.gone.get(client, each.arrival))
     unstored = []
     for run, seq, connection, sha, meant in waiting:
         if sha in stored:
@@ -428,14 +430,14 @@ def concerns(mark: Mark, meant: Meant) -> bool:
     return mark.scope == "recorder" or mark.connection in meant.connections
 
 
-def _late_ticks(ticks: list[int], latency_ns: int) -> list[tuple[int, int]]:
+def _late_ticks(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
     """
     The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
     latency have in common.
     """
     gaps = [after - before for before, after in itertools.pairwise(ticks)]
     return [
-        (ticks[n], ticks[n + 1] - latency_ns)
+        (ticks[n], ticks[n + 1] - spread_ns)
         for n in range(5, len(gaps))
         if gaps[n] >= 1.8 * sorted(gaps[max(0, n - 10) : n])[min(n, 10) // 4]
     ]

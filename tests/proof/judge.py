@@ -84,8 +84,7 @@ def let_pass(scenario: Scenario) -> tuple[Account, Side]:
         lines, side = record(scenario, root)
         seal(root)
         lake = read_lake(root)
-    latency_ns = max([5, *(round(link.latency_ms) for link in scenario.links.values())]) * 1_000_000
-    return account(lines, side, lake, latency_ns=latency_ns), side
+    return account(lines, side, lake), side
 
 
 def ours(mark: Mark, side: Side) -> bool:

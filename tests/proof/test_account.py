@@ -44,7 +44,7 @@ def test_everything_that_was_meant_has_a_place(played):
     """
     The sum is whole, and with the real events nothing is unexplained.
     """
-    whole = account(*played, latency_ns=30_000_000)
+    whole = account(*played)
 
     assert whole.meant == sum(whole.states.values())
     assert whole.states["unexplained"] == 0

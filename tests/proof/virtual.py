@@ -134,10 +134,14 @@ class Side(msgspec.Struct):
     """By the name of the channel the venue publishes them on."""
     carriers: dict[Stream, set[int]] = {}
     """Connections that may carry a stream; probation among them."""
+    latency_ns: dict[int, int] = {}
+    """Of the way to each connection; probation among them."""
     clients: dict[int, int] = {}
     """The connection each of the venue's clients was."""
     heard: dict[int, list[Frame]] = {}
     """By client."""
+    gone: dict[int, int] = {}
+    """When the recorder had no more to do with a client."""
     lives: list[Life] = []
 
 
@@ -181,6 +185,8 @@ def record(scenario: Scenario, root: Path) -> tuple[list[Line], Side]:
     drive = Drive(venue, start=scenario.start, links=scenario.links, seed=scenario.seed, ledger=lines.append)
     side = Side()
     homes = _homes(scenario, markets, side)
+    for index in range(scenario.connections + 1):
+        side.latency_ns[index] = round(scenario.links.get(index, Link()).latency_ms * 1_000_000)
     recorder = _Recorder(scenario, root, drive, homes, side)
     end = scenario.start + round(scenario.duration_s * SECOND_NS)
     for number, absence in enumerate((*scenario.absences, None)):
@@ -283,6 +289,7 @@ class _Recorder:
             if line.open and how == "stop":
                 self._ended(line, "recorder", "the recorder is stopping")
             drive.leave(line.index)
+            self._side.gone.setdefault(line.client, drive.now)
         if how == "stop":
             self._run.close(drive.now)
         else:
@@ -340,6 +347,7 @@ class _Recorder:
     def _ended(self, line: _Line, cause: str, why: str, code: int | None = None) -> None:
         now = self._drive.now
         line.open = False
+        self._side.gone[line.client] = now
         lived_s = round((now - line.opened) / SECOND_NS, 3)
         self._fact(line, Disconnected(URL, line.attempt, cause, why, code, None, lived_s))  # type: ignore[arg-type]
         line.retry_at = now + round(line.session.ended(now, opened=True, close_code=code) * SECOND_NS)
