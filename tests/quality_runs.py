@@ -94,9 +94,7 @@ def numbered(entries: Iterable[Entry]) -> list[Entry]:
     """
     Entries of a run in this order, as if none had ever been lost.
     """
-    return [
-        Entry(e.kind, e.connection, e.attempt, seq, e.recv_ts, e.payload, e.run) for seq, e in enumerate(entries, 1)
-    ]
+    return [msgspec.structs.replace(entry, seq=seq) for seq, entry in enumerate(entries, 1)]
 
 
 def folded(entries: Sequence[Entry], state: MonitorState | None = None) -> tuple[Monitor, list[tuple[float, Verdict]]]:

@@ -2,8 +2,9 @@
 The cadence of a book stream: learned from its own steps, so that a missed tick can be seen. Pure.
 
 A publisher sends each market's book every tick, changed or not. Steps are measured by the publisher's clock (`ts`): a
-book that is late on its way is not missing. The cadence is half the median of two steps together, which two feeds that
-alternate do not deceive, and neither do single holes, late ticks or bursts.
+book that is late on its way is not missing. The cadence is the mean of the steps about their median; where two feeds
+alternate, so that steps are of two kinds, half of that of two together. Single holes, late ticks and bursts do not
+deceive it.
 
 A tick is missed only where it is missed by both clocks: `ts` says how many there should have been, and at least so much
 time has passed here since the book before was due. A late tick is not one: if the next ones come all the sooner, the
@@ -42,8 +43,9 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     if even * 5 <= cadence * 2:
         track.allow, track.calm_low = even, cadence // 2
     else:
-        # Two feeds that alternate, or a publisher with no rhythm: only what is longer than all that is usual counts.
-        track.allow, track.calm_low = -spread - spread // 5, 0
+        # Two feeds that alternate, or a publisher with no rhythm: what is usual reaches up to cadence and spread, and
+        # where a book is missing it is two cadences. The limit lies midway.
+        track.allow, track.calm_low = max(cadence - spread, 0) // 2, 0
     track.high = 2 * cadence - track.allow - 1
 
 
@@ -51,33 +53,52 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     """
     Cadence and spread of steps, ms.
     """
-    cadence = median_low([a + b for a, b in pairwise(steps)]) // 2
+    cadence = median_low(steps)
+    if is_even(steps, cadence, share=0.6):
+        cadence = _mean_about(steps, cadence)
+    else:
+        pairs = [a + b for a, b in pairwise(steps)]
+        cadence = _mean_about(pairs, median_low(pairs)) // 2
     return cadence, median_low([abs(step - cadence) for step in steps])
 
 
-def is_even(steps: list[int], cadence: int) -> bool:
+def _mean_about(steps: list[int], median: int) -> int:
     """
-    Whether steps are all about the cadence, so that a slower one can be believed.
+    Mean of the steps about their median: of a late book and the short step after it, only together are they true.
     """
-    near = sum(abs(step - cadence) * 5 <= cadence for step in steps)
-    return near * 10 >= len(steps) * 8
+    near = [step for step in steps if abs(step - median) * 5 <= median]
+    return (sum(near) + len(near) // 2) // len(near)
+
+
+def is_even(steps: list[int], cadence: int, *, share: float = 0.8) -> bool:
+    """
+    Whether so many of the steps are about the cadence.
+    """
+    return sum(abs(step - cadence) * 5 <= cadence for step in steps) >= share * len(steps)
 
 
 def relearn(track: Track, now: int) -> None:
     """
-    Take in a block of steps. A much slower cadence is not believed while every other step may be one that lost a book.
+    Take in a block of steps, and how late its books were at least.
     """
-    steps, track.ring = track.ring, []
-    cadence, spread = rhythm(steps)
-    slower = cadence * 20 > track.cadence * 23
-    busy = track.odd or track.alone or track.doubt
-    if not slower or (not busy and is_even(steps, cadence)):
-        adopt(track, cadence, spread, now)
+    steps, track.ring = track.ring, track.ring[-2 * STREAK :]
+    learn(track, steps, now)
     if track.lag_min < NEVER and not track.late_since and track.base is not None and not track.deaf:
         # Down at once, up by and by: clocks drift, routes change, and a backlog must not become the usual.
         ahead = track.lag_min - track.base
         track.base += ahead if ahead < 0 else ahead // 8
     track.lag_min = NEVER
+
+
+def learn(track: Track, steps: list[int], now: int) -> None:
+    """
+    Learn from steps. A much slower cadence is not believed while every other step may be one that lost a book.
+    """
+    cadence, spread = rhythm(steps)
+    slower = cadence * 20 > track.cadence * 23
+    busy = track.odd or track.alone or track.doubt
+    if not slower or (not busy and is_even(steps, cadence)):
+        adopt(track, cadence, spread, now)
 
 
 def tardy(track: Track) -> int:
@@ -127,7 +148,7 @@ def ripe(track: Track, ts: int) -> list[Hole]:
     """
     if track.doubt or (track.odd and not track.alone):
         return []
-    wait = WAIT_TICKS * track.cadence
+    wait = WAIT_TICKS * track.cadence * (2 if is_uneven(track) else 1)
     judged = [hole for hole in track.holes if ts - hole.right_ts >= wait]
     if judged:
         track.holes = [hole for hole in track.holes if ts - hole.right_ts < wait]
@@ -145,6 +166,26 @@ def slower(track: Track) -> int | None:
     # The first of them began under the old cadence.
     even = max(cadence // 10, 4 * track.spread)
     return cadence if all(abs(step - cadence) <= even for step in steps[1:]) else None
+
+
+def is_uneven(track: Track) -> bool:
+    """
+    Whether steps differ so much that only two together tell the cadence.
+    """
+    return track.spread * 8 > track.cadence
+
+
+def slower_pairs(track: Track) -> tuple[int, int] | None:
+    """
+    Cadence and spread that the last steps would be, if two feeds alternate and both are slower; else None.
+    """
+    steps = track.ring[-2 * STREAK :]
+    if not is_uneven(track) or len(steps) < 2 * STREAK:
+        return None
+    pairs = [a + b for a, b in pairwise(steps[1:])]
+    cadence, spread = rhythm(steps[1:])
+    even = all(abs(pair - 2 * cadence) * 10 <= 2 * cadence for pair in pairs)
+    return (cadence, spread) if even and 4 * cadence > 5 * track.cadence else None
 
 
 def off_grid(step: int, cadence: int) -> int:

@@ -26,6 +26,8 @@ SHARE = 0.8
 MAX_GATHERED = 8192
 DOUBTED = 2
 """`Stretch.late` of a hole that may be none."""
+TARDY = 3
+"""Likewise, of a tick that was late for good: none, if it was late for all."""
 MINUTE_NS = 60 * SECOND_NS
 MAX_A_MINUTE = 8
 """Events of one kind and place in a minute; more are told as one."""
@@ -51,9 +53,10 @@ class Spells:
 
     def snapshot(self) -> tuple[list[Stretch], list[Often]]:
         """
-        For the carry.
+        For the carry; the order does not depend on how often one was taken.
         """
-        return [stretch for gathered in self._gathered.values() for stretch in gathered], list(self._often.values())
+        gathered = [stretch for key in sorted(self._gathered) for stretch in sorted(self._gathered[key], key=_order)]
+        return gathered, sorted(self._often.values(), key=_place)
 
     def add(self, stretch: Stretch) -> None:
         """
@@ -69,7 +72,7 @@ class Spells:
         Time has come to `now`, as an entry of the run says; `going_on` is looked at only if something waits.
         """
         if self._gathered:
-            waiting = [key for key in self._gathered if key[0] == run]
+            waiting = [key for key in sorted(self._gathered) if key[0] == run]
             ripe = [key for key in waiting if now - max(s.added for s in self._gathered[key]) >= GATHER_NS]
             if ripe:
                 others = {_key(stretch) for stretch in going_on}
@@ -85,7 +88,7 @@ class Spells:
         """
         A connection, or all of a run, has come to an end.
         """
-        for key in [k for k in self._gathered if k[0] == run and connection in {None, k[1]}]:
+        for key in [k for k in sorted(self._gathered) if k[0] == run and connection in {None, k[1]}]:
             self._tell(key, [])
         if connection is None:
             for place in [k for k, o in self._often.items() if o.run == run]:
@@ -129,6 +132,8 @@ class Spells:
             streams = {stretch.stream for stretch in cluster}
             carried = len(streams.union(books))
             goes_on = any(id(stretch) in open_ids for stretch in cluster)
+            if len(streams) >= SHARE * carried and sum(s.late == TARDY for s in cluster) * 2 > len(cluster):
+                continue  # the publisher's timer stood still: it left no book out
             if len(streams) >= FEWEST and len(streams) >= SHARE * carried:
                 event = self._of_connection(cluster, len(streams), carried)
                 if goes_on:
@@ -261,7 +266,7 @@ def clusters(stretches: list[Stretch]) -> list[list[Stretch]]:
     """
     found: list[list[Stretch]] = []
     common_end = 0
-    for stretch in sorted(stretches, key=lambda s: (s.start, s.end, sortable(s.stream), s.words)):
+    for stretch in sorted(stretches, key=_order):
         # Sorted by their start, so the last one's start is where the common part begins.
         if found and stretch.start < common_end:
             found[-1].append(stretch)
@@ -274,3 +279,12 @@ def clusters(stretches: list[Stretch]) -> list[list[Stretch]]:
 
 def _key(stretch: Stretch) -> _Key:
     return stretch.run, stretch.connection, stretch.kind
+
+
+def _order(stretch: Stretch) -> tuple[object, ...]:
+    return stretch.start, stretch.end, sortable(stretch.stream), stretch.words
+
+
+def _place(often: Often) -> tuple[object, ...]:
+    stream = sortable(often.stream) if often.stream is not None else ()
+    return often.run, often.connection, often.kind, stream

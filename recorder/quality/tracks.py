@@ -14,7 +14,7 @@ from recorder.quality import cadence, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
-from recorder.quality.spells import DOUBTED, Spells
+from recorder.quality.spells import DOUBTED, TARDY, Spells
 from recorder.quality.state import FlowState, Hole, Stretch, Track
 from recorder.records import SECOND_NS, Flag
 from recorder.venue.protocol import Peek
@@ -96,7 +96,11 @@ class Tracks:
         Each few books: look at the content, and learn the cadence again if there are enough steps.
         """
         self._look_inside(flow, track, now, payload)
-        if len(track.ring) >= cadence.BLOCK:
+        if len(track.ring) == cadence.BLOCK // 2 and now - track.paced < cadence.BLOCK * track.cadence * MS:
+            # The first few steps told it roughly only.
+            cadence.learn(track, track.ring, now)
+            self.calm(track)
+        elif len(track.ring) >= cadence.BLOCK:
             self._relearn(flow, track, now)
             self.calm(track)
 
@@ -280,9 +284,9 @@ class Tracks:
         even = track.spread * 20 <= track.cadence and now - track.paced > CRISP_NS
         return even and abs(pace - 2 * track.cadence) * 33 <= pace
 
-    def _change(self, track: Track, pace: int, now: int) -> None:
+    def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
         self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
-        cadence.adopt(track, pace, track.spread, now)
+        cadence.adopt(track, pace, track.spread if spread is None else spread, now)
         track.ring.clear()
         track.odd = track.alone = track.doubt = 0
 
@@ -293,16 +297,18 @@ class Tracks:
                 # Books that are all late are no holes but another cadence, if a slower one misses no whole tick.
                 track.holes.clear()
                 self._change(track, pace, now)
+        if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
+            track.holes.clear()
+            self._change(track, pairs[0], now, spread=pairs[1])
         if track.holes:
             for hole in cadence.ripe(track, ts):
                 self._hole(flow, track, hole, now)
 
     def _hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
-        off = ""
+        off, late = "", int(hole.late)
         if cadence.was_late(track, hole):
-            if hole.step_ms - track.cadence <= STOOD_STILL_MS:
-                return
             off = "; those after it came off the old grid: the publisher began anew"
+            late = TARDY if hole.step_ms - track.cadence <= STOOD_STILL_MS else late
         doubt = "; or books come half as often now" if track.doubt else ""
         words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
         self._add(
@@ -310,7 +316,7 @@ class Tracks:
             now,
             ("cadence_hole", hole.start, hole.end, words, hole.left_slot, hole.right_slot),
             missing=hole.missing,
-            late=DOUBTED if track.doubt else int(hole.late),
+            late=DOUBTED if track.doubt else late,
         )
 
     # ---- learning
@@ -331,7 +337,7 @@ class Tracks:
         early, track.early = track.early, []
         steps = [b[0] - a[0] for a, b in pairwise(early)]
         track.base = min(recv - at * MS for at, recv, _ in early)
-        cadence.adopt(track, *cadence.rhythm(steps), now)
+        cadence.adopt(track, *self._known(flow, *cadence.rhythm(steps)), now)
         if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
             track.skew_since = track.skew_since or early[0][1]
         # A stored copy may be the first of them; it is much older than it should be.
@@ -339,6 +345,17 @@ class Tracks:
         track.ts, track.recv, _ = early[first]
         for at, recv, _ in early[first + 1 :]:
             self._clock(flow, track, at, None, recv, gap=0)
+
+    def _known(self, flow: FlowState, pace: int, spread: int) -> tuple[int, int]:
+        """
+        What so few books tell, or what others of the run tell better: markets are mostly of one publisher.
+        """
+        others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
+        alike = [track for track in others if abs(track.cadence - pace) * 5 <= pace]
+        if not alike:
+            return pace, spread
+        longest = min(alike, key=lambda track: (track.paced, track.cadence, track.spread))
+        return longest.cadence, longest.spread
 
     def _stop_listening(self, track: Track) -> None:
         """

@@ -110,10 +110,9 @@ def test_a_delay_that_stays_is_the_new_usual():
     events = fold(tape)
 
     assert told(events, "backlog", "cadence_hole") == [("backlog", 48.0, 110.8, "venue")]
-    assert (
-        "and stay so: they are judged by that from here on; heartbeats came meanwhile"
-        in one(events, "backlog").evidence
-    )
+    evidence = one(events, "backlog").evidence
+    assert "and stay so: they are judged by that from here on" in evidence
+    assert evidence.endswith("heartbeats came meanwhile")
 
 
 def test_a_step_of_our_own_clock_makes_no_book_late():
