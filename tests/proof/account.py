@@ -91,6 +91,8 @@ class Meant(msgspec.Struct):
     arrival: int
     """When it came, or would have."""
     fill_id: int | None = None
+    copy: bool = False
+    """A stored book, sent after a subscribe: it says nothing of the time it comes at."""
     stored: bool = False
     named: bool = False
     """Stored as a row, with its fill id if it is a fill; what is kept raw only is not."""
@@ -323,7 +325,7 @@ def _meant(line: Line, side: Side, known: dict[tuple[str, int, int | str], Meant
     else:
         key = (line.channel, at, "initial" if line.why == "initial" else "")
     if key not in known:
-        known[key] = Meant(stream, at, line.t_ns + latency_ns, line.fill_id)
+        known[key] = Meant(stream, at, line.t_ns + latency_ns, line.fill_id, line.why == "initial")
     return known[key]
 
 
@@ -333,7 +335,11 @@ def _holes(stream: Stream, meant: list[Meant], finder: "_Finder") -> list[Hole]:
     """
     holes: list[Hole] = []
     before: int | None = None
-    for is_stored, group in itertools.groupby(meant, key=lambda each: each.stored):
+    copies = [each for each in meant if each.copy]
+    for each in copies:
+        each.state = "stored" if each.stored else "covered" if finder.covering(each) else "unexplained"
+    live = [each for each in meant if not each.copy]
+    for is_stored, group in itertools.groupby(live, key=lambda each: each.stored):
         those = list(group)
         if is_stored:
             for each in those:
@@ -480,7 +486,14 @@ def excess(hole: Hole, account_: Account) -> tuple[float, float] | None:
     mark = hole.mark
     if mark is None:
         return None
-    alike = [hole] if mark.scope == "stream" else [other for other in account_.holes if other.mark is mark]
+    alike = [hole]
+    if mark.scope != "stream":
+        alike += [
+            other
+            for other in account_.holes
+            if other.mark is mark
+            or (other.first <= mark.end and mark.start <= other.last and concerns(mark, other.missing[0]))
+        ]
     before = min((other.before for other in alike if other.before is not None), default=None)
     after = max((other.after for other in alike if other.after is not None), default=None)
     return (

@@ -8,7 +8,13 @@ from judge import judge
 
 from recorder.simulator.kinds import KINDS
 
-LIMITS: dict[str, str] = {}
+LIMITS: dict[str, str] = {
+    "skip_frames, all markets, each third": "the first of them is taken for a tick of the publisher's that was late",
+    "cadence, 400 to 200 ms and back": "until the slower cadence is learned, each of its intervals counts as a hole",
+    "alter, no_fill_id": "fills that came without an id are counted as missing ones",
+    "link dead": "`silent` and `heartbeat_gap` blame the venue where nothing at all came on the connection",
+    "link dead 2 s before a kill": "a hole of less than 5 s that a kill ends is not told: `recorder_down` begins later",
+}
 """Cases that are not as they should be yet, with the reason. One that is right must leave this table."""
 
 
