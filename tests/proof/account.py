@@ -15,129 +15,20 @@ Consecutive missing books or fills of one stream are a `Hole`. Its event is the 
 it least; what it exceeds beyond the frames received just before and after is its error, which should be nothing.
 """
 
-import itertools
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
+from holes import Finder, holds_any, holes_of, late_ticks_of
+from terms import MOMENTS, Hole, Lake, Mark, Meant, State
 from virtual import Side
 
-from recorder.quality.events import channel_of
-from recorder.records import SECOND_NS, Stream
+from recorder.records import Stream
 from recorder.simulator.ledger import Line
 
 HEARD_LINES = frozenset({"sent", "ack", "error", "heartbeat", "garbage"})
 NO_DATA = frozenset({"stale_heartbeat", "binary", "bus_error"})
 """Garbage that is a heartbeat or an error to whoever hears it."""
-MOMENTS = frozenset({"recorder_started", "recorder_stopped", "connected"})
-"""What every run has."""
-BOOKS_MISSING = frozenset(
-    {
-        "recorder_down", "connected", "disconnected", "not_acknowledged", "rejected", "silent", "cadence_hole",
-        "halted", "overflow", "journal_damaged", "seal_failed",
-    }
-)  # fmt: skip
-"""Kinds that say books are missing. `connected` reaches from a run's start to the first book."""
-FILLS_MISSING = (BOOKS_MISSING - {"silent", "cadence_hole", "halted"}) | {"trade_gap"}
-INFERRED = frozenset({"silent", "cadence_hole", "halted", "trade_gap"})
-BURST_NS = 300_000_000
-"""What comes within this is of one poll of the chain."""
-TRUE_HOLE_SLACK_NS = 60_000_000
-"""Of latency and jitter on the way."""
-
-State = Literal["stored", "covered", "unverifiable", "unexplained"]
-
-
-class Mark(msgspec.Struct, frozen=True, gc=False):
-    """
-    An event of `quality`, put together from its hours.
-    """
-
-    kind: str
-    cause: str
-    scope: str
-    connection: int | None
-    symbol: str | None
-    channel: str | None
-    start: int
-    end: int
-    missing: int | None
-    evidence: str
-
-
-class Lake(msgspec.Struct, frozen=True):
-    """
-    What was sealed.
-    """
-
-    rows: frozenset[tuple[str, int]]
-    """(run, seq) of all tables of data."""
-    raw: frozenset[tuple[str, int]]
-    """Of `undecodable`."""
-    nameless: frozenset[tuple[str, int]]
-    """Fills whose id the venue left out."""
-    marks: list[Mark]
-
-
-class Meant(msgspec.Struct):
-    """
-    A book or a fill that the venue meant to send.
-    """
-
-    stream: Stream
-    at: int
-    """When it was due at the venue."""
-    arrival: int
-    """When it came, or would have."""
-    fill_id: int | None = None
-    copy: bool = False
-    """A stored book, sent after a subscribe: it says nothing of the time it comes at."""
-    stored: bool = False
-    named: bool = False
-    """Stored as a row, with its fill id if it is a fill; what is kept raw only is not."""
-    why: set[str] = set()
-    """What became of it on connections that did not bring it."""
-    connections: set[int] = set()
-    """Those it was sent or due on."""
-    brought: set[int] = set()
-    """Those it came on."""
-    state: State = "unexplained"
-
-
-class Hole(msgspec.Struct):
-    """
-    Consecutive missing books or fills of a stream.
-    """
-
-    stream: Stream
-    missing: list[Meant]
-    before: int | None
-    """Receipt of the frame before it; None: it is the first."""
-    after: int | None
-    mark: Mark | None = None
-    """The event that contains it whole, if one does."""
-
-    @property
-    def why(self) -> set[str]:
-        """
-        What became of its frames.
-        """
-        return set().union(*(meant.why for meant in self.missing))
-
-    @property
-    def first(self) -> int:
-        """
-        When the first would have come.
-        """
-        return min(meant.arrival for meant in self.missing)
-
-    @property
-    def last(self) -> int:
-        """
-        When the last would have come.
-        """
-        return max(meant.arrival for meant in self.missing)
 
 
 class Account(msgspec.Struct):
@@ -199,12 +90,12 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
     by_stream: dict[Stream, list[Meant]] = {}
     for each in meant:
         by_stream.setdefault(each.stream, []).append(each)
-    finder = _Finder(lake.marks)
+    finder = Finder(lake.marks)
     holes: list[Hole] = []
     fills_missing: dict[Stream, int] = {}
     for stream, those in by_stream.items():
         those.sort(key=lambda each: (each.fill_id or 0, each.at) if stream.channel == "trades" else (each.at, 0))
-        holes += _holes(stream, those, finder)
+        holes += holes_of(stream, those, finder)
         if stream.channel == "trades":
             ids = [each.fill_id or 0 for each in those if each.named]
             nameless = [e for e in those if not e.named and ids and ids[0] < (e.fill_id or 0) < ids[-1]]
@@ -214,7 +105,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
         claimed[stream] = sum(m.missing or 0 for m in finder.of(stream) if m.kind == "trade_gap")
     lost = [each for each in meant if not each.stored]
     ways = sorted(side.latency_ns.values())
-    late = _late_ticks([line.t_ns + ways[-1] for line in lines if line.what == "tick"], ways[-1] - ways[0])
+    late = late_ticks_of([line.t_ns + ways[-1] for line in lines if line.what == "tick"], ways[-1] - ways[0])
     states: dict[State, int] = {"stored": 0, "covered": 0, "unverifiable": 0, "unexplained": 0}
     for each in meant:
         states[each.state] += 1
@@ -227,7 +118,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
         marks=lake.marks,
         fills_missing=fills_missing,
         fills_claimed=claimed,
-        needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not _holds_any(mark, meant, late, side)],
+        needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not holds_any(mark, meant, late, side)],
     )
 
 
@@ -327,176 +218,3 @@ def _meant(line: Line, side: Side, known: dict[tuple[str, int, int | str], Meant
     if key not in known:
         known[key] = Meant(stream, at, line.t_ns + latency_ns, line.fill_id, line.why == "initial")
     return known[key]
-
-
-def _holes(stream: Stream, meant: list[Meant], finder: "_Finder") -> list[Hole]:
-    """
-    Runs of what is missing, each with its event; settles the state of all.
-    """
-    holes: list[Hole] = []
-    before: int | None = None
-    copies = [each for each in meant if each.copy]
-    for each in copies:
-        each.state = "stored" if each.stored else "covered" if finder.covering(each) else "unexplained"
-    live = [each for each in meant if not each.copy]
-    for is_stored, group in itertools.groupby(live, key=lambda each: each.stored):
-        those = list(group)
-        if is_stored:
-            for each in those:
-                each.state = "stored"
-            before = those[-1].arrival
-            if holes and holes[-1].after is None:
-                holes[-1].after = those[0].arrival
-            continue
-        hole = Hole(stream, those, before, None)
-        holes.append(hole)
-    if stream.channel == "trades":
-        _bound_by_receipt(holes, meant)
-    for hole in holes:
-        hole.mark = finder.least(hole)
-        for each in hole.missing:
-            if finder.covering(each):
-                each.state = "covered"
-            elif each.stream.channel == "trades" and (hole.before is None or hole.after is None):
-                each.state = "unverifiable"
-    return holes
-
-
-def _bound_by_receipt(holes: list[Hole], fills: list[Meant]) -> None:
-    """
-    Fills come in bursts, each second, and inside a burst in another order than that of their ids: what bounds a hole is
-    what came in the bursts before and after.
-    """
-    ids = [each.fill_id or 0 for each in fills]
-    for hole in holes:
-        first, last = hole.missing[0].fill_id or 0, hole.missing[-1].fill_id or 0
-        lower = [e.arrival for e in fills[: bisect_left(ids, first)] if e.stored and e.arrival < hole.first - BURST_NS]
-        higher = [
-            e.arrival for e in fills[bisect_left(ids, last + 1) :] if e.stored and e.arrival > hole.last + BURST_NS
-        ]
-        hole.before, hole.after = max(lower, default=hole.before), min(higher, default=hole.after)
-
-
-class _Finder:
-    """
-    Events by what they can cover.
-    """
-
-    def __init__(self, marks: list[Mark]) -> None:
-        self._by_stream: dict[tuple[str | None, str | None], list[Mark]] = {}
-        self._others: list[Mark] = []
-        for mark in sorted(marks, key=lambda mark: mark.start):
-            if mark.scope == "stream":
-                self._by_stream.setdefault((mark.symbol, mark.channel), []).append(mark)
-            else:
-                self._others.append(mark)
-
-    def of(self, stream: Stream) -> list[Mark]:
-        """
-        Of a stream alone.
-        """
-        return self._by_stream.get((stream.symbol, channel_of(stream)), [])
-
-    def covering(self, meant: Meant) -> list[Mark]:
-        """
-        The events that a missing frame lies in.
-        """
-        kinds = FILLS_MISSING if meant.stream.channel == "trades" else BOOKS_MISSING
-        return [
-            mark
-            for mark in (*self.of(meant.stream), *self._others)
-            if mark.kind in kinds
-            and mark.start - TRUE_HOLE_SLACK_NS <= meant.arrival <= mark.end + TRUE_HOLE_SLACK_NS
-            and concerns(mark, meant)
-        ]
-
-    def least(self, hole: Hole) -> Mark | None:
-        """
-        The event that contains a hole whole and exceeds it least.
-        """
-        first, *rest = (self.covering(each) for each in hole.missing)
-        whole = [mark for mark in first if all(mark in those for those in rest)]
-        before, after = hole.before or hole.first, hole.after or hole.last
-        return min(
-            whole,
-            key=lambda mark: (max(0, before - mark.start) + max(0, mark.end - after), mark.end - mark.start),
-            default=None,
-        )
-
-
-def concerns(mark: Mark, meant: Meant) -> bool:
-    """
-    Whether an event is about this stream, a connection that should have brought it, or the recorder.
-    """
-    if mark.symbol is not None:
-        return (mark.symbol, mark.channel or channel_of(meant.stream)) == (
-            meant.stream.symbol,
-            channel_of(meant.stream),
-        )
-    return mark.scope == "recorder" or mark.connection in meant.connections
-
-
-def _late_ticks(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
-    """
-    The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
-    latency have in common.
-    """
-    gaps = [after - before for before, after in itertools.pairwise(ticks)]
-    return [
-        (ticks[n], ticks[n + 1] - spread_ns)
-        for n in range(5, len(gaps))
-        if gaps[n] >= 1.8 * sorted(gaps[max(0, n - 10) : n])[min(n, 10) // 4]
-    ]
-
-
-def _holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]], side: Side) -> bool:
-    """
-    Whether anything is missing inside an event that says so; on its connection, if it is about one.
-    """
-    edges = [edge for life in side.lives for edge in (life.started, life.ended)]
-    if mark.kind not in INFERRED or mark.start == mark.end:
-        return True  # what happened to ourselves needs no proof
-    if any(mark.start <= edge <= mark.end for edge in edges):
-        return True  # where a run begins or ends, nothing can be vouched for
-    start, end = mark.start - TRUE_HOLE_SLACK_NS, mark.end + TRUE_HOLE_SLACK_NS
-    if mark.kind == "cadence_hole" and any(start <= before and after <= end for before, after in late_ticks):
-        return True
-    for each in meant:
-        if mark.symbol is not None and mark.symbol != each.stream.symbol:
-            continue
-        if mark.symbol is not None and mark.channel not in {None, channel_of(each.stream)}:
-            continue
-        carriers = side.carriers[each.stream]
-        if mark.connection is not None and mark.connection not in carriers:
-            continue
-        # With copies, what another connection brought is missing on this one all the same. (One carrier is probation.)
-        missing = not each.named or (len(carriers) > 2 and mark.connection not in {None, *each.brought})
-        late = each.arrival - each.at > SECOND_NS and start <= each.at <= end
-        if (missing and start <= each.arrival <= end) or late:
-            return True
-    return False
-
-
-def excess(hole: Hole, account_: Account) -> tuple[float, float] | None:
-    """
-    How far the hole's event reaches beyond what was received before and after it: seconds; None without an event.
-
-    An event of a connection or of the recorder bounds the holes of all its streams: the widest counts.
-    """
-    mark = hole.mark
-    if mark is None:
-        return None
-    alike = [hole]
-    if mark.scope != "stream":
-        alike += [
-            other
-            for other in account_.holes
-            if other.mark is mark
-            or (other.first <= mark.end and mark.start <= other.last and concerns(mark, other.missing[0]))
-        ]
-    before = min((other.before for other in alike if other.before is not None), default=None)
-    after = max((other.after for other in alike if other.after is not None), default=None)
-    return (
-        max(0, before - mark.start) / 1e9 if before is not None else 0.0,
-        max(0, mark.end - after) / 1e9 if after is not None else 0.0,
-    )

@@ -15,10 +15,11 @@ if __name__ == "__main__":
     sys.path[:0] = [str(folder) for folder in (Path(__file__).parents[2], Path(__file__).parents[1])]
 
 import msgspec
-from account import MOMENTS, Account, Mark
+from account import Account
 from cases import CASES, SLOW_AND_CLEAN, Case
 from judge import Verdict, judge, let_pass, of_probation, ours
 from mixed import random_scenario
+from terms import MOMENTS, Mark
 from virtual import Side
 
 

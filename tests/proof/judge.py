@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 import msgspec
-from account import MOMENTS, Account, Hole, Mark, account, excess
+from account import Account, account
 from cases import EXCESS_LIMIT_S, Case, window_of
+from holes import excess
 from lakes import read_lake
+from terms import MOMENTS, Hole, Mark
 from virtual import Scenario, Side, record
 
 from recorder.lake.sealing import seal
@@ -137,7 +139,7 @@ def judge(case: Case) -> Verdict:
         return _verdict(case, account_, holes, named, false, best if best > case.slack_s else 0.0, len(named), 0)
     marks = [hole.mark for hole in holes if hole.mark is not None]
     in_parts = sum(h.mark is None and all(m.state == "covered" for m in h.missing) for h in holes)
-    widest = max((max(reach) for hole in holes if (reach := excess(hole, account_)) is not None), default=0.0)
+    widest = max((max(reach) for hole in holes if (reach := excess(hole, account_.holes)) is not None), default=0.0)
     return _verdict(case, account_, holes, marks, false, widest, len(marks) + in_parts, in_parts)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
-from account import Lake, Mark
+from terms import Lake, Mark
 
 
 def read_lake(root: Path) -> Lake:

@@ -4,7 +4,8 @@ The accounting itself: what it finds when something is missing and nobody says s
 
 import msgspec
 import pytest
-from account import account, excess
+from account import account
+from holes import excess
 from judge import let_pass
 from lakes import read_lake
 from virtual import Absence, Scenario, record
@@ -123,7 +124,9 @@ def test_bounds_that_reach_too_far_are_measured(played):
 
     def reach(marks):
         found = account(lines, side, msgspec.structs.replace(lake, marks=marks))
-        return [excess(hole, found) for hole in found.holes if hole.mark is not None and hole.mark.kind == "silent"]
+        return [
+            excess(hole, found.holes) for hole in found.holes if hole.mark is not None and hole.mark.kind == "silent"
+        ]
 
     assert reach(lake.marks) == [(0.0, 0.0)]
     assert reach(wider) == [(2.0, 3.0)]

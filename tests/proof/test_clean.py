@@ -4,9 +4,10 @@ A run in which nothing is wrong: the recorder says nothing beyond that it ran.
 
 import pytest
 from cases import SLOW_AND_CLEAN
+from clean import clean_hours
 from honesty import unusual
 from judge import let_pass
-from virtual import Scenario, clean_hours
+from virtual import Scenario
 
 
 def test_a_clean_run_raises_nothing():

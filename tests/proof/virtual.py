@@ -7,7 +7,6 @@ journal. `account.py` holds it against the venue's ledger.
 """
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -18,23 +17,15 @@ import lake_cases
 from recorder.capture.session import Abort, Action, GoHome, Note, Send, Session, SessionSettings, ToProbation
 from recorder.capture.wire import blame
 from recorder.lake.root import bind
-from recorder.quality.monitor import Monitor
-from recorder.quality.state import MonitorState
 from recorder.records import (
-    HOUR_NS,
     SECOND_NS,
     Connected,
     ConnectFailed,
     Disconnected,
-    Entry,
     EntryKind,
     Moved,
-    Requested,
-    RunStarted,
     Stream,
-    encode_fact,
 )
-from recorder.records import Event as Told
 from recorder.simulator.core import Venue
 from recorder.simulator.drive import Drive, Event, Heard, Joined, Link, Lost, Refused
 from recorder.simulator.generations import ServerName
@@ -43,7 +34,7 @@ from recorder.simulator.ledger import Line
 from recorder.simulator.markets import DEFAULT_MARKETS, VELOCITY_MARKETS, SimMarket, market_named
 from recorder.simulator.rhythm import AS_CAPTURED, Rhythm
 from recorder.venue.markets import market_list
-from recorder.venue.protocol import FrameKind, peek, request
+from recorder.venue.protocol import FrameKind, peek
 
 URL = "ws://venue.example/ws"
 TICK_NS, PACING_TICK_NS = SECOND_NS // 5, SECOND_NS // 50
@@ -184,7 +175,7 @@ def record(scenario: Scenario, root: Path) -> tuple[list[Line], Side]:
     lines: list[Line] = []
     drive = Drive(venue, start=scenario.start, links=scenario.links, seed=scenario.seed, ledger=lines.append)
     side = Side()
-    homes = _homes(scenario, markets, side)
+    homes = homes_of(scenario, markets, side)
     for index in range(scenario.connections + 1):
         side.latency_ns[index] = round(scenario.links.get(index, Link()).latency_ms * 1_000_000)
     recorder = _Recorder(scenario, root, drive, homes, side)
@@ -200,7 +191,10 @@ def record(scenario: Scenario, root: Path) -> tuple[list[Line], Side]:
     return lines, side
 
 
-def _homes(scenario: Scenario, markets: list[SimMarket], side: Side) -> list[list[Stream]]:
+def homes_of(scenario: Scenario, markets: list[SimMarket], side: Side) -> list[list[Stream]]:
+    """
+    What each connection is to carry; noted in `side`.
+    """
     homes: list[list[Stream]] = [[] for _ in range(scenario.connections)]
     for number, market in enumerate(markets):
         name = f"{market.market_type}_{market.index}"
@@ -390,62 +384,3 @@ class _Recorder:
             self._drive.leave(probation.index)
             self._ended(probation, "recorder", "no stream is on probation any more")
             probation.retry_at = 1 << 63
-
-
-def clean_hours(scenario: Scenario, *, hours: int) -> Iterator[tuple[int, list[Told]]]:
-    """
-    A venue without a fault, heard for hours, and judged as a seal judges: hour by hour, with the carry between.
-
-    No file is written: 20 million frames would fill a disk, and nothing here depends on one.
-
-    Yields:
-        Frames heard, and the events of the hour.
-    """
-    markets = markets_of(scenario)
-    venue = Venue(markets, start=lake_cases.HOUR, seed=scenario.seed, rhythm=scenario.rhythm, server=scenario.server)
-    links = {index: Link(latency_ms=5 + 20 * index, jitter_ms=10) for index in range(scenario.connections)}
-    drive = Drive(venue, start=lake_cases.HOUR, links=links, seed=scenario.seed)
-    side = Side()
-    homes = _homes(scenario, markets, side)
-    streams = [stream for home in homes for stream in home]
-    listed = market_list(scenario.network)
-    judge = Monitor(listed, MonitorState(now=lake_cases.HOUR))
-    run, seq = "clean", 0
-
-    def fold(kind: EntryKind, at: int, payload: bytes, connection: int = -1) -> None:
-        nonlocal seq
-        seq += 1
-        entry = Entry(kind, connection, 1 if connection >= 0 else 0, seq, at, payload, run)
-        judge.step(entry, peek(payload) if kind == EntryKind.FRAME else None)
-
-    started = RunStarted(run, "host", 1, "0", "test", scenario.network, [URL], streams)
-    fold(EntryKind.FACT, lake_cases.HOUR, encode_fact(started))
-    for index in range(scenario.connections):
-        drive.connect(index)
-    for hour in range(hours):
-        frames = 0
-        for second in range(3600):
-            for event in drive.until(lake_cases.HOUR + (hour * 3600 + second) * SECOND_NS):
-                if isinstance(event, Heard):
-                    frames += 1
-                    fold(EntryKind.FRAME, event.recv_ts, event.payload, event.connection)
-                elif isinstance(event, Joined):
-                    connected = Connected(URL, 1, 10.0, compressed=True)
-                    fold(EntryKind.FACT, event.recv_ts, encode_fact(connected), event.connection)
-                    for stream in homes[event.connection]:
-                        fold(EntryKind.FACT, event.recv_ts, encode_fact(Requested(stream)), event.connection)
-                        drive.send(event.connection, request(stream))
-            fold(EntryKind.ALIVE, drive.now, b"")
-        end = lake_cases.HOUR + (hour + 1) * HOUR_NS
-        for event in drive.until(end - 1):
-            if isinstance(event, Heard):
-                frames += 1
-                fold(EntryKind.FRAME, event.recv_ts, event.payload, event.connection)
-        judge.turn_hour(end)
-        carry = msgspec.json.decode(msgspec.json.encode(judge.state()), type=MonitorState)
-        after = Monitor(listed, carry)
-        after.adopt_all(judge)
-        if hour == hours - 1:
-            judge.finish(end, closed=False)
-        yield frames, judge.events
-        judge = after

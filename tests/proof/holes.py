@@ -1,0 +1,194 @@
+"""
+What is missing as holes, the events that cover them, and events in which nothing is missing. Pure.
+"""
+
+import itertools
+from bisect import bisect_left
+
+from terms import (
+    BOOKS_MISSING,
+    BURST_NS,
+    FILLS_MISSING,
+    INFERRED,
+    TRUE_HOLE_SLACK_NS,
+    Hole,
+    Mark,
+    Meant,
+)
+from virtual import Side
+
+from recorder.quality.events import channel_of
+from recorder.records import SECOND_NS, Stream
+
+
+def holes_of(stream: Stream, meant: list[Meant], finder: "Finder") -> list[Hole]:
+    """
+    Runs of what is missing, each with its event; settles the state of all.
+    """
+    holes: list[Hole] = []
+    before: int | None = None
+    copies = [each for each in meant if each.copy]
+    for each in copies:
+        each.state = "stored" if each.stored else "covered" if finder.covering(each) else "unexplained"
+    live = [each for each in meant if not each.copy]
+    for is_stored, group in itertools.groupby(live, key=lambda each: each.stored):
+        those = list(group)
+        if is_stored:
+            for each in those:
+                each.state = "stored"
+            before = those[-1].arrival
+            if holes and holes[-1].after is None:
+                holes[-1].after = those[0].arrival
+            continue
+        hole = Hole(stream, those, before, None)
+        holes.append(hole)
+    if stream.channel == "trades":
+        _bound_by_receipt(holes, meant)
+    for hole in holes:
+        hole.mark = finder.least(hole)
+        for each in hole.missing:
+            if finder.covering(each):
+                each.state = "covered"
+            elif each.stream.channel == "trades" and (hole.before is None or hole.after is None):
+                each.state = "unverifiable"
+    return holes
+
+
+def _bound_by_receipt(holes: list[Hole], fills: list[Meant]) -> None:
+    """
+    Fills come in bursts, each second, and inside a burst in another order than that of their ids: what bounds a hole is
+    what came in the bursts before and after.
+    """
+    ids = [each.fill_id or 0 for each in fills]
+    for hole in holes:
+        first, last = hole.missing[0].fill_id or 0, hole.missing[-1].fill_id or 0
+        lower = [e.arrival for e in fills[: bisect_left(ids, first)] if e.stored and e.arrival < hole.first - BURST_NS]
+        higher = [
+            e.arrival for e in fills[bisect_left(ids, last + 1) :] if e.stored and e.arrival > hole.last + BURST_NS
+        ]
+        hole.before, hole.after = max(lower, default=hole.before), min(higher, default=hole.after)
+
+
+class Finder:
+    """
+    Events by what they can cover.
+    """
+
+    def __init__(self, marks: list[Mark]) -> None:
+        self._by_stream: dict[tuple[str | None, str | None], list[Mark]] = {}
+        self._others: list[Mark] = []
+        for mark in sorted(marks, key=lambda mark: mark.start):
+            if mark.scope == "stream":
+                self._by_stream.setdefault((mark.symbol, mark.channel), []).append(mark)
+            else:
+                self._others.append(mark)
+
+    def of(self, stream: Stream) -> list[Mark]:
+        """
+        Of a stream alone.
+        """
+        return self._by_stream.get((stream.symbol, channel_of(stream)), [])
+
+    def covering(self, meant: Meant) -> list[Mark]:
+        """
+        The events that a missing frame lies in.
+        """
+        kinds = FILLS_MISSING if meant.stream.channel == "trades" else BOOKS_MISSING
+        return [
+            mark
+            for mark in (*self.of(meant.stream), *self._others)
+            if mark.kind in kinds
+            and mark.start - TRUE_HOLE_SLACK_NS <= meant.arrival <= mark.end + TRUE_HOLE_SLACK_NS
+            and concerns(mark, meant)
+        ]
+
+    def least(self, hole: Hole) -> Mark | None:
+        """
+        The event that contains a hole whole and exceeds it least.
+        """
+        first, *rest = (self.covering(each) for each in hole.missing)
+        whole = [mark for mark in first if all(mark in those for those in rest)]
+        before, after = hole.before or hole.first, hole.after or hole.last
+        return min(
+            whole,
+            key=lambda mark: (max(0, before - mark.start) + max(0, mark.end - after), mark.end - mark.start),
+            default=None,
+        )
+
+
+def concerns(mark: Mark, meant: Meant) -> bool:
+    """
+    Whether an event is about this stream, a connection that should have brought it, or the recorder.
+    """
+    if mark.symbol is not None:
+        return (mark.symbol, mark.channel or channel_of(meant.stream)) == (
+            meant.stream.symbol,
+            channel_of(meant.stream),
+        )
+    return mark.scope == "recorder" or mark.connection in meant.connections
+
+
+def late_ticks_of(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
+    """
+    The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
+    latency have in common.
+    """
+    gaps = [after - before for before, after in itertools.pairwise(ticks)]
+    return [
+        (ticks[n], ticks[n + 1] - spread_ns)
+        for n in range(5, len(gaps))
+        if gaps[n] >= 1.8 * sorted(gaps[max(0, n - 10) : n])[min(n, 10) // 4]
+    ]
+
+
+def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]], side: Side) -> bool:
+    """
+    Whether anything is missing inside an event that says so; on its connection, if it is about one.
+    """
+    edges = [edge for life in side.lives for edge in (life.started, life.ended)]
+    if mark.kind not in INFERRED or mark.start == mark.end:
+        return True  # what happened to ourselves needs no proof
+    if any(mark.start <= edge <= mark.end for edge in edges):
+        return True  # where a run begins or ends, nothing can be vouched for
+    start, end = mark.start - TRUE_HOLE_SLACK_NS, mark.end + TRUE_HOLE_SLACK_NS
+    if mark.kind == "cadence_hole" and any(start <= before and after <= end for before, after in late_ticks):
+        return True
+    for each in meant:
+        if mark.symbol is not None and mark.symbol != each.stream.symbol:
+            continue
+        if mark.symbol is not None and mark.channel not in {None, channel_of(each.stream)}:
+            continue
+        carriers = side.carriers[each.stream]
+        if mark.connection is not None and mark.connection not in carriers:
+            continue
+        # With copies, what another connection brought is missing on this one all the same. (One carrier is probation.)
+        missing = not each.named or (len(carriers) > 2 and mark.connection not in {None, *each.brought})
+        late = each.arrival - each.at > SECOND_NS and start <= each.at <= end
+        if (missing and start <= each.arrival <= end) or late:
+            return True
+    return False
+
+
+def excess(hole: Hole, holes: list[Hole]) -> tuple[float, float] | None:
+    """
+    How far the hole's event reaches beyond what was received before and after it: seconds; None without an event.
+
+    An event of a connection or of the recorder bounds the holes of all its streams: the widest counts.
+    """
+    mark = hole.mark
+    if mark is None:
+        return None
+    alike = [hole]
+    if mark.scope != "stream":
+        alike += [
+            other
+            for other in holes
+            if other.mark is mark
+            or (other.first <= mark.end and mark.start <= other.last and concerns(mark, other.missing[0]))
+        ]
+    before = min((other.before for other in alike if other.before is not None), default=None)
+    after = max((other.after for other in alike if other.after is not None), default=None)
+    return (
+        max(0, before - mark.start) / 1e9 if before is not None else 0.0,
+        max(0, mark.end - after) / 1e9 if after is not None else 0.0,
+    )
