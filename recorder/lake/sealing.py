@@ -15,7 +15,6 @@ from recorder.journal.reader import SegmentFile, read_run, segments
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
 from recorder.lake.manifest import Manifest
-from recorder.lake.memory import return_big_blocks
 from recorder.lake.missing import never_sealed
 from recorder.lake.parquet import first_line
 from recorder.lake.plan import LOOK_AHEAD_NS, RunEnd, closed_until, due, hours_on_record, is_sealed, window
@@ -68,7 +67,6 @@ def seal(
     """
     binding = read_binding(root)
     lock = seal_lock(root)
-    return_big_blocks()
     try:
         found = segments(root / JOURNAL)
         ends = run_ends(root, found)
