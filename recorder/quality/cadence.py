@@ -40,13 +40,15 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
     even = max(cadence // 16, 3 * spread)
-    if even * 5 <= cadence * 2:
+    if not is_uneven(track):
         track.allow, track.calm_low = even, cadence // 2
+        # The book before may have been late by twice as much.
+        track.high = 2 * cadence - 3 * even - 1
     else:
         # Two feeds that alternate, or a publisher with no rhythm: what is usual reaches up to cadence and spread, and
         # where a book is missing it is two cadences. The limit lies midway.
         track.allow, track.calm_low = max(cadence - spread, 0) // 2, 0
-    track.high = 2 * cadence - track.allow - 1
+        track.high = 2 * cadence - track.allow - 1
 
 
 def rhythm(steps: list[int]) -> tuple[int, int]:
@@ -106,6 +108,8 @@ def tardy(track: Track) -> int:
     How much later than those before it the last book was built, ms; 0 if so much that the timer must have stood still.
     """
     late = gone = 0
+    if is_uneven(track):
+        return 0
     for step in track.ring[:-5:-1]:
         gone += step
         late = max(late, (gone + track.cadence // 2) % track.cadence - track.cadence // 2)
@@ -116,7 +120,9 @@ def missed(track: Track, step: int, now: int) -> int:
     """
     Ticks that a step by the publisher's clock jumps over, and for which there was time here.
     """
-    ticks = (step + track.allow) // track.cadence - 1 - track.strays
+    # While it is in doubt whether the cadence has doubled, a step may be as uneven as of the double.
+    allow = track.cadence // 3 if track.doubt else track.allow
+    ticks = (step + allow) // track.cadence - 1 - track.strays
     if ticks <= 0:
         return 0
     # Only where books are known to be late: else a step of the publisher's clock would pass for time.

@@ -179,13 +179,20 @@ class Connections:
         code = f", close code {fact.code} {fact.reason or ''}".rstrip() if fact.code is not None else ""
         # Books come each tick: what was heard after the last of them does not show that nothing was lost.
         start = connection.last_frame if last_book is None else min(last_book, connection.last_frame)
-        cause, nothing = fact.cause, ""
-        if cause == "venue" and fact.code is None and now - connection.last_frame > BEAT_NS + EDGE_NS:
-            # Every book was silent, but no heartbeat came either.
-            cause, nothing = "network", f"; nothing at all had come for {(now - connection.last_frame) / 1e9:.1f} s"
+        cause, nothing = self.ended_as(fact, entry), ""
+        if cause != fact.cause:
+            nothing = f"; nothing at all had come for {(now - connection.last_frame) / 1e9:.1f} s"
         self._begin_outage(connection, start, cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s{nothing}")
         if not carries:
             self.end_outage(connection, now)
+
+    def ended_as(self, fact: Disconnected, entry: Entry) -> Cause:
+        """
+        Who ended a connection: where we did because every book was silent, but no heartbeat came either, the network.
+        """
+        known = self._connections.get((entry.run, entry.connection))
+        dead = known is not None and entry.recv_ts - known.last_frame > BEAT_NS + EDGE_NS
+        return "network" if fact.cause == "venue" and fact.code is None and dead else fact.cause
 
     def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str) -> None:
         start = max(start, connection.outage_end, self._runs[connection.run].started)

@@ -73,11 +73,11 @@ class Flows:
         """
         return self.snapshot()
 
-    def books_of(self, run: str, connection: int) -> list[FlowState]:
+    def recorded_for(self, run: str, now: int) -> int:
         """
-        The book streams a connection carries that are not silent.
+        How long a run has recorded, ns.
         """
-        return [f for f in self.of_connection(run, connection) if f.track is not None and not f.silent]
+        return now - self._runs[run].started
 
     def heard_by_another(self, flow: FlowState, ts: int) -> bool:
         """
@@ -282,7 +282,7 @@ class Flows:
         Find what is overdue by `now`: each flow that has just become silent.
         """
         for flow in self._flows.values():
-            if not flow.silent and self._overdue(flow, now):
+            if now - flow.last > SECOND_NS and not flow.silent and self._overdue(flow, now):
                 flow.silent, flow.awaited = True, False
                 limit_s = self._runs[flow.run].settings.silent_after_s
                 self._findings.opening(f"{flow.stream.label()}: silent for {limit_s:g} s")

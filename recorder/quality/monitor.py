@@ -62,6 +62,8 @@ from recorder.records import (
 from recorder.venue.markets import MarketList
 from recorder.venue.protocol import FrameKind, Peek
 
+# Enum members are slow to look up.
+_FRAME, _DATA = EntryKind.FRAME.value, FrameKind.DATA
 STARTED_NS = 2 * SECOND_NS
 """A run that starts has heard all its books when it misses none, and none came for the first time, for this long."""
 
@@ -94,6 +96,8 @@ class Monitor:
         self._tracks = Tracks(self._flows, self._spells, self._findings)
         self._halts = Halts(self._flows, self._connections, self._findings)
         self._routes = Routes(listed, state, self._connections, self._flows, self._findings)
+        # Each frame needs them.
+        self._by_name, self._known_routes = by_name, self._routes.known
         self._hour_end = state.now - state.now % HOUR_NS + HOUR_NS
 
     # ---- entries in
@@ -133,12 +137,12 @@ class Monitor:
         if now >= self._hour_end:
             self.turn_hour(now - now % HOUR_NS)
         self._state.now = now
-        run = self._runs.by_name.get(entry.run)
+        run = self._by_name.get(entry.run)
         if run is None or run.gone or entry.seq != run.last_seq + 1 or now - run.last_ts > STALL_NS:
             run = self._irregular(run, entry)
         run.last_seq = entry.seq
         run.last_ts = now
-        if seen is not None and entry.kind == EntryKind.FRAME:
+        if seen is not None and entry.kind == _FRAME:
             return self._frame(entry, seen, duplicate=duplicate)
         if entry.kind == EntryKind.FACT:
             fact = _decode(entry)
@@ -180,11 +184,13 @@ class Monitor:
     # ---- frames
 
     def _frame(self, entry: Entry, seen: Peek, *, duplicate: bool) -> Verdict | None:
-        if seen.kind is not FrameKind.DATA:
+        if seen.kind is not _DATA:
             self._other_frame(entry, seen)
             return None
         now = entry.recv_ts
-        route = self._routes.find(entry, seen, self._runs.by_name)
+        route = self._known_routes.get((entry.run, entry.connection, seen.name, seen.market_name))
+        if route is None or route.connection.attempt != entry.attempt or not route.connection.up:
+            route = self._routes.look_up(entry, seen, self._by_name[entry.run])
         connection, flow, flags = route.connection, route.flow, 0
         if flow is not None:
             track = route.track
@@ -352,7 +358,10 @@ class Monitor:
         A run has ended at its last entry: so have its connections and flows.
         """
         self._settle(run.last_ts, run=run.run, at_once=True)
-        self._stop(self._flows.of_run(run.run), run.last_ts)
+        flows = self._flows.of_run(run.run)
+        self._stop(flows, run.last_ts)
+        for flow in flows:
+            self._tracks.cut_off(flow, run.last_ts)
         self._spells.close(run.run)
         self._flows.bury(run.run, run.last_ts)
         self._connections.bury(run.run, run.last_ts)
@@ -399,7 +408,8 @@ class Monitor:
                 carries = bool(carried)
                 self._stop(carried, now)
                 self._spells.close(run.run, connection)
-                last_book = self._flows.went_down(run.run, connection, now, "the end of the connection", fact.cause)
+                ended_as = self._connections.ended_as(fact, entry)
+                last_book = self._flows.went_down(run.run, connection, now, "the end of the connection", ended_as)
                 self._connections.disconnected(fact, entry, last_book=last_book, carries=carries)
             case Requested():
                 self._requested(fact, entry, run)

@@ -59,22 +59,14 @@ class Routes:
         self._connections = connections
         self._flows = flows
         self._findings = findings
-        self._routes: dict[tuple[str, int, str, str | None], Route] = {}
+        self.known: dict[tuple[str, int, str, str | None], Route] = {}
+        """By run, connection, channel name and market name. One whose connection has ended is looked up again."""
 
     def clear(self) -> None:
         """
         Look everything up again.
         """
-        self._routes.clear()
-
-    def find(self, entry: Entry, seen: Peek, runs: dict[str, RunState]) -> Route:
-        """
-        The route of a data frame.
-        """
-        route = self._routes.get((entry.run, entry.connection, seen.name, seen.market_name))
-        if route is None or route.connection.attempt != entry.attempt or not route.connection.up:
-            return self._look_up(entry, seen, runs[entry.run])
-        return route
+        self.known.clear()
 
     def hearing(self, entry: Entry) -> ConnectionState:
         """
@@ -85,7 +77,10 @@ class Routes:
             self._flows.met(entry.run, entry.connection, entry.recv_ts)
         return connection
 
-    def _look_up(self, entry: Entry, seen: Peek, run: RunState) -> Route:
+    def look_up(self, entry: Entry, seen: Peek, run: RunState) -> Route:
+        """
+        The route of a data frame that has none yet.
+        """
         assert seen.channel is not None
         connection = self.hearing(entry)
         resolution = self._resolve(entry, seen, run)
@@ -105,9 +100,9 @@ class Routes:
             counts=seen.channel.family == "trades",
             track=flow.track if flow is not None else None,
         )
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-        self._routes[entry.run, entry.connection, seen.name, seen.market_name] = route
+        if len(self.known) >= MAX_ROUTES:
+            self.known.clear()
+        self.known[entry.run, entry.connection, seen.name, seen.market_name] = route
         return route
 
     def _resolve(self, entry: Entry, seen: Peek, run: RunState) -> Resolution:
@@ -117,7 +112,7 @@ class Routes:
         resolution = self.identity.resolve(seen.channel, seen.market_name, run.streams)
         if self._state.identity.get(index) != named_before:
             # Trades of this index have a name now.
-            self._routes.clear()
+            self.known.clear()
         if resolution.renamed is not None:
             self._conflict(entry, seen, index, resolution)
         return resolution

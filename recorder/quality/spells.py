@@ -28,6 +28,8 @@ DOUBTED = 2
 """`Stretch.late` of a hole that may be none."""
 TARDY = 3
 """Likewise, of a tick that was late for good: none, if it was late for all."""
+CUT_OFF = 4
+"""Likewise, of books that may only have been late when the run ended."""
 MINUTE_NS = 60 * SECOND_NS
 MAX_A_MINUTE = 8
 """Events of one kind and place in a minute; more are told as one."""

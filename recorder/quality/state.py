@@ -119,8 +119,6 @@ class Track(msgspec.Struct, omit_defaults=True):
     holes: list[Hole] = []
     odd: int = 0
     """Steps in a row that each missed a tick: the cadence may have changed."""
-    quick: int = 0
-    """Steps in a row that were much too short, likewise."""
     alone: int = 0
     """Since when it misses ticks all the time, and others of its connection do not; 0: it does not."""
     doubt: int = 0

@@ -14,7 +14,7 @@ from recorder.quality import cadence, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
-from recorder.quality.spells import DOUBTED, TARDY, Spells
+from recorder.quality.spells import CUT_OFF, DOUBTED, TARDY, Spells
 from recorder.quality.state import FlowState, Hole, Stretch, Track
 from recorder.records import SECOND_NS, Flag
 from recorder.venue.protocol import Peek
@@ -49,6 +49,7 @@ SKEW_MS = (-2_000, 10_000)
 """The clocks agree if books seem to take a time between these."""
 SKEW_KEPT_NS = 600 * SECOND_NS
 """A clock that is off for so long is told of once, and then taken as it is."""
+HALF = cadence.BLOCK // 2
 FEWEST_LOOKS = 20
 """Looks at a book's content before its standing still can mean anything."""
 MEMORY_LOOKS = 128
@@ -95,12 +96,23 @@ class Tracks:
         """
         Each few books: look at the content, and learn the cadence again if there are enough steps.
         """
-        self._look_inside(flow, track, now, payload)
-        if len(track.ring) == cadence.BLOCK // 2 and now - track.paced < cadence.BLOCK * track.cadence * MS:
+        middle = len(payload) // 2
+        # Parts of the best levels of both sides.
+        content = crc32(payload[middle : middle + 256], crc32(payload[60:316]))
+        if content == track.content or track.content_run or track.content_frozen:
+            self._looked(flow, track, now, content)
+        else:
+            if track.content_looks < MEMORY_LOOKS:
+                track.content_looks += 1
+            # The mean, of some last hundred looks.
+            track.content_same -= track.content_same / track.content_looks
+            track.content, track.content_since = content, now
+        count = len(track.ring)
+        if count == HALF and now - track.paced < cadence.BLOCK * track.cadence * MS:
             # The first few steps told it roughly only.
             cadence.learn(track, track.ring, now)
             self.calm(track)
-        elif len(track.ring) >= cadence.BLOCK:
+        elif count >= cadence.BLOCK:
             self._relearn(flow, track, now)
             self.calm(track)
 
@@ -120,7 +132,6 @@ class Tracks:
             or track.strays
             or track.alt_count
             or track.odd
-            or track.quick
             or not track.slot
         )
         track.low = NEVER if busy else track.calm_low
@@ -203,7 +214,7 @@ class Tracks:
         The first book after an outage: what lies between, the outage tells.
         """
         track.ts, track.recv = ts, now
-        track.strays = track.alt_count = track.odd = track.quick = 0
+        track.strays = track.alt_count = track.odd = 0
         base = track.base
         # It may be another server, or another publisher, with another clock.
         track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + LATE_NS else min(base, lag)
@@ -214,7 +225,7 @@ class Tracks:
         A book that is later than the one before by the publisher's clock.
         """
         flags, step = 0, ts - track.ts
-        tardy = cadence.tardy(track) if step > track.high - track.cadence // 3 else 0
+        tardy = cadence.tardy(track) if step > track.high else 0
         missed = 0 if gap else cadence.missed(track, step + tardy, now)
         if track.holes:
             cadence.catch_up(track, ts)
@@ -233,14 +244,12 @@ class Tracks:
             self._slower(flow, track, now)
         else:
             track.odd = track.alone = track.doubt = 0
-        if 0 < step <= track.calm_low:
-            track.quick += 1
-            if track.quick >= 2 * cadence.STREAK and (track.watch is None or not track.watch.backs):
-                track.ring = track.ring[-2 * cadence.STREAK :]
+        if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
+            # Short steps follow on late ones; most of the last ones are another cadence.
+            last = track.ring[-2 * cadence.STREAK :]
+            if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) > cadence.STREAK:
+                track.ring = last
                 self._relearn(flow, track, now)
-                track.quick = 0
-        else:
-            track.quick = 0
         return flags
 
     def _slower(self, flow: FlowState, track: Track, now: int) -> None:
@@ -251,7 +260,8 @@ class Tracks:
             return
         pace = cadence.slower(track)
         if pace is None:
-            track.alone = track.alone or now
+            if track.odd >= 2 * cadence.STREAK and not track.doubt:
+                track.alone = track.alone or now
             return
         if track.alone:
             if now - track.alone > STEADY_NS:
@@ -337,7 +347,7 @@ class Tracks:
         early, track.early = track.early, []
         steps = [b[0] - a[0] for a, b in pairwise(early)]
         track.base = min(recv - at * MS for at, recv, _ in early)
-        cadence.adopt(track, *self._known(flow, *cadence.rhythm(steps)), now)
+        cadence.adopt(track, *self._known(flow, *cadence.rhythm(steps), now), now)
         if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
             track.skew_since = track.skew_since or early[0][1]
         # A stored copy may be the first of them; it is much older than it should be.
@@ -346,10 +356,12 @@ class Tracks:
         for at, recv, _ in early[first + 1 :]:
             self._clock(flow, track, at, None, recv, gap=0)
 
-    def _known(self, flow: FlowState, pace: int, spread: int) -> tuple[int, int]:
+    def _known(self, flow: FlowState, pace: int, spread: int, now: int) -> tuple[int, int]:
         """
         What so few books tell, or what others of the run tell better: markets are mostly of one publisher.
         """
+        if self._flows.recorded_for(flow.run, now) < STEADY_NS:
+            return pace, spread
         others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
         alike = [track for track in others if abs(track.cadence - pace) * 5 <= pace]
         if not alike:
@@ -453,12 +465,10 @@ class Tracks:
 
     # ---- content
 
-    def _look_inside(self, flow: FlowState, track: Track, now: int, payload: bytes) -> None:
+    def _looked(self, flow: FlowState, track: Track, now: int, content: int) -> None:
         """
-        Whether the best levels of both sides are the same as when looked at before.
+        A content is the same as when looked at before, or was.
         """
-        middle = len(payload) // 2
-        content = crc32(payload[middle : middle + 320], crc32(payload[60:380]))
         if content == track.content:
             track.content_run += 1
             if not track.content_frozen and not track.frozen and _stands_still(track, now):
@@ -468,8 +478,8 @@ class Tracks:
             return
         if track.content_frozen:
             self._end_still(flow, track, now)
-        elif track.content:
-            # What stands still is not taken for usual before it is over. The mean, of some last hundred looks.
+        else:
+            # What stands still is not taken for usual before it is over.
             for same in (*([1] * min(track.content_run, MEMORY_LOOKS)), 0):
                 track.content_looks = looks = min(track.content_looks + 1, MEMORY_LOOKS)
                 track.content_same += (same - track.content_same) / looks
@@ -516,7 +526,7 @@ class Tracks:
             self._hole(flow, track, hole, now)
         track.holes.clear()
         track.early.clear()
-        track.odd = track.alone = track.doubt = track.quick = track.strays = track.alt_count = 0
+        track.odd = track.alone = track.doubt = track.strays = track.alt_count = 0
         if track.late_since:
             self._end_late(flow, track, max(end, track.late_since), now, "and then none came")
         self._tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
@@ -524,6 +534,21 @@ class Tracks:
             self._end_still(flow, track, max(end, track.content_frozen))
         track.content = track.content_since = track.content_run = 0
         self.calm(track)
+
+    def cut_off(self, flow: FlowState, at: int) -> None:
+        """
+        The run has ended at `at`: books that were due by then had not come.
+        """
+        track = flow.track
+        if track is None or not track.cadence or not flow.up or flow.silent or flow.last < flow.since:
+            return
+        missing = ((at - flow.last) // MS + track.allow) // track.cadence - 1
+        if missing > 0:
+            words = (
+                f"none for {(at - flow.last) / 1e9:.1f} s before the run ended, where one comes each {track.cadence} ms"
+            )
+            found = ("cadence_hole", flow.last, at, words, flow.last_slot, None)
+            self._add(flow, at, found, missing=missing, late=CUT_OFF)
 
     def lost(self, run: str, now: int) -> None:
         """

@@ -162,7 +162,8 @@ def test_a_clock_that_is_off_from_the_start_is_told_of_for_ten_minutes():
     """
     events = events_of(hear(ClockSkew(from_s=0, to_s=900, by_ms=-30_000), seconds=700, markets=1))
 
-    assert [(e.kind, round(seconds_of(e)[1] / 10)) for e in events] == [("clock_skew", 60)]
+    assert [e.kind for e in events] == ["clock_skew"]
+    assert 600 < seconds_of(events[0])[1] < 625
 
 
 # ---- slots
