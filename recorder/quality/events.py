@@ -88,11 +88,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "silent": Kind(
         "stream",
-        "A subscribed book brought no frame for `capture.silent_after_s` on a live connection.",
+        "A subscribed book brought no frame for `capture.silent_after_s` on a live connection. Where the next one "
+        "turns out to be the very next by the publisher's clock, held back on its way, it is a `backlog` instead.",
         "last frame (or the request) → next frame, or the end of the connection or subscription",
         "venue if a heartbeat or another frame came meanwhile; recorder if we stood still; if nothing came at all: "
         "that of the connection's end, unknown if it did not end",
-        "how many books were sent: some of them may still have come, late (`backlog`)",
+        "how many books were sent meanwhile",
     ),
     "halted": Kind(
         "connection",
@@ -106,14 +107,15 @@ KINDS: Mapping[str, Kind] = {
     "cadence_hole": Kind(
         "stream",
         "Fewer books came than the learned cadence says; `missing` counts them. Both clocks must say so: the "
-        "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence. More than eight a "
-        "minute are told as one. A hole longer than `capture.silent_after_s` is `silent` instead.",
-        "book before → book after (where books were late: when the one before was due)",
+        "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence, nor a publisher's timer "
+        "that stood still for up to a second in all its markets. More than eight a minute are told as one. A hole "
+        "longer than `capture.silent_after_s` is `silent` instead.",
+        "book before → book after, or the end of the run (where books were late: from when the one before was due)",
         "venue, since later books came in order on the same connection; recorder if we stood still; unknown where "
-        "books were late (a server drops them for a slow client) or come half as often for good",
+        "books were late (a server drops them for a slow client), come half as often from then on, or the run ended",
         "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "
-        "says; up to a second late it is no hole). Nor that none is missing elsewhere: every second one, for long, is "
-        "not seen",
+        "says). Nor that none is missing elsewhere: if every second one of all markets is lost for longer than half a "
+        "minute, it is taken for the cadence",
     ),
     "backlog": Kind(
         "connection",

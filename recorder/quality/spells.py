@@ -7,6 +7,7 @@ of them, and while others still have the same, for a minute at most.
 """
 
 from collections.abc import Iterable
+from statistics import median_high, median_low
 
 import msgspec
 
@@ -30,6 +31,8 @@ TARDY = 3
 """Likewise, of a tick that was late for good: none, if it was late for all."""
 CUT_OFF = 4
 """Likewise, of books that may only have been late when the run ended."""
+APART_NS = 100_000_000
+"""Books of one tick come nearer to each other than this."""
 MINUTE_NS = 60 * SECOND_NS
 MAX_A_MINUTE = 8
 """Events of one kind and place in a minute; more are told as one."""
@@ -135,7 +138,9 @@ class Spells:
             carried = len(streams.union(books))
             goes_on = any(id(stretch) in open_ids for stretch in cluster)
             if len(streams) >= SHARE * carried and sum(s.late == TARDY for s in cluster) * 2 > len(cluster):
-                continue  # the publisher's timer stood still: it left no book out
+                # The publisher's timer stood still: it left no book out. A stream that missed more did miss one.
+                cluster = _beyond(cluster)  # noqa: PLW2901
+                streams = {stretch.stream for stretch in cluster}
             if len(streams) >= FEWEST and len(streams) >= SHARE * carried:
                 event = self._of_connection(cluster, len(streams), carried)
                 if goes_on:
@@ -277,6 +282,19 @@ def clusters(stretches: list[Stretch]) -> list[list[Stretch]]:
             found.append([stretch])
             common_end = stretch.end
     return found
+
+
+def _beyond(cluster: list[Stretch]) -> list[Stretch]:
+    """
+    The holes that begin before, or end after, those of most streams.
+    """
+    start, end = median_high(s.start for s in cluster), median_low(s.end for s in cluster)
+    missed = median_low(s.missing or 0 for s in cluster)
+    return [
+        msgspec.structs.replace(s, missing=max((s.missing or 0) - missed, 1))
+        for s in cluster
+        if s.start < start - APART_NS or s.end > end + APART_NS
+    ]
 
 
 def _key(stretch: Stretch) -> _Key:

@@ -247,7 +247,7 @@ class Tracks:
         if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
             # Short steps follow on late ones; most of the last ones are another cadence.
             last = track.ring[-2 * cadence.STREAK :]
-            if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) > cadence.STREAK:
+            if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) >= cadence.STREAK:
                 track.ring = last
                 self._relearn(flow, track, now)
         return flags

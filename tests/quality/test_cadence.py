@@ -4,7 +4,7 @@ Missed ticks: learned cadences, holes and what is none, one market alone and all
 
 import pytest
 
-from quality_cases import SOL, Tape, at, fold, one, steady, told
+from quality_cases import SOL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
 from recorder.quality.state import MonitorState, Track
@@ -254,11 +254,47 @@ def test_half_the_books_of_all_markets_are_waited_for_before_they_are_called_mis
     assert slower == []
 
 
+def test_books_that_were_due_when_a_run_ended_are_told_of():
+    """
+    Nobody will hear whether they were only late.
+    """
+    tape = steady(30)
+    tape.without(27.5, 30, channel="orderbook_perp_0_grouped_1")
+    tape.stop(29.5)
+
+    event = one(fold(tape), "cadence_hole")
+
+    assert (since(event.start), since(event.end), event.missing, event.cause) == (27.1, 29.5, 5, "unknown")
+    assert "none for 2.4 s before the run ended" in event.evidence
+
+
+def test_a_timer_that_stood_still_is_no_hole_and_one_market_that_was_late_alone_is():
+    """
+    What all markets had, the publisher had: it left no book out. The books of one alone are missing.
+    """
+    slow = SlowTicks(**DURING, late_ms=700, every=5)
+    entries = hear(slow)
+    sol = b'"orderbook_perp_0_grouped_1"'
+    at = START + int(32.6 * SECOND_NS)
+    (first,) = [e.seq for e in entries if sol in e.payload and at < e.recv_ts < at + SECOND_NS][:1]
+
+    assert events_of(entries) == []
+    (event,) = events_of(numbered([e for e in entries if e.seq != first]))
+    assert (event.kind, event.symbol, event.missing) == ("cadence_hole", "SOL-PERP", 1)
+
+
 def test_two_steps_together_tell_the_cadence_of_feeds_that_alternate():
     """
     By the median of single steps it would be 20 ms or 380.
     """
     assert cadence.rhythm([20, 380] * 8) == (200, 180)
+
+
+def test_steps_of_one_tick_and_of_two_are_a_cadence_with_holes():
+    """
+    Not one of a tick and a half.
+    """
+    assert cadence.rhythm([400, 800] * 8) == (400, 0)
 
 
 def test_a_late_book_before_a_hole_does_not_hide_it():

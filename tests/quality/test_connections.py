@@ -313,3 +313,33 @@ def test_a_start_whose_connection_ends_before_a_book_came_goes_on_as_an_outage()
         ("disconnected", 0, 29.05, "network"),
     ]
     assert one(events, "disconnected").continues
+
+
+def test_a_connection_we_gave_up_for_silence_was_dead_if_no_heartbeat_came_either():
+    """
+    Every book was silent, so the capture blames the venue; but nothing at all came.
+    """
+    tape = steady(20)
+    tape.alive(20.05, 60)
+    tape.disconnected(30.3, cause="venue", why="every book is silent while heartbeats go on")
+    tape.connection(31.4, 60, [SOL, BTC], attempt=2)
+
+    events = fold(tape)
+
+    assert one(events, "disconnected").cause == "network"
+    assert "nothing at all had come for 10.4 s" in one(events, "disconnected").evidence
+    assert {e.cause for e in events if e.kind == "silent"} == {"network"}
+
+
+def test_a_connection_we_gave_up_for_silence_while_heartbeats_came_is_the_venues():
+    """
+    The other side of it.
+    """
+    tape = steady(30)
+    tape.without(20.1, 30, channel="orderbook_perp_0_grouped_1")
+    tape.without(20.1, 30, channel="orderbook_perp_1_grouped_1")
+    tape.alive(30.05, 60)
+    tape.disconnected(29.9, cause="venue", why="every book is silent while heartbeats go on")
+    tape.connection(31.4, 60, [SOL, BTC], attempt=2)
+
+    assert {e.cause for e in fold(tape) if e.kind in {"disconnected", "silent"}} == {"venue"}

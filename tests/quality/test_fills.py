@@ -17,6 +17,7 @@ from quality_cases import (
     monitor,
     one,
     since,
+    steady,
     told,
     trade_frame,
     unusual,
@@ -357,3 +358,30 @@ def test_what_would_be_waited_for_beyond_the_last_look_is_judged_there():
 
     event = one(judge.events, "trade_gap")
     assert (since(event.start), since(event.end), event.missing) == (5, 6, 3)
+
+
+def test_fills_without_an_id_are_not_missing():
+    """
+    They came; the ids that the next one seems to jump over are theirs.
+    """
+    tape = steady(60, [SOL_TRADES])
+    for number, fill_id in enumerate([1, 2, None, None, 5, None, 8]):
+        tape.trade(1 + number, fill_id)
+
+    event = one(fold(tape), "trade_gap")
+
+    assert (since(event.start), since(event.end), event.missing) == (5, 7, 1)
+    assert "fill ids 6 to 7 of perp:0 never came, but 1 fills without an id did" in event.evidence
+
+
+def test_a_late_fill_leaves_those_without_an_id_where_there_is_room():
+    """
+    Of three ids, one comes late, and one fill had none: one is missing.
+    """
+    tape = steady(60, [SOL_TRADES])
+    for number, fill_id in enumerate([1, None, 5, 3]):
+        tape.trade(1 + number, fill_id)
+
+    events = [e for e in fold(tape) if e.kind == "trade_gap"]
+
+    assert sum(e.missing or 0 for e in events) == 1
