@@ -175,23 +175,21 @@ def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Ite
     while offset < len(data):
         content, end, error = _inflate(decompressor, data, offset)
         whole = error is None
-        following = data.find(ZSTD_MAGIC, offset + 1)
-        if following < 0:
-            following = len(data)
-        if error is None:
-            if not ZSTD_MAGIC.startswith(data[end : end + 4]):
+        if error is not None or not ZSTD_MAGIC.startswith(data[end : end + 4]):
+            following = data.find(ZSTD_MAGIC, offset + 1)
+            if following < 0:
+                following = len(data)
+            if error is None:
                 # It ended too early, or took some of the next for its own.
                 tell(Damage(path, offset, "zstd: no zstd frame follows its end"))
-                end = following
-        elif error == _UNFINISHED:
-            # A block whose length was damaged swallows the zstd frames after it.
-            if following < len(data) or not path.name.endswith(OPEN_SUFFIX):
+            elif error == _UNFINISHED:
+                # A block whose length was damaged swallows the zstd frames after it.
+                if following < len(data) or not path.name.endswith(OPEN_SUFFIX):
+                    tell(Damage(path, offset, f"zstd: {error}"))
+            else:
+                # Once more, byte by byte where it failed: blocks before the damage are good, entries have checksums.
+                content, _, _ = _inflate(decompressor, data, offset, careful=end)
                 tell(Damage(path, offset, f"zstd: {error}"))
-            end = following
-        else:
-            # Once more, byte by byte where it failed: blocks before the damage are good, and entries have checksums.
-            content, _, _ = _inflate(decompressor, data, offset, careful=end)
-            tell(Damage(path, offset, f"zstd: {error}"))
             end = following
         if content:
             yield offset, content, whole
