@@ -27,6 +27,8 @@ from recorder.records import Stream
 from recorder.simulator.ledger import Line
 
 HEARD_LINES = frozenset({"sent", "ack", "error", "heartbeat", "garbage"})
+BACKLOG_NS = 500_000_000
+"""A frame that comes this long after it was due waited somewhere."""
 NO_DATA = frozenset({"stale_heartbeat", "binary", "bus_error"})
 """Garbage that is a heartbeat or an error to whoever hears it."""
 
@@ -47,6 +49,23 @@ class Account(msgspec.Struct):
     """Ids between the first and the last stored that are not."""
     fills_claimed: dict[Stream, int]
     """What the trade gaps of a stream count."""
+    fills_nameless: dict[Stream, int]
+    """Fills that came without their id, or could not be read: nobody can tell whether their ids are missing."""
+
+    @property
+    def fills_wrong(self) -> int:
+        """
+        By how many the trade gaps miscount.
+        """
+        return sum(
+            max(
+                0,
+                missing - self.fills_nameless[stream] - self.fills_claimed[stream],
+                self.fills_claimed[stream] - missing,
+            )
+            for stream, missing in self.fills_missing.items()
+        )
+
     needless: list[Mark]
     """Events of kinds that say that something is missing, in which nothing is: no book or fill that did not come, came
     late or could not be read, and no time in which the publisher was late by a tick or more."""
@@ -93,6 +112,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
     finder = Finder(lake.marks)
     holes: list[Hole] = []
     fills_missing: dict[Stream, int] = {}
+    fills_nameless: dict[Stream, int] = {}
     for stream, those in by_stream.items():
         those.sort(key=lambda each: (each.fill_id or 0, each.at) if stream.channel == "trades" else (each.at, 0))
         holes += holes_of(stream, those, finder)
@@ -100,6 +120,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
             ids = [each.fill_id or 0 for each in those if each.named]
             nameless = [e for e in those if not e.named and ids and ids[0] < (e.fill_id or 0) < ids[-1]]
             fills_missing[stream] = len(nameless)
+            fills_nameless[stream] = sum(each.stored for each in nameless)
     claimed: dict[Stream, int] = dict.fromkeys(fills_missing, 0)
     for stream in claimed:
         claimed[stream] = sum(m.missing or 0 for m in finder.of(stream) if m.kind == "trade_gap")
@@ -118,6 +139,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
         marks=lake.marks,
         fills_missing=fills_missing,
         fills_claimed=claimed,
+        fills_nameless=fills_nameless,
         needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not holds_any(mark, meant, late, side)],
     )
 
@@ -167,15 +189,21 @@ def _take_clients(
             if meant is not None:
                 meant.connections.add(side.clients[client])
             if frame is None:
+                if (line.due_ns or line.t_ns) > side.gone.get(client, line.t_ns):
+                    # The venue talks to somebody who is not there any more, and does not know.
+                    if meant is not None:
+                        meant.why.add("nobody")
+                    continue
                 if meant is not None and not meant.stored:
                     meant.why.add("lost" if line.what == "sent" else line.why or line.what)
                     meant.arrival = max(meant.arrival, before)
                     undecided.append(meant)
                 continue
             for each in undecided:
-                # What was dropped behind a backlog would have come with it.
-                late = "backlog" in each.why
-                each.arrival = frame.recv_ts if late else min(each.arrival, frame.recv_ts)
+                # What is missing from a backlog would have come with it.
+                due = line.due_ns or line.t_ns
+                late = frame.recv_ts - due > BACKLOG_NS and each.at > due - BACKLOG_NS
+                each.arrival = frame.recv_ts if late or "backlog" in each.why else min(each.arrival, frame.recv_ts)
             undecided.clear()
             before = frame.recv_ts
             place = (frame.run, frame.seq or 0)

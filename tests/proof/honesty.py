@@ -68,7 +68,6 @@ def mixture(seed: int) -> Mixture:
     A random scenario, accounted for.
     """
     account, _ = let_pass(random_scenario(seed))
-    claimed = account.fills_claimed
     return Mixture(
         seed=seed,
         meant=account.meant,
@@ -78,7 +77,7 @@ def mixture(seed: int) -> Mixture:
         unexplained=len(account.unexplained),
         unstored=len(account.unstored),
         fills_missing=sum(account.fills_missing.values()),
-        fills_wrong=sum(abs(count - claimed[stream]) for stream, count in account.fills_missing.items()),
+        fills_wrong=account.fills_wrong,
         needless=[mark for mark in account.needless if not of_probation(mark)],
     )
 

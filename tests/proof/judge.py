@@ -156,7 +156,6 @@ def _verdict(
     kinds: dict[str, int] = {}
     for mark in named:
         kinds[mark.kind] = kinds.get(mark.kind, 0) + 1
-    fills = account_.fills_missing
     return Verdict(
         name=case.name,
         effect=case.effect,
@@ -171,5 +170,5 @@ def _verdict(
         unexplained=len(account_.unexplained),
         unstored=len(account_.unstored),
         excess_limit_s=case.excess_limit_s,
-        fills_wrong=sum(abs(count - account_.fills_claimed[stream]) for stream, count in fills.items()),
+        fills_wrong=account_.fills_wrong,
     )
