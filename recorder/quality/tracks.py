@@ -196,6 +196,8 @@ class Tracks:
             self._anchor(track, ts, now, lag)
             return 0
         if ts <= track.ts or lag < base - AHEAD_NS:
+            if gap:
+                track.recv = now  # what lies before is a silence
             self._off_line(flow, track, ts, now, lag)
             return 0
         flags = self._step(flow, track, ts, slot, now, gap=gap)
@@ -339,7 +341,10 @@ class Tracks:
             track.useless += 1
             if track.useless >= USELESS:
                 self._stop_listening(track)
-            return
+            if track.useless >= USELESS or ts == track.ts:
+                return
+            # The publisher's clock has stepped: begin anew.
+            track.early.clear()
         track.ts, track.recv = ts, now
         track.early.append((ts, now, slot if slot is not None else 0))
         if len(track.early) <= cadence.FEWEST:
@@ -407,6 +412,15 @@ class Tracks:
         for hole in track.holes:
             self._hole(flow, track, hole, now)
         track.holes.clear()
+        # Only our own clock tells how many were missed meanwhile.
+        passed = (track.alt_since - track.recv) // MS
+        missed = (passed + track.allow) // track.cadence - 1 - (track.strays - track.alt_count)
+        if missed > 0:
+            words = (
+                f"{passed} ms between two books, where one comes each {track.cadence} ms; the publisher's clock stepped"
+            )
+            found = ("cadence_hole", track.recv, track.alt_since, words, None, None)
+            self._add(flow, now, found, missing=missed)
         if abs(lag - before) >= SKEWED_NS:
             self._skewed(flow, track, before, lag, now)
         track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER

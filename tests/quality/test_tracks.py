@@ -20,7 +20,7 @@ from recorder.records import (
     encode_fact,
 )
 from recorder.simulator.drive import Link
-from recorder.simulator.kinds import Backlog, ClockSkew, Drop, Freeze, Halt, ShiftSlots, StaleStore, TwoFeeds
+from recorder.simulator.kinds import Backlog, ClockSkew, Drop, Freeze, Halt, ShiftSlots, Silence, StaleStore, TwoFeeds
 
 STALL = Link(stalls_s=((21.1, 24.5),))
 
@@ -146,6 +146,35 @@ def test_a_publishers_clock_that_steps_is_a_skew_and_nothing_else(by_ms):
     assert (event.kind, event.scope, event.cause) == ("clock_skew", "connection", "venue")
     assert seconds_of(event) == (30.0, 45.2)
     assert f"{by_ms / 1000:+.1f} s off" in event.evidence
+
+
+def test_books_missed_while_the_publishers_clock_steps_are_told_by_ours():
+    """
+    Its own does not tell how many there should have been.
+    """
+    faults = (ClockSkew(**DURING, by_ms=-60_000), Silence(from_s=29.5, to_s=32, market="SOL-PERP"))
+
+    holes = [e for e in events_of(hear(*faults)) if e.kind == "cadence_hole"]
+
+    assert [(e.symbol, seconds_of(e), e.missing) for e in holes] == [("SOL-PERP", (29.2, 32.0), 6)]
+
+
+def test_a_silence_in_which_the_publishers_clock_steps_is_no_hole_as_well():
+    """
+    One hole, one event.
+    """
+    faults = (ClockSkew(**DURING, by_ms=-60_000), Silence(from_s=29.5, to_s=36, market="SOL-PERP"))
+
+    assert [e.kind for e in events_of(hear(*faults)) if e.symbol == "SOL-PERP" and e.kind != "clock_skew"] == ["silent"]
+
+
+def test_a_clock_that_steps_while_the_cadence_is_learned_makes_no_hole():
+    """
+    What was learned before it is not used.
+    """
+    events = events_of(hear(ClockSkew(from_s=1.5, to_s=5, by_ms=-60_000)))
+
+    assert "cadence_hole" not in {e.kind for e in events}
 
 
 @pytest.mark.parametrize("by_ms", [-900, 700])
