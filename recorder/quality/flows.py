@@ -30,6 +30,8 @@ class Flows:
         self, flows: list[FlowState], runs: dict[str, RunState], connections: Connections, findings: Findings
     ) -> None:
         self._flows: dict[_Key, FlowState] = {(f.run, f.connection, f.stream): f for f in flows}
+        self._places: set[tuple[str, int]] | None = None
+        """The connections there are flows of; None: to be looked up again."""
         self._runs = runs
         self._connections = connections
         self._findings = findings
@@ -84,14 +86,12 @@ class Flows:
         Whether another connection or run has the stream's books up to about `ts`, ms, with no hole just before.
         """
         return any(
-            other.stream == flow.stream
-            and other is not flow
-            and not other.silent
+            not other.silent
             and not other.fresh & FIRST_AFTER_GAP
             and other.track is not None
             and other.track.ts >= ts
             and not other.track.holes
-            for other in self._flows.values()
+            for other in self._elsewhere(flow)
         )
 
     # ---- what is asked for
@@ -116,6 +116,7 @@ class Flows:
         up = self._connections.may_be_up(run, connection)
         flow = FlowState(run, connection, stream, now, up=up, track=Track(gap=2) if is_book(stream) else None)
         self._flows[run, connection, stream] = flow
+        self._places = None
         return flow
 
     def request(self, run: str, connection: int, stream: Stream, now: int, *, again: bool) -> None:
@@ -150,6 +151,7 @@ class Flows:
             self._end_silence(flow, now, ended_by)
             self._end_refusal(flow, now)
             del self._flows[run, connection, stream]
+            self._places = None
 
     def move(self, run: str, connection: int, to_connection: int, stream: Stream, now: int) -> list[int]:
         """
@@ -169,11 +171,13 @@ class Flows:
                 self.release(run, other, stream, now, f"its move to connection {to_connection}")
                 continue
             del self._flows[run, other, stream]
+            self._places = None
             flow.silent_on = flow.connection if flow.silent_on is None else flow.silent_on
             flow.connection = to_connection
             flow.up = self._connections.may_be_up(run, to_connection)
             flow.fresh = FIRST_AFTER_GAP
             self._flows[run, to_connection, stream] = flow
+            self._places = None
         if (run, to_connection, stream) not in self._flows:
             self.expect(run, to_connection, stream, now).fresh = FIRST_AFTER_GAP
         return left
@@ -219,9 +223,11 @@ class Flows:
 
     def _take_over(self, run: str, connection: int, stream: Stream) -> FlowState | None:
         flow = self._flows.pop((run, UNKNOWN_CONNECTION, stream), None)
+        self._places = None
         if flow is not None:
             flow.connection = connection
             self._flows[run, connection, stream] = flow
+            self._places = None
         return flow
 
     # ---- holes
@@ -314,6 +320,15 @@ class Flows:
             other.stream == flow.stream and other is not flow and not other.silent and not other.fresh & FIRST_AFTER_GAP
             for other in self._flows.values()
         )
+
+    def _elsewhere(self, flow: FlowState) -> list[FlowState]:
+        """
+        The same stream on other connections and runs. Found by these, which are few: all streams may ask in one burst.
+        """
+        if self._places is None:
+            self._places = {(run, connection) for run, connection, _ in self._flows}
+        found = [self._flows.get((run, connection, flow.stream)) for run, connection in self._places]
+        return [other for other in found if other is not None and other is not flow]
 
     def _end_silence(
         self,
