@@ -180,12 +180,14 @@ def _take_clients(
     for client, its in of.items():
         heard = iter(side.heard[client])
         before = 0
-        undecided: list[Meant] = []
+        way = side.latency_ns[side.clients[client]]
+        undecided: list[tuple[Meant, int]] = []
+        """What did not come, with when it would have at the earliest."""
         for line in its:
             frame = None
             if line.what in HEARD_LINES and (client, line.seq) not in lost:
                 frame = next(heard, None)
-            meant = _meant(line, side, known, side.latency_ns[side.clients[client]])
+            meant = _meant(line, side, known)
             if meant is not None:
                 meant.connections.add(side.clients[client])
             if frame is None:
@@ -193,36 +195,39 @@ def _take_clients(
                     # The venue talks to somebody who is not there any more, and does not know.
                     if meant is not None:
                         meant.why.add("nobody")
+                        _would_have_come(meant, line.t_ns + way)
                     continue
                 if meant is not None and not meant.stored:
                     meant.why.add("lost" if line.what == "sent" else line.why or line.what)
-                    meant.arrival = max(meant.arrival, before)
-                    undecided.append(meant)
+                    undecided.append((meant, max(line.t_ns + way, before)))
                 continue
-            for each in undecided:
+            for each, at in undecided:
                 # What is missing from a backlog would have come with it.
                 due = line.due_ns or line.t_ns
                 late = frame.recv_ts - due > BACKLOG_NS and each.at > due - BACKLOG_NS
-                each.arrival = frame.recv_ts if late or "backlog" in each.why else min(each.arrival, frame.recv_ts)
+                _would_have_come(each, frame.recv_ts if late or "backlog" in each.why else min(at, frame.recv_ts))
             undecided.clear()
             before = frame.recv_ts
             place = (frame.run, frame.seq or 0)
             if frame.seq is None:
                 if meant is not None:
                     meant.why.add("uncommitted")
-                    meant.arrival = frame.recv_ts
+                    _would_have_come(meant, frame.recv_ts)
             elif place in lake.rows or place in lake.raw:
                 if meant is not None:
-                    meant.stored, meant.arrival = True, frame.recv_ts
+                    meant.arrival = min(meant.arrival, frame.recv_ts) if meant.stored else frame.recv_ts
+                    meant.stored = True
                     meant.brought.add(side.clients[client])
                     meant.named |= place in lake.rows and place not in lake.nameless
                 stored[line.sha] = place in lake.rows and place not in lake.nameless
             elif line.what in {"sent", "garbage"} and line.why not in NO_DATA:
                 waiting.append((*place, side.clients[client], line.sha, meant))
+                if meant is not None:
+                    _would_have_come(meant, frame.recv_ts)
         assert next(heard, None) is None, f"client {client} heard more than the ledger says"
-        for each in undecided:
+        for each, at in undecided:
             # The venue may go on for long after the recorder has given up a dead connection.
-            each.arrival = min(each.arrival, side.gone.get(client, each.arrival))
+            _would_have_come(each, min(at, side.gone.get(client, at)))
     unstored = []
     for run, seq, connection, sha, meant in waiting:
         if sha in stored:
@@ -234,7 +239,15 @@ def _take_clients(
     return unstored
 
 
-def _meant(line: Line, side: Side, known: dict[tuple[str, int, int | str], Meant], latency_ns: int) -> Meant | None:
+def _would_have_come(meant: Meant, at: int) -> None:
+    """
+    On one of its connections; the earliest counts.
+    """
+    if not meant.stored:
+        meant.arrival = min(meant.arrival or at, at)
+
+
+def _meant(line: Line, side: Side, known: dict[tuple[str, int, int | str], Meant]) -> Meant | None:
     if line.what not in {"sent", "dropped", "withheld"} or line.channel not in side.streams:
         return None
     stream = side.streams[line.channel]
@@ -244,5 +257,5 @@ def _meant(line: Line, side: Side, known: dict[tuple[str, int, int | str], Meant
     else:
         key = (line.channel, at, "initial" if line.why == "initial" else "")
     if key not in known:
-        known[key] = Meant(stream, at, line.t_ns + latency_ns, line.fill_id, line.why == "initial")
+        known[key] = Meant(stream, at, 0, line.fill_id, line.why == "initial")
     return known[key]
