@@ -195,7 +195,7 @@ def _take_clients(
                     # The venue talks to somebody who is not there any more, and does not know.
                     if meant is not None:
                         meant.why.add("nobody")
-                        _would_have_come(meant, line.t_ns + way)
+                        _would_have_come(meant, (line.due_ns or line.t_ns) + way)
                     continue
                 if meant is not None and not meant.stored:
                     meant.why.add("lost" if line.what == "sent" else line.why or line.what)
