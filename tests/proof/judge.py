@@ -136,7 +136,7 @@ def judge(case: Case) -> Verdict:
         over = [max(0.0, begins - m.start, m.end - ends) / 1e9 for m in told]
         short = [max(0.0, m.start - begins, ends - m.end) / 1e9 for m in told]
         best = min((max(o, s) for o, s in zip(over, short, strict=True)), default=0.0)
-        return _verdict(case, account_, holes, named, false, best if best > case.slack_s else 0.0, len(named), 0)
+        return _verdict(case, account_, holes, named, false, best, len(named), 0)
     marks = [hole.mark for hole in holes if hole.mark is not None]
     in_parts = sum(h.mark is None and all(m.state == "covered" for m in h.missing) for h in holes)
     widest = max((max(reach) for hole in holes if (reach := excess(hole, account_.holes)) is not None), default=0.0)
@@ -169,6 +169,6 @@ def _verdict(
         false=false,
         unexplained=len(account_.unexplained),
         unstored=len(account_.unstored),
-        excess_limit_s=case.excess_limit_s,
+        excess_limit_s=case.slack_s if case.effect == "shows" else case.excess_limit_s,
         fills_wrong=account_.fills_wrong,
     )
