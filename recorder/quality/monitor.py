@@ -6,8 +6,9 @@ time, advanced each second by `alive` entries. `events` collects what has ended;
 `state` is the carry: a monitor made from it goes on as if it had never stopped.
 
 The parts: `runs` (beginnings, ends, lost entries), `connections` (outages, heartbeats), `flows` (silent streams),
-`fills` (missing trades), `routes` and `identity` (whose frame it is), `facts` (what is copied). This module leads each
-entry to those it concerns.
+`halts` (all of them silent), `tracks` with `cadence`, `lateness`, `slots` and `contents` (each book against what is
+usual), `spells` (what several streams had at once), `fills` (missing trades), `routes` and `identity` (whose frame it
+is), `facts` (what is copied). This module leads each entry to those it concerns.
 """
 
 import msgspec

@@ -176,8 +176,12 @@ class Spells:
 
     def _of_stream(self, stretch: Stretch, streams: int, carried: int) -> Event:
         cause, why = self._cause([stretch], stretch.start, stretch.end, alone=streams < carried)
-        others = f"{carried - streams} of {carried} book streams of the connection did not have it"
-        compared = others if streams < carried else "no other book stream of the connection to compare it with"
+        if streams < carried:
+            compared = f"{carried - streams} of {carried} book streams of the connection did not have it"
+        elif carried > 1:
+            compared = f"so had all {carried} book streams of the connection"
+        else:
+            compared = "no other book stream of the connection to compare it with"
         return build(
             stretch.kind,
             cause=cause,

@@ -7,10 +7,8 @@ found here is a stretch of one stream; `spells` tells whether its neighbours on 
 
 from collections.abc import Iterator
 from itertools import pairwise
-from math import log
-from zlib import crc32
 
-from recorder.quality import cadence, slots
+from recorder.quality import cadence, contents, lateness, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
@@ -21,12 +19,6 @@ from recorder.venue.protocol import Peek
 
 AHEAD_NS = 500 * MS
 """A book this much earlier than any before it, by its own clock, came by another clock."""
-LATE_NS = SECOND_NS
-"""Books later than usual by more than this are a backlog …"""
-CAUGHT_UP_NS = 300 * MS
-"""… until one is no later than this."""
-STEADY_NS = 60 * SECOND_NS
-"""A lateness that stays as it is for so long is the new usual."""
 STORED_NS = 5 * SECOND_NS
 """After a request a stored copy may come, also after the first live book."""
 STOOD_STILL_MS = 1000
@@ -50,12 +42,6 @@ SKEW_MS = (-2_000, 10_000)
 SKEW_KEPT_NS = 600 * SECOND_NS
 """A clock that is off for so long is told of once, and then taken as it is."""
 HALF = cadence.BLOCK // 2
-FEWEST_LOOKS = 20
-"""Looks at a book's content before its standing still can mean anything."""
-MEMORY_LOOKS = 128
-CHANCE = 21.0
-"""How unlikely, as a logarithm, a content stands still by chance that is said to stand still: one in 10⁹."""
-
 _BACKLOG, _FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.BACKLOG.value, Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
 
 
@@ -96,17 +82,11 @@ class Tracks:
         """
         Each few books: look at the content, and learn the cadence again if there are enough steps.
         """
-        middle = len(payload) // 2
-        # Parts of the best levels of both sides.
-        content = crc32(payload[middle : middle + 256], crc32(payload[60:316]))
-        if content == track.content or track.content_run or track.content_frozen:
-            self._looked(flow, track, now, content)
-        else:
-            if track.content_looks < MEMORY_LOOKS:
-                track.content_looks += 1
-            # The mean, of some last hundred looks.
-            track.content_same -= track.content_same / track.content_looks
-            track.content, track.content_since = content, now
+        frozen = track.content_frozen
+        self._tell(flow, now, contents.look(track, payload, now))
+        if track.content_frozen and not frozen:
+            self._findings.opening(f"{flow.stream.label()}: its content stands still")
+            self.calm(track)
         count = len(track.ring)
         if count == HALF and now - track.paced < cadence.BLOCK * track.cadence * MS:
             # The first few steps told it roughly only.
@@ -136,7 +116,7 @@ class Tracks:
         )
         track.low = NEVER if busy else track.calm_low
         base = track.base or 0
-        track.lag_low, track.lag_high = base - AHEAD_NS, base + LATE_NS
+        track.lag_low, track.lag_high = base - AHEAD_NS, base + lateness.LATE_NS
 
     def _is_stored_copy(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> bool:
         """
@@ -145,7 +125,7 @@ class Tracks:
         if now - flow.asked > STORED_NS or not track.ts:
             return False
         if gap == 2:
-            return track.base is not None and now - ts * MS - track.base > LATE_NS
+            return track.base is not None and now - ts * MS - track.base > lateness.LATE_NS
         return ts <= track.ts and (slot is None or slot <= track.slot)
 
     def is_old(self, flow: FlowState, track: Track, seen: Peek) -> bool:
@@ -167,7 +147,7 @@ class Tracks:
         ts = seen.ts
         if ts is None or not track.cadence or track.base is None or track.deaf or not 0 < ts - track.ts <= track.high:
             return False
-        return now - ts * MS - track.base > LATE_NS
+        return now - ts * MS - track.base > lateness.LATE_NS
 
     def _slot(self, flow: FlowState, track: Track, slot: int | None, now: int, *, gap: int) -> None:
         if slot is None:
@@ -204,8 +184,8 @@ class Tracks:
         late = lag - base
         if late < 0:
             track.base = lag
-        elif late > LATE_NS or track.late_since:
-            flags |= self._late(flow, track, now, lag - base)
+        elif late > lateness.LATE_NS or track.late_since:
+            flags |= self._late(flow, track, now, late)
         track.ts, track.recv = ts, now
         track.strays = track.useless = track.alt_count = 0
         self._judge(flow, track, ts, now)
@@ -219,7 +199,7 @@ class Tracks:
         track.strays = track.alt_count = track.odd = 0
         base = track.base
         # It may be another server, or another publisher, with another clock.
-        track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + LATE_NS else min(base, lag)
+        track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + lateness.LATE_NS else min(base, lag)
         track.lag_min = NEVER
 
     def _step(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
@@ -235,7 +215,7 @@ class Tracks:
             track.ring.append(step)
         if missed:
             late = cadence.lateness(track)
-            held = late > LATE_NS
+            held = late > lateness.LATE_NS
             start = track.recv - (late if held else 0)
             hole = Hole(start, now, track.ts - tardy, ts, missed, step, flow.last_slot, slot, late=held)
             hole.off_ms = cadence.off_grid(step + tardy, track.cadence)
@@ -266,7 +246,7 @@ class Tracks:
                 track.alone = track.alone or now
             return
         if track.alone:
-            if now - track.alone > STEADY_NS:
+            if now - track.alone > lateness.STEADY_NS:
                 self._change(track, pace, now)
             return
         if track.doubt:
@@ -356,7 +336,7 @@ class Tracks:
         if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
             track.skew_since = track.skew_since or early[0][1]
         # A stored copy may be the first of them; it is much older than it should be.
-        first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= LATE_NS)
+        first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= lateness.LATE_NS)
         track.ts, track.recv, _ = early[first]
         for at, recv, _ in early[first + 1 :]:
             self._clock(flow, track, at, None, recv, gap=0)
@@ -365,7 +345,7 @@ class Tracks:
         """
         What so few books tell, or what others of the run tell better: markets are mostly of one publisher.
         """
-        if self._flows.recorded_for(flow.run, now) < STEADY_NS:
+        if self._flows.recorded_for(flow.run, now) < lateness.STEADY_NS:
             return pace, spread
         others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
         alike = [track for track in others if abs(track.cadence - pace) * 5 <= pace]
@@ -452,61 +432,13 @@ class Tracks:
                 flow.track.base += step_ns
                 self.calm(flow.track)
 
-    # ---- lateness
-
     def _late(self, flow: FlowState, track: Track, now: int, late: int) -> int:
         if not track.late_since:
-            track.late_since, track.late_first, track.late_worst = track.recv, now, 0
-            track.late_ref, track.late_mark = late, now
             self._findings.opening(f"{flow.stream.label()}: books are late by {late / 1e9:.1f} s")
-        elif late <= CAUGHT_UP_NS:
-            self._end_late(flow, track, now, now, "until they were in time again")
-            return 0
-        track.late_worst = max(track.late_worst, late)
-        if abs(late - track.late_ref) > CAUGHT_UP_NS:
-            track.late_ref, track.late_mark = late, now
-        elif now - track.late_mark > STEADY_NS:
-            track.base = (track.base or 0) + late
-            self._end_late(flow, track, now, now, "and stay so: they are judged by that from here on")
-        return _BACKLOG
-
-    def _end_late(self, flow: FlowState, track: Track, end: int, now: int, how: str) -> None:
-        self._add(flow, now, self._lateness(track, end, how), late=track.late_first)
-        track.late_since = 0
-
-    def _lateness(self, track: Track, end: int, how: str) -> slots.Words:
-        return "backlog", track.late_since, end, f"books late by up to {track.late_worst / 1e9:.1f} s, {how}", 0, 0
-
-    # ---- content
-
-    def _looked(self, flow: FlowState, track: Track, now: int, content: int) -> None:
-        """
-        A content is the same as when looked at before, or was.
-        """
-        if content == track.content:
-            track.content_run += 1
-            if not track.content_frozen and not track.frozen and _stands_still(track, now):
-                track.content_frozen = track.content_since
-                self.calm(track)
-                self._findings.opening(f"{flow.stream.label()}: its content stands still")
-            return
-        if track.content_frozen:
-            self._end_still(flow, track, now)
-        else:
-            # What stands still is not taken for usual before it is over.
-            for same in (*([1] * min(track.content_run, MEMORY_LOOKS)), 0):
-                track.content_looks = looks = min(track.content_looks + 1, MEMORY_LOOKS)
-                track.content_same += (same - track.content_same) / looks
-        track.content, track.content_since, track.content_run = content, now, 0
-
-    def _end_still(self, flow: FlowState, track: Track, now: int) -> None:
-        self._add(flow, now, self._still(track, now))
-        track.content_frozen = 0
-
-    def _still(self, track: Track, end: int) -> slots.Words:
-        stood = (end - track.content_frozen) / 1e9
-        words = f"the best levels stood still for {stood:.1f} s while books came and their slots went on"
-        return "frozen", track.content_frozen, end, words, 0, 0
+        was_late = track.late_since
+        for found in lateness.follow(track, late, now):
+            self._add(flow, now, found, late=track.late_first)
+        return _BACKLOG if track.late_since or (was_late and late > lateness.CAUGHT_UP_NS) else 0
 
     # ---- the clock, and ends
 
@@ -541,12 +473,10 @@ class Tracks:
         track.holes.clear()
         track.early.clear()
         track.odd = track.alone = track.doubt = track.strays = track.alt_count = 0
-        if track.late_since:
-            self._end_late(flow, track, max(end, track.late_since), now, "and then none came")
+        for found in lateness.end(track, end):
+            self._add(flow, now, found, late=track.late_first)
         self._tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
-        if track.content_frozen:
-            self._end_still(flow, track, max(end, track.content_frozen))
-        track.content = track.content_since = track.content_run = 0
+        self._tell(flow, now, contents.end(track, end))
         self.calm(track)
 
     def cut_off(self, flow: FlowState, at: int) -> None:
@@ -583,14 +513,14 @@ class Tracks:
             if track is None:
                 continue
             if track.late_since:
-                yield self._stretch(flow, at, self._lateness(track, at, "so far"), late=track.late_first)
+                yield self._stretch(flow, at, lateness.backlog(track, at, "so far"), late=track.late_first)
             if track.watch is not None and track.watch.feeds:
                 yield self._stretch(flow, at, slots.feeds(track.watch, at))
             if track.frozen:
                 words = f"the slot has stood at {track.slot} for {(at - track.frozen) / 1e9:.1f} s while books come"
                 yield self._stretch(flow, at, ("frozen", track.frozen, at, words, track.slot, track.slot))
             if track.content_frozen:
-                yield self._stretch(flow, at, self._still(track, at))
+                yield self._stretch(flow, at, contents.still(track, at))
             if track.skew_since:
                 yield self._stretch(flow, at, self._skew(track, at, "and still is"))
 
@@ -632,13 +562,3 @@ class Tracks:
             last_slot=last or None,
             late=late,
         )
-
-
-def _stands_still(track: Track, now: int) -> bool:
-    """
-    Whether a content has not changed for longer than chance explains, and long enough to tell.
-    """
-    if track.content_looks < FEWEST_LOOKS or now - track.content_since <= slots.FROZEN_NS:
-        return False
-    same = max(track.content_same, 1 / track.content_looks)
-    return same < 1 and track.content_run * -log(same) > CHANCE
