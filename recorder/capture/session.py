@@ -120,6 +120,8 @@ class _Want(msgspec.Struct):
     resubscribed: bool = False
     complained: bool = False
     retry_at: int = 0
+    doubted: int = 0
+    """When the venue said that some request had failed, and it may have been this one; 0 if it never did."""
     promote_after_s: float = PROMOTE_AFTER_S
     why: str = ""
 
@@ -201,7 +203,7 @@ class Session:
         self._queue.clear()
         for want in self._wants.values():
             want.state = "queued"
-            want.last = want.speaks_since = want.retry_at = 0
+            want.last = want.speaks_since = want.retry_at = want.doubted = 0
             want.resubscribed = want.complained = False
             want.why = ""
             self._queue.append(("subscribe", want.stream))
@@ -277,7 +279,12 @@ class Session:
             want.complained = False
 
     def _refused(self, now: int, seen: Peek) -> list[Action]:
-        # The form without a channel is the venue's own message bus failing: an acknowledgement comes as well.
+        if not seen.name and seen.text.startswith("Error subscribing"):
+            # The venue's own message bus failed. It acknowledges all the same, and does not say what; a silent book is
+            # asked for again anyway, but a trade stream would be silent for ever.
+            for want in self._wants.values():
+                if want.state in {"asked", "live"} and want.last <= want.asked:
+                    want.doubted = now
         asked = [r for r in self._unanswered if r.stream.channel == seen.name]
         if not asked or not seen.text.startswith("Error subscribing"):
             return [Note(Rejected(None, seen.text))]
@@ -378,6 +385,10 @@ class Session:
             if want.retry_at and now >= want.retry_at:
                 want.retry_at = 0
                 self._ask_again(want, "refused or unanswered before")
+            if want.doubted and self._seconds_since(want.doubted, now) > limit_s:
+                want.doubted = 0
+                if want.last <= want.asked:
+                    self._ask_again(want, "the venue's message bus failed")
         return actions
 
     def _silent(self, now: int) -> list[Action]:
@@ -413,7 +424,7 @@ class Session:
         first = self._settings.all_silent_retry_s
         self._all_silent_wait_s = min(self._all_silent_wait_s * 2, ALL_SILENT_MAX_S) or first
         self._all_silent_next = now + int(self._all_silent_wait_s * SECOND_NS)
-        return [self._abort("venue", "every book is silent while heartbeats go on")]
+        return [self._abort("venue", "every book is silent on a connection that is open")]
 
     # ---- changes
 

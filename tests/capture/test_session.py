@@ -280,6 +280,18 @@ def test_an_error_that_answers_no_request_is_a_fact_without_a_stream(seen):
     assert talk.session.live() == [SOL, BTC]
 
 
+def test_after_the_venues_bus_failed_what_brought_nothing_is_asked_for_again():
+    """
+    Once, though it was acknowledged: a trade stream that is not subscribed looks just like a quiet one.
+    """
+    talk = Talk([SOL, SOL_TRADES, BTC_TRADES])
+    talk.hear(DATA, BTC_TRADES)
+    talk.until(2, SOL, BTC_TRADES)
+    talk.hear(error("", "Error subscribing to channel: [object Object]"))
+
+    assert asked(talk.until(60, SOL, BTC_TRADES)) == [("SOL-PERP", "subscribe", "the venue's message bus failed")]
+
+
 def test_the_reply_to_a_request_that_was_taken_back_is_not_taken_for_anothers():
     """
     A removed stream's error still comes in its turn.
