@@ -150,6 +150,8 @@ class Quality(msgspec.Struct, frozen=True):
     """An interval between heartbeats longer than this is an event; twice the regular 5 s."""
     trade_wait_s: Annotated[float, Meta(ge=0, le=50)] = _QUALITY.trade_wait_s
     """How long a missing fill id may still arrive: fills of one slot come newest first."""
+    halted_after_s: Annotated[float, Meta(ge=10, le=50)] = _QUALITY.halted_after_s
+    """When all books of all connections are silent for this long while heartbeats come, the venue is halted."""
 
 
 class Seal(msgspec.Struct, frozen=True):

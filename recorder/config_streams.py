@@ -57,6 +57,7 @@ def quality_settings(config: Config) -> QualitySettings:
         heartbeat_gap_s=config.quality.heartbeat_gap_s,
         silent_after_s=config.capture.silent_after_s,
         trade_wait_s=config.quality.trade_wait_s,
+        halted_after_s=config.quality.halted_after_s,
     )
 
 

@@ -368,11 +368,11 @@ def test_the_monitors_thresholds_come_from_the_file():
     """
     They are journaled; a setting that stopped here would be one without effect.
     """
-    text = "[capture]\nsilent_after_s = 7\n[quality]\nheartbeat_gap_s = 8\ntrade_wait_s = 9\n"
+    text = "[capture]\nsilent_after_s = 7\n[quality]\nheartbeat_gap_s = 8\ntrade_wait_s = 9\nhalted_after_s = 30\n"
 
     assert quality_settings(parse(GOOD)) == QualitySettings()
     assert quality_settings(parse(GOOD + text)) == QualitySettings(
-        heartbeat_gap_s=8.0, silent_after_s=7.0, trade_wait_s=9.0
+        heartbeat_gap_s=8.0, silent_after_s=7.0, trade_wait_s=9.0, halted_after_s=30.0
     )
 
 
