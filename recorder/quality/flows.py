@@ -127,8 +127,9 @@ class Flows:
         if flow is None:
             flow = self.expect(run, connection, stream, now)
             flow.fresh = FIRST_AFTER_GAP
-        elif not again and self._connections.in_outage(run, connection):
-            # Until now the outage tells of it. One that has moved here is expected since its move.
+        elif not again and not flow.silent and self._connections.in_outage(run, connection):
+            # Until now the outage tells of it. One that has moved here is expected since its move, and a silence that
+            # came along goes on.
             flow.since = now
         flow.up = True
         if is_book(stream):

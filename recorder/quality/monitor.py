@@ -195,14 +195,16 @@ class Monitor:
         connection, flow, flags = route.connection, route.flow, 0
         if flow is not None:
             track = route.track
+            first = flow.fresh or flow.silent or now - flow.last > route.limit_ns
+            if first and flow.asked and track is not None and self._tracks.is_stored_copy(flow, track, seen, now):
+                # It proves nothing of the time it comes at: outage and silence go on.
+                connection.last_frame = now
+                return Verdict(route.resolution, MAYBE_INITIAL)
             if connection.outage_start is not None:
                 self._owed(connection, flow, now)
-            if flow.fresh or flow.silent or now - flow.last > route.limit_ns:
+            if first:
                 late = False
                 if track is not None:
-                    if flow.silent and self._tracks.is_old(flow, track, seen):
-                        connection.last_frame = now
-                        return Verdict(route.resolution, MAYBE_INITIAL)
                     track.gap, track.low = 2 if flow.fresh & FIRST_AFTER_GAP else 1, NEVER
                     late = track.gap == 1 and self._tracks.is_late(track, seen, now)
                 halted = flow.halted

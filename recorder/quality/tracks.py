@@ -66,7 +66,7 @@ class Tracks:
         ts, slot = seen.ts, seen.slot
         if ts is None or not 0 < ts < MAX_TS_MS or track.deaf:
             ts = (now - (track.base or 0)) // MS
-        if flow.asked and self._is_stored_copy(flow, track, ts, slot, now, gap=gap):
+        if flow.asked and self._is_older(flow, track, ts, slot, now, gap=gap):
             flow.asked = 0
             track.gap = gap
             self.calm(track)
@@ -118,26 +118,32 @@ class Tracks:
         base = track.base or 0
         track.lag_low, track.lag_high = base - AHEAD_NS, base + lateness.LATE_NS
 
-    def _is_stored_copy(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> bool:
+    def _is_older(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> bool:
         """
         Whether a book is older than what came before it, soon after the request: the server's stored copy.
         """
-        if now - flow.asked > STORED_NS or not track.ts:
+        if now - flow.asked > STORED_NS or not track.ts or gap == 2:
             return False
-        if gap == 2:
-            return track.base is not None and now - ts * MS - track.base > lateness.LATE_NS
         return ts <= track.ts and (slot is None or slot <= track.slot)
 
-    def is_old(self, flow: FlowState, track: Track, seen: Peek) -> bool:
+    def is_stored_copy(self, flow: FlowState, track: Track, seen: Peek, now: int) -> bool:
         """
-        Whether a book that came in a silence is a stored copy, no newer than what came before it: the silence goes on.
+        Whether a book that came in a silence or after an outage is the server's stored copy: no newer than what came
+        before it or, soon after the request, older than any book is when it comes. What follows is still awaited.
         """
-        if not flow.asked or not track.ts or track.deaf or seen.ts is None or seen.ts > track.ts:
+        if not track.ts or track.deaf or seen.ts is None:
             return False
-        if seen.slot is not None and seen.slot > track.slot:
-            return False
-        flow.asked = 0
-        return True
+        no_newer = seen.ts <= track.ts and (seen.slot is None or seen.slot <= track.slot)
+        if flow.silent:
+            stored = no_newer
+        else:
+            late = track.base is not None and now - seen.ts * MS - track.base > lateness.LATE_NS
+            after_outage = bool(flow.fresh & _FIRST_AFTER_GAP)
+            stored = after_outage and now - flow.asked <= STORED_NS and (no_newer or late)
+        if stored:
+            flow.asked = 0
+            flow.fresh &= ~_MAYBE_INITIAL
+        return stored
 
     def is_late(self, track: Track, seen: Peek, now: int) -> bool:
         """

@@ -148,6 +148,25 @@ def test_a_silence_that_ends_soon_after_the_move_is_on_record_to_its_end():
     assert unusual(events) == [("silent", 19.9, 34, "venue")]
 
 
+def test_a_silence_that_moves_to_a_connection_in_an_outage_leaves_no_crack():
+    """
+    That the stream is asked for there, once the connection is up again, does not make the silence begin anew.
+    """
+    tape = steady(60, [SOL, BTC, ETH])
+    tape.without(20.1, 60, channel="orderbook_perp_0_grouped_1")
+    tape.fact(28, Moved(ETH, 1, "silent after another subscribe"), connection=0, attempt=1)
+    tape.connection(28.1, 29, [ETH], connection=1)
+    tape.disconnected(29.2, connection=1)
+    tape.fact(30, Moved(SOL, 1, "silent after another subscribe"), connection=0, attempt=1)
+    tape.connection(31, 60, [ETH], connection=1, attempt=2)
+    tape.fact(31.1, Requested(SOL), connection=1, attempt=2)
+    tape.books(33, 60, SOL, connection=1, attempt=2)
+
+    silences = [e for e in unusual(fold(tape)) if e[0] == "silent"]
+
+    assert silences == [("silent", 19.9, 33, "venue")]
+
+
 def test_a_book_still_under_way_at_the_move_ends_the_silence():
     """
     What the old connection brings after the move was heard all the same, and its row is the first after the hole.

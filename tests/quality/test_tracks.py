@@ -4,7 +4,7 @@ Late books, clocks of the publisher that step, slots and contents that stand sti
 
 import pytest
 
-from quality_cases import SOL, Tape, fold, one, told
+from quality_cases import BTC, SOL, URL, Tape, fold, one, steady, told, unusual
 from quality_runs import DURING, START, events_of, folded, hear, seconds_of
 from recorder.quality import slots
 from recorder.quality.state import Track
@@ -325,3 +325,40 @@ def test_a_stored_copy_is_no_step_back_and_no_hole(server, delay_ms):
     entries = hear(*faults, server=server, initial_delay_ms=delay_ms)
 
     assert {e.kind for e in events_of(entries)} <= {"disconnected", "trade_gap"}
+
+
+def test_the_stored_copy_after_a_reconnect_does_not_end_the_outage():
+    """
+    The stream stays away for another few seconds, fewer than a silence has: until its first live book it is down.
+    """
+    tape = steady(30)
+    tape.disconnected(30.2)
+    tape.fact(31, Connected(URL, 2, 1.0, compressed=True), connection=0, attempt=2)
+    for stream in (SOL, BTC):
+        tape.fact(31, Requested(stream), connection=0, attempt=2)
+    tape.book(31.1, SOL, ts=29.9, connection=0, attempt=2)
+    tape.book(31.1, BTC, ts=29.9, connection=0, attempt=2)
+    tape.books(31.5, 50, BTC, connection=0, attempt=2)
+    tape.books(35.1, 50, SOL, connection=0, attempt=2)
+    tape.heartbeats(31, 50, connection=0, attempt=2)
+    tape.alive(30, 50)
+
+    assert unusual(fold(tape)) == [("disconnected", 29.9, 35.1, "network")]
+
+
+def test_a_stream_that_stays_silent_after_its_stored_copy_is_silent_since_the_request():
+    """
+    The outage ends there.
+    """
+    tape = steady(30)
+    tape.disconnected(30.2)
+    tape.fact(31, Connected(URL, 2, 1.0, compressed=True), connection=0, attempt=2)
+    for stream in (SOL, BTC):
+        tape.fact(31, Requested(stream), connection=0, attempt=2)
+    tape.book(31.1, SOL, ts=29.9, connection=0, attempt=2)
+    tape.books(31.2, 50, BTC, connection=0, attempt=2)
+    tape.books(42.1, 50, SOL, connection=0, attempt=2)
+    tape.heartbeats(31, 50, connection=0, attempt=2)
+    tape.alive(30, 50)
+
+    assert unusual(fold(tape)) == [("disconnected", 29.9, 31.2, "network"), ("silent", 31.0, 42.1, "venue")]
