@@ -74,11 +74,11 @@ def book_frame(
     return _frame(channel or f"orderbook_perp_{index}_grouped_1", data)
 
 
-def trade_frame(fill_id: int | None, index: int = 0, *, slot: int = 1) -> bytes:
+def trade_frame(fill_id: int | None, index: int = 0, *, slot: int = 1, ts: int = 1) -> bytes:
     """
     A fill, as far as the monitor looks.
     """
-    members = {"ts": 1, "marketIndex": index, "marketType": "perp", "slot": slot}
+    members = {"ts": ts, "marketIndex": index, "marketType": "perp", "slot": slot}
     return _frame(f"trades_perp_{index}", json.dumps(members | ({} if fill_id is None else {"fillRecordId": fill_id})))
 
 
@@ -123,11 +123,12 @@ class Tape:
         frame = book_frame(stream.symbol, INDEX[stream.symbol], slot=slot_at(t), ts=None)
         self.frame(t, frame, **where)
 
-    def trade(self, t: float, fill_id: int | None, *, slot: int = 1, **where: Any) -> None:
+    def trade(self, t: float, fill_id: int | None, *, slot: int = 1, ts: float | None = None, **where: Any) -> None:
         """
-        A fill of SOL-PERP came.
+        A fill of SOL-PERP came; of a block at `ts`, in seconds, or just now.
         """
-        self.frame(t, trade_frame(fill_id, slot=slot), **where)
+        block_time = at(t if ts is None else ts) // SECOND_NS
+        self.frame(t, trade_frame(fill_id, slot=slot, ts=block_time), **where)
 
     def heartbeat(self, t: float, **where: Any) -> None:
         """

@@ -4,7 +4,11 @@ The fill counters: which trades are missing, told by the ids the venue gives the
 `fillRecordId` counts up by one per market, so a jump proves a loss and says how large it is. But within a slot the
 newest transaction comes first, a restarted publisher sends its last one again, and ids may be absent. So a jump waits
 some seconds before it is judged, and whatever arrives late closes it.
+
+A gap begins with the fill before it. One that came late, by its block time, vouches only for the time it was due at.
 """
+
+from typing import Any
 
 import msgspec
 
@@ -21,6 +25,13 @@ NEAR = 10_000
 """Ids this far from the counter are of it, whatever the time."""
 FILLS_PER_SECOND = 2_500
 """And so many more for each second since its last one: a thousand a slot, far beyond what the chain can do."""
+
+LATE_NS = 900_000_000
+"""Block time is in whole seconds: a fill that came this much later than the least that is usual may have come late."""
+OVERTAKEN_NS = 2 * SECOND_NS
+"""A fill may be sent so long after those that follow it, and be lost then."""
+MAX_LATE_NS = 600 * SECOND_NS
+"""And by more than this, its time is nonsense."""
 
 _Range = tuple[int, int]
 
@@ -50,9 +61,10 @@ class Fills:
         fills = self._fills.get(key)
         if fills is None:
             if len(self._fills) < MAX_MARKETS:
-                self._fills[key] = FillState(
+                self._fills[key] = fills = FillState(
                     symbol, fill_id, fill_id, now, seen.slot, hour_first=fill_id, hour_last=fill_id
                 )
+                _lateness(fills, seen.ts, now)
             return 0
         fills.symbol = symbol
         if not _is_far(fills, fill_id, now):
@@ -65,6 +77,7 @@ class Fills:
             if fill_id > fills.highest + 1:
                 self._jumped(key, fills, entry, seen, fill_id)
             fills.highest, fills.highest_ts, fills.highest_slot, fills.nameless = fill_id, now, seen.slot, 0
+            fills.highest_late = _lateness(fills, seen.ts, now)
             return 0
         if fill_id < fills.lowest:
             # Before our first: the venue sends the newest transaction of a slot first.
@@ -124,7 +137,7 @@ class Fills:
         missing = MissingFills(
             fills.highest + 1,
             fill_id - 1,
-            fills.highest_ts,
+            fills.highest_ts - fills.highest_late,
             entry.recv_ts,
             fills.highest_slot,
             seen.slot,
@@ -148,9 +161,11 @@ class Fills:
         if missing.before_first:
             cause, why = "unknown", "they may have been sent before we listened"
         else:
-            cause, why = self._findings.cause_between(
-                missing.left_ts, missing.right_ts, run=missing.run, connection=missing.connection
-            )
+            place: dict[str, Any] = {"run": missing.run, "connection": missing.connection}
+            right = missing.right_ts
+            if (down := self._findings.outage_about(right, OVERTAKEN_NS, **place)) is not None:
+                missing.right_ts = min(down.end, right + OVERTAKEN_NS)
+            cause, why = self._findings.cause_between(missing.left_ts, missing.right_ts, **place)
         without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""
         self._findings.emit(
             "trade_gap",
@@ -191,8 +206,24 @@ class Fills:
         fills.judged.clear()
         fills.lowest = fills.highest = stray
         fills.highest_ts, fills.highest_slot, fills.stray = entry.recv_ts, None, None
+        fills.highest_late = 0
         fills.hour_first = fills.hour_last = stray
         return True
+
+
+def _lateness(fills: FillState, block_time: int | None, now: int) -> int:
+    """
+    How late a fill of this block time, s, came; 0 unless it surely did.
+    """
+    if block_time is None:
+        return 0
+    lag = now - block_time * SECOND_NS
+    if fills.lag is None or not 0 <= lag - fills.lag <= MAX_LATE_NS:
+        fills.lag = lag
+        return 0
+    late = lag - fills.lag
+    fills.lag += late >> 10  # clocks drift
+    return late if late > LATE_NS else 0
 
 
 def _is_far(fills: FillState, fill_id: int, now: int) -> bool:

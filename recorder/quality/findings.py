@@ -72,6 +72,20 @@ class Findings:
                 return outage.why
         return None
 
+    def outage_about(self, at: int, near: int, *, run: str, connection: int) -> Outage | None:
+        """
+        An outage of a connection that begins near an instant, and goes on after it.
+        """
+        for outage in self._outages:
+            if (
+                abs(outage.start - at) <= near
+                and outage.end > at
+                and outage.run in {None, run}
+                and outage.connection in {None, connection}
+            ):
+                return outage
+        return None
+
     def cause_between(self, start: int, end: int, *, run: str, connection: int) -> tuple[Cause, str]:
         """
         What explains that something between two instants is missing on a connection: the latest outage there.

@@ -184,10 +184,12 @@ def proven_until(fills: FillState | None, *, start: int, until: int) -> int | No
     """
     if fills is None or fills.hour_last is None or fills.highest_ts < start:
         return None
+    # One that came late vouches for nothing after it was due.
+    proven = min(max(fills.highest_ts - fills.highest_late, start), until)
     if until >= start + HOUR_NS:
-        return min(fills.highest_ts, until)
+        return proven
     # Of an hour that is not over, ids that were jumped over a moment ago may still be missing.
-    return min([fills.highest_ts, until, *(pending.left_ts for pending in fills.pending)])
+    return min([proven, *(pending.left_ts for pending in fills.pending)])
 
 
 def judge_others(said: Effects, *, start: int, until: int) -> list[Judged]:

@@ -336,6 +336,10 @@ class FillState(msgspec.Struct):
     hour_repeated: int = 0
     nameless: int = 0
     """Fills without an id since the highest."""
+    lag: int | None = None
+    """The least `recv_ts` − block time that is usual, ns."""
+    highest_late: int = 0
+    """How much later than that the highest came, ns."""
 
 
 class Outage(msgspec.Struct):

@@ -385,3 +385,33 @@ def test_a_late_fill_leaves_those_without_an_id_where_there_is_room():
     events = [e for e in fold(tape) if e.kind == "trade_gap"]
 
     assert sum(e.missing or 0 for e in events) == 1
+
+
+def test_a_fill_that_came_late_bounds_a_gap_by_when_it_was_due():
+    """
+    What the outage lost may have been sent before the repeat of the fill before it.
+    """
+    tape = steady(60, [SOL_TRADES])
+    for t, fill_id in [(10, 1), (11, 2), (12, 3)]:
+        tape.trade(t, fill_id)
+    tape.trade(23, 6, ts=14)
+    tape.trade(24, 8)
+
+    gaps = told(fold(tape), "trade_gap")
+
+    assert gaps == [("trade_gap", 12, 23, "venue"), ("trade_gap", 14, 24, "venue")]
+
+
+def test_a_fill_whose_place_was_overtaken_just_before_an_outage_may_be_lost_in_it():
+    """
+    The bounds reach into the outage, and the cause is the outage's.
+    """
+    tape = steady(21, [SOL, SOL_TRADES])
+    for t, fill_id in [(10, 1), (20.5, 2), (20.6, 4)]:
+        tape.trade(t, fill_id)
+    tape.disconnected(21.4)
+    tape.connection(24, 60, [SOL, SOL_TRADES], attempt=2)
+    tape.alive(21, 60)
+    tape.trade(30, 5, attempt=2)
+
+    assert told(fold(tape), "trade_gap") == [("trade_gap", 20.5, 22.6, "network")]

@@ -229,7 +229,8 @@ def test_no_second_is_complete_of_which_a_tick_is_lost(lost, events):
         state = next(s for a, b, s, _ in got if a <= middle < b)
         if n in lost:
             assert state != "complete", middle
-        if n not in lost and any(a <= middle < b for by in (doubtful, late) for ((a, b),) in by.values()):
+        # After the last book, silence may hide ticks.
+        if n < 249 and n not in lost and any(a <= middle < b for by in (doubtful, late) for ((a, b),) in by.values()):
             assert state == "suspect", middle
         if n not in lost and n + 1 not in lost and not any(a <= middle < b for _, a, b in spans):
             assert state == "complete", middle
