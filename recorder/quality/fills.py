@@ -163,7 +163,7 @@ class Fills:
         else:
             place: dict[str, Any] = {"run": missing.run, "connection": missing.connection}
             right = missing.right_ts
-            if (down := self._findings.outage_about(right, OVERTAKEN_NS, **place)) is not None:
+            if (down := self._findings.outage_after(right, right + OVERTAKEN_NS, **place)) is not None:
                 missing.right_ts = min(down.end, right + OVERTAKEN_NS)
             cause, why = self._findings.cause_between(missing.left_ts, missing.right_ts, **place)
         without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""

@@ -8,9 +8,11 @@ from typing import Any
 
 from recorder.quality.events import Tallies, build, printable
 from recorder.quality.state import MonitorState, Outage
-from recorder.records import Cause, Event
+from recorder.records import SECOND_NS, Cause, Event
 
 MAX_OUTAGES = 64
+EDGE_NS = SECOND_NS // 2
+"""An outage begins with the last book, a little before the last frame."""
 
 
 class Findings:
@@ -72,14 +74,14 @@ class Findings:
                 return outage.why
         return None
 
-    def outage_about(self, at: int, near: int, *, run: str, connection: int) -> Outage | None:
+    def outage_after(self, start: int, until: int, *, run: str, connection: int) -> Outage | None:
         """
-        An outage of a connection that begins near an instant, and goes on after it.
+        An outage of a connection that begins between two instants, and goes on after the first.
         """
         for outage in self._outages:
             if (
-                abs(outage.start - at) <= near
-                and outage.end > at
+                start - EDGE_NS <= outage.start <= until
+                and outage.end > start
                 and outage.run in {None, run}
                 and outage.connection in {None, connection}
             ):
