@@ -29,7 +29,9 @@ FILLS_PER_SECOND = 2_500
 LATE_NS = 900_000_000
 """Block time is in whole seconds: a fill that came this much later than the least that is usual may have come late."""
 OVERTAKEN_NS = 2 * SECOND_NS
-"""A fill may be sent so long after those that follow it, and be lost then."""
+"""Where fills come out of order, one may be sent so long after those that follow it, and be lost then."""
+DISORDER_NS = 10 * SECOND_NS
+"""Out of order is what came so near to a fill that had been overtaken."""
 MAX_LATE_NS = 600 * SECOND_NS
 """And by more than this, its time is nonsense."""
 
@@ -86,6 +88,7 @@ class Fills:
             fills.lowest = fill_id
             return 0
         if _take_out(fills.pending, fill_id) or _take_out_of_judged(fills.judged, fill_id):
+            fills.overtaken = now
             return 0
         fills.hour_repeated += 1
         self._findings.tallies.add(
@@ -163,7 +166,8 @@ class Fills:
         else:
             place: dict[str, Any] = {"run": missing.run, "connection": missing.connection}
             right = missing.right_ts
-            if (down := self._findings.outage_after(right, right + OVERTAKEN_NS, **place)) is not None:
+            down = self._findings.outage_after(right, right + OVERTAKEN_NS, **place)
+            if down is not None and abs(right - fills.overtaken) <= DISORDER_NS:
                 missing.right_ts = min(down.end, right + OVERTAKEN_NS)
             cause, why = self._findings.cause_between(missing.left_ts, missing.right_ts, **place)
         without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""

@@ -8,11 +8,9 @@ from typing import Any
 
 from recorder.quality.events import Tallies, build, printable
 from recorder.quality.state import MonitorState, Outage
-from recorder.records import SECOND_NS, Cause, Event
+from recorder.records import Cause, Event
 
 MAX_OUTAGES = 64
-EDGE_NS = SECOND_NS // 2
-"""An outage begins with the last book, a little before the last frame."""
 
 
 class Findings:
@@ -76,11 +74,11 @@ class Findings:
 
     def outage_after(self, start: int, until: int, *, run: str, connection: int) -> Outage | None:
         """
-        An outage of a connection that begins between two instants, and goes on after the first.
+        An outage of a connection that was noticed between two instants.
         """
         for outage in self._outages:
             if (
-                start - EDGE_NS <= outage.start <= until
+                start <= outage.noticed <= until
                 and outage.end > start
                 and outage.run in {None, run}
                 and outage.connection in {None, connection}

@@ -247,6 +247,8 @@ class ConnectionState(msgspec.Struct):
     """The first book after that, …"""
     resumed: int = 0
     """… and the last first book of a stream."""
+    outage_noticed: int = 0
+    """When it ended, or could not be made."""
 
 
 class HourBeats(msgspec.Struct):
@@ -340,6 +342,8 @@ class FillState(msgspec.Struct):
     """The least `recv_ts` − block time that is usual, ns."""
     highest_late: int = 0
     """How much later than that the highest came, ns."""
+    overtaken: int = 0
+    """When a fill last came after one with a higher id."""
 
 
 class Outage(msgspec.Struct):
@@ -355,6 +359,8 @@ class Outage(msgspec.Struct):
     """None: of all runs."""
     connection: int | None = None
     """None: of all connections of the run."""
+    noticed: int = 0
+    """When a connection that was down ended, after its last frame."""
 
 
 class Orphan(msgspec.Struct):

@@ -120,8 +120,6 @@ def judge(case: Case) -> Verdict:
         h for h in account_.holes if h.last >= begins - tick and not (h.after is None and h.last >= last - SECOND_NS)
     ]
     effect_end = max([ends, *(hole.last for hole in holes)])
-    # What no id can prove nobody can tell; the account counts it apart.
-    holes = [hole for hole in holes if any(m.state != "unverifiable" for m in hole.missing)]
     allowed = case.kinds | case.also
     false = [
         mark
@@ -140,7 +138,8 @@ def judge(case: Case) -> Verdict:
         best = min((max(o, s) for o, s in zip(over, short, strict=True)), default=0.0)
         return _verdict(case, account_, holes, named, false, best, len(named), 0)
     marks = [hole.mark for hole in holes if hole.mark is not None]
-    in_parts = sum(h.mark is None and all(m.state == "covered" for m in h.missing) for h in holes)
+    # What no id can prove nobody can tell; the account counts it apart.
+    in_parts = sum(h.mark is None and all(m.state in {"covered", "unverifiable"} for m in h.missing) for h in holes)
     widest = max((max(reach) for hole in holes if (reach := excess(hole, account_.holes)) is not None), default=0.0)
     return _verdict(case, account_, holes, marks, false, widest, len(marks) + in_parts, in_parts)
 

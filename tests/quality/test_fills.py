@@ -402,16 +402,16 @@ def test_a_fill_that_came_late_bounds_a_gap_by_when_it_was_due():
     assert gaps == [("trade_gap", 12, 23, "venue"), ("trade_gap", 14, 24, "venue")]
 
 
-def test_a_fill_whose_place_was_overtaken_just_before_an_outage_may_be_lost_in_it():
+def test_fills_out_of_order_just_before_an_outage_may_be_lost_in_it():
     """
     The bounds reach into the outage, and the cause is the outage's.
     """
     tape = steady(21, [SOL, SOL_TRADES])
-    for t, fill_id in [(10, 1), (20.5, 2), (20.6, 4)]:
+    for t, fill_id in [(10, 1), (19, 3), (19.6, 2), (20.5, 4), (20.6, 6)]:
         tape.trade(t, fill_id)
     tape.disconnected(21.4)
     tape.connection(24, 60, [SOL, SOL_TRADES], attempt=2)
     tape.alive(21, 60)
-    tape.trade(30, 5, attempt=2)
+    tape.trade(30, 7, attempt=2)
 
     assert told(fold(tape), "trade_gap") == [("trade_gap", 20.5, 22.6, "network")]
