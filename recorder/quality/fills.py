@@ -30,8 +30,10 @@ LATE_NS = 900_000_000
 """Block time is in whole seconds: a fill that came this much later than the least that is usual may have come late."""
 OVERTAKEN_NS = 2 * SECOND_NS
 """Where fills come out of order, one may be sent so long after those that follow it, and be lost then."""
-DISORDER_NS = 10 * SECOND_NS
-"""Out of order is what came so near to a fill that had been overtaken."""
+DISORDER_NS = 15 * SECOND_NS
+"""Out of order is what came so near to a fill that had been overtaken …"""
+BURST_NS = 300_000_000
+"""… by more than this: within a slot, the newest comes first."""
 MAX_LATE_NS = 600 * SECOND_NS
 """And by more than this, its time is nonsense."""
 
@@ -88,7 +90,8 @@ class Fills:
             fills.lowest = fill_id
             return 0
         if _take_out(fills.pending, fill_id) or _take_out_of_judged(fills.judged, fill_id):
-            fills.overtaken = now
+            if now - fills.highest_ts > BURST_NS:
+                fills.overtaken = now
             return 0
         fills.hour_repeated += 1
         self._findings.tallies.add(
