@@ -8,6 +8,8 @@ first start to the last end, is one of
 * stored: a row of the lake, on any connection, or its raw bytes in `undecodable`;
 * covered: inside an event of its stream, of a connection that should have brought it, or of the recorder, of a kind
   that says something is missing;
+* suspect: a book that no event tells of, at a time that `coverage` does not vouch for, because all that was received
+  looks just as if the publisher's timer had been late;
 * unverifiable: a fill before the first or after the last that was stored, which no id can prove;
 * unexplained: none of these. There must be none.
 
@@ -20,7 +22,7 @@ from collections.abc import Iterable
 
 import msgspec
 from holes import Finder, holds_any, holes_of, late_ticks_of
-from terms import MOMENTS, Hole, Lake, Mark, Meant, State
+from terms import MOMENTS, TRUE_HOLE_SLACK_NS, Hole, Lake, Mark, Meant, State
 from virtual import Side
 
 from recorder.records import Stream
@@ -125,9 +127,12 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
     for stream in claimed:
         claimed[stream] = sum(m.missing or 0 for m in finder.of(stream) if m.kind == "trade_gap")
     lost = [each for each in meant if not each.stored]
+    for each in lost:
+        if each.state == "unexplained" and each.stream.channel != "trades" and _is_doubted(each, lake):
+            each.state = "suspect"
     ways = sorted(side.latency_ns.values())
     late = late_ticks_of([line.t_ns + ways[-1] for line in lines if line.what == "tick"], ways[-1] - ways[0])
-    states: dict[State, int] = {"stored": 0, "covered": 0, "unverifiable": 0, "unexplained": 0}
+    states: dict[State, int] = {"stored": 0, "covered": 0, "suspect": 0, "unverifiable": 0, "unexplained": 0}
     for each in meant:
         states[each.state] += 1
     return Account(
@@ -142,6 +147,14 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
         fills_nameless=fills_nameless,
         needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not holds_any(mark, meant, late, side)],
     )
+
+
+def _is_doubted(meant: Meant, lake: Lake) -> bool:
+    """
+    Whether `coverage` does not call the instant complete at which a book would have come.
+    """
+    spans = lake.doubts.get((meant.stream.symbol, meant.stream.channel), [])
+    return any(a - TRUE_HOLE_SLACK_NS <= meant.arrival <= b + TRUE_HOLE_SLACK_NS for a, b in spans)
 
 
 def _nobody(

@@ -32,6 +32,7 @@ class Mixture(msgspec.Struct, frozen=True):
     meant: int
     stored: int
     covered: int
+    suspect: int
     unverifiable: int
     unexplained: int
     unstored: int
@@ -73,6 +74,7 @@ def mixture(seed: int) -> Mixture:
         meant=account.meant,
         stored=account.states["stored"],
         covered=account.states["covered"],
+        suspect=account.states["suspect"],
         unverifiable=account.states["unverifiable"],
         unexplained=len(account.unexplained),
         unstored=len(account.unstored),
@@ -136,18 +138,26 @@ def tell_mixtures(seeds: range) -> int:
         mixtures.append(mixture(seed))
         if not mixtures[-1].right:
             print(f"mixture {seed}: {mixtures[-1].words()}", flush=True)
-    meant, stored, covered, unverifiable, unexplained = (
-        sum(getattr(each, name) for each in mixtures)
-        for name in ("meant", "stored", "covered", "unverifiable", "unexplained")
-    )
-    fills = sum(each.fills_missing for each in mixtures)
-    print(
-        f"\n{len(mixtures)} random mixtures: {meant:,} books and fills meant = {stored:,} stored + {covered:,} inside "
-        f"events + {unverifiable} unverifiable + {unexplained} unexplained; {fills:,} missing fills, "
-        f"{sum(each.fills_wrong for each in mixtures)} miscounted; "
-        f"{sum(len(each.needless) for each in mixtures)} events in which nothing is missing"
-    )
+    columns = {
+        "random mixtures": len(mixtures),
+        "books and fills meant": _sum(mixtures, "meant"),
+        "stored": _sum(mixtures, "stored"),
+        "inside events": _sum(mixtures, "covered"),
+        "suspect": _sum(mixtures, "suspect"),
+        "unverifiable": _sum(mixtures, "unverifiable"),
+        "unexplained": _sum(mixtures, "unexplained"),
+        "missing fills": _sum(mixtures, "fills_missing"),
+        "miscounted": _sum(mixtures, "fills_wrong"),
+        "needless events": sum(len(each.needless) for each in mixtures),
+        "mixtures not right": sum(not each.right for each in mixtures),
+    }
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    print(f"| {' | '.join(f'{count:,}' for count in columns.values())} |")
     return sum(not each.right for each in mixtures)
+
+
+def _sum(mixtures: list[Mixture], name: str) -> int:
+    return sum(getattr(each, name) for each in mixtures)
 
 
 def tell_clean(minutes: float) -> int:

@@ -24,7 +24,7 @@ BURST_NS = 300_000_000
 TRUE_HOLE_SLACK_NS = 60_000_000
 """Of latency and jitter on the way."""
 
-State = Literal["stored", "covered", "unverifiable", "unexplained"]
+State = Literal["stored", "covered", "suspect", "unverifiable", "unexplained"]
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +56,8 @@ class Lake(msgspec.Struct, frozen=True):
     nameless: frozenset[tuple[str, int]]
     """Fills whose id the venue left out."""
     marks: list[Mark]
+    doubts: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    """By symbol and channel: the seconds that `coverage` calls suspect or missing, as (from, to)."""
 
 
 class Meant(msgspec.Struct):

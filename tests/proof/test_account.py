@@ -60,9 +60,23 @@ def test_a_hole_whose_event_is_taken_away_is_unexplained(played, kind):
     The harness would notice that the recorder keeps silent.
     """
     lines, side, lake = played
-    fewer = msgspec.structs.replace(lake, marks=[mark for mark in lake.marks if mark.kind != kind])
+    fewer = msgspec.structs.replace(lake, marks=[mark for mark in lake.marks if mark.kind != kind], doubts={})
 
     assert account(lines, side, fewer).states["unexplained"] > 0
+
+
+def test_what_coverage_does_not_vouch_for_is_suspect_and_not_explained(played):
+    """
+    It has a column of its own; what coverage calls complete stays unexplained.
+    """
+    lines, side, lake = played
+    quiet = [mark for mark in lake.marks if mark.kind != "silent"]
+
+    doubted = account(lines, side, msgspec.structs.replace(lake, marks=quiet))
+    vouched = account(lines, side, msgspec.structs.replace(lake, marks=quiet, doubts={}))
+
+    assert doubted.states["suspect"] == vouched.states["unexplained"] > 20
+    assert doubted.states["covered"] == vouched.states["covered"]
 
 
 def test_an_event_of_another_stream_or_time_explains_nothing(played):
@@ -73,7 +87,7 @@ def test_an_event_of_another_stream_or_time_explains_nothing(played):
 
     def changed(**members):
         marks = [msgspec.structs.replace(m, **members) if m.kind == "silent" else m for m in lake.marks]
-        return account(lines, side, msgspec.structs.replace(lake, marks=marks)).states["unexplained"]
+        return account(lines, side, msgspec.structs.replace(lake, marks=marks, doubts={})).states["unexplained"]
 
     (silent,) = [mark for mark in lake.marks if mark.kind == "silent"]
     assert changed(symbol="BTC-PERP") >= 29
