@@ -89,6 +89,7 @@ def relearn(track: Track, now: int) -> None:
     Take in a block of steps, and how late its books were at least.
     """
     steps, track.ring = track.ring, track.ring[-2 * STREAK :]
+    track.past = steps[: -2 * STREAK]
     learn(track, steps, now)
     if track.lag_min < NEVER and not track.late_since and track.base is not None and not track.deaf:
         # Down at once, up by and by: clocks drift, routes change, and a backlog must not become the usual.

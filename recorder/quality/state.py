@@ -101,6 +101,12 @@ class Track(msgspec.Struct, omit_defaults=True):
     """Since when the cadence is what it is."""
     ring: list[int] = []
     """Steps of `ts` since it was last learned, ms."""
+    past: list[int] = []
+    """Steps before those."""
+    whole: int = 0
+    """Since which book, by `ts`, no step is left out of them, or was judged by a cadence that has changed since."""
+    told: int = 0
+    """`ts` of the book after the last hole that was told."""
     early: list[tuple[int, int, int]] = []
     """(ts, recv_ts, slot) of the first books, until they tell the cadence."""
     gap: int = 0

@@ -8,7 +8,7 @@ found here is a stretch of one stream; `spells` tells whether its neighbours on 
 from collections.abc import Iterator
 from itertools import pairwise
 
-from recorder.quality import cadence, contents, lateness, slots
+from recorder.quality import cadence, contents, hindsight, lateness, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
@@ -90,10 +90,12 @@ class Tracks:
         count = len(track.ring)
         if count == HALF and now - track.paced < cadence.BLOCK * track.cadence * MS:
             # The first few steps told it roughly only.
+            old, steps = (track.cadence, track.allow), track.past + track.ring
             cadence.learn(track, track.ring, now)
+            self._look_back(flow, track, steps, old, now, until=track.ts)
             self.calm(track)
         elif count >= cadence.BLOCK:
-            self._relearn(flow, track, now)
+            self._relearn(flow, track, now, track.past + track.ring, until=track.ts)
             self.calm(track)
 
     def calm(self, track: Track) -> None:
@@ -201,7 +203,7 @@ class Tracks:
         """
         The first book after an outage: what lies between, the outage tells.
         """
-        track.ts, track.recv = ts, now
+        track.ts, track.recv, track.whole = ts, now, ts
         track.strays = track.alt_count = track.odd = 0
         base = track.base
         # It may be another server, or another publisher, with another clock.
@@ -219,6 +221,8 @@ class Tracks:
             cadence.catch_up(track, ts)
         if not gap and not track.strays and step <= cadence.MAX_STEP_MS:
             track.ring.append(step)
+        else:
+            track.whole = ts
         if missed:
             late = cadence.lateness(track)
             held = late > lateness.LATE_NS
@@ -236,8 +240,8 @@ class Tracks:
             # Short steps follow on late ones; most of the last ones are another cadence.
             last = track.ring[-2 * cadence.STREAK :]
             if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) >= cadence.STREAK:
-                track.ring = last
-                self._relearn(flow, track, now)
+                steps, track.ring = track.past + track.ring, last
+                self._relearn(flow, track, now, steps, until=ts)
         return flags
 
     def _slower(self, flow: FlowState, track: Track, now: int) -> None:
@@ -286,6 +290,7 @@ class Tracks:
         self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
         cadence.adopt(track, pace, track.spread if spread is None else spread, now)
         track.ring.clear()
+        track.past, track.whole = [], track.ts
         track.odd = track.alone = track.doubt = 0
 
     def _judge(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
@@ -303,6 +308,7 @@ class Tracks:
                 self._hole(flow, track, hole, now)
 
     def _hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
+        track.told = max(track.told, hole.right_ts)
         off, late = "", int(hole.late)
         if cadence.was_late(track, hole):
             off = "; those after it came off the old grid: the publisher began anew"
@@ -344,6 +350,7 @@ class Tracks:
         # A stored copy may be the first of them; it is much older than it should be.
         first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= lateness.LATE_NS)
         track.ts, track.recv, _ = early[first]
+        track.whole, track.told = track.ts, 0
         for at, recv, _ in early[first + 1 :]:
             self._clock(flow, track, at, None, recv, gap=0)
 
@@ -369,10 +376,27 @@ class Tracks:
         track.early.clear()
         track.gap = 2
 
-    def _relearn(self, flow: FlowState, track: Track, now: int) -> None:
+    def _relearn(self, flow: FlowState, track: Track, now: int, steps: list[int], *, until: int) -> None:
+        old = track.cadence, track.allow
         cadence.relearn(track, now)
+        self._look_back(flow, track, steps, old, now, until=until)
         if track.skew_since and now - track.skew_since > SKEW_KEPT_NS:
             self._end_skew(flow, track, now, "and has stayed so")
+
+    def _look_back(
+        self, flow: FlowState, track: Track, steps: list[int], old: hindsight.Pace, now: int, *, until: int
+    ) -> None:
+        """
+        If the cadence has become faster: holes that did not show until now.
+        """
+        if track.deaf or not hindsight.faster(track, old):
+            return
+        base = track.base or 0
+        for left, right, missing in hindsight.missed(track, steps, old, until=until):
+            if right > track.told and not any(hole.right_ts == right for hole in track.holes):
+                start, end = left * MS + base, min((right + track.allow) * MS + base, now)
+                self._hole(flow, track, Hole(start, end, left, right, missing, right - left), now)
+        track.past, track.whole = [], until
 
     # ---- the publisher's clock
 
@@ -410,6 +434,7 @@ class Tracks:
         if abs(lag - before) >= SKEWED_NS:
             self._skewed(flow, track, before, lag, now)
         track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER
+        track.whole, track.told = ts, 0
         track.strays = track.useless = track.alt_count = track.odd = 0
 
     def _skewed(self, flow: FlowState, track: Track, before: int, lag: int, now: int) -> None:

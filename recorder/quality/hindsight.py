@@ -1,0 +1,77 @@
+"""
+Holes that show only once it is known that the cadence has become faster. Pure.
+
+Until that is learned, a few books that are missing seem to be made up for by those that come sooner than expected. So
+the steps of the last while are gone through once more: up to the change by the old cadence, from there on by the new.
+"""
+
+from itertools import accumulate, pairwise
+
+from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven
+from recorder.quality.state import Track
+
+Pace = tuple[int, int]
+"""Cadence, and how much shorter two ticks may be, ms."""
+Missed = tuple[int, int, int]
+"""Publisher's time of the book before and of the book after, ms; and books missed between them."""
+
+
+def faster(track: Track, old: Pace) -> bool:
+    """
+    Whether the cadence is a faster one now, and even.
+    """
+    return bool(old[0]) and 6 * track.cadence < 5 * old[0] and not is_uneven(track)
+
+
+def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Missed]:
+    """
+    What steps that were judged by an old cadence show by the one that is known now.
+
+    Args:
+        track: with the new one.
+        steps: the last ones, oldest first, ms.
+        old: what they were judged by.
+        until: where they end, by the publisher's clock.
+    """
+    times = [until - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
+    first = next((n for n, at in enumerate(times) if at >= track.whole), len(times))
+    steps, times = steps[first:], times[first:]
+    change = _change(steps, track.cadence)
+    since = steps[change:]
+    if len(since) < FEWEST or not is_even(since, track.cadence, share=0.5):
+        return []
+    if change:
+        # What was learned in between is a mixture of the two.
+        old = steps[change - 1], steps[change - 1] // 16
+    # The step in which it changes began under the old one.
+    return [
+        *_of(times[: change + 2], old, begin=max(change - FEWEST, 0)),
+        *_of(times, (track.cadence, track.allow), begin=change + 1),
+    ]
+
+
+def _change(steps: list[int], cadence: int) -> int:
+    """
+    The first step after the last two in a row that are alike and longer than a cadence.
+    """
+    pairs = list(pairwise(steps))
+    for n in range(len(pairs) - 1, -1, -1):
+        a, b = pairs[n]
+        if 4 * min(a, b) > 5 * cadence and abs(a - b) * 8 <= a:
+            return n + 2
+    return 0
+
+
+def _of(times: list[int], pace: Pace, *, begin: int) -> list[Missed]:
+    """
+    Steps from `begin` on that jump over ticks which the next few books do not make up for.
+    """
+    cadence, allow = pace
+    found = []
+    for n in range(begin, len(times) - 1):
+        left = times[n]
+        after = times[n + 1 : n + 2 + WAIT_TICKS]
+        count = min((at - left + allow) // cadence - books for books, at in enumerate(after, 1))
+        if count > 0:
+            found.append((left, times[n + 1], count))
+    return found
