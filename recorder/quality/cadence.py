@@ -59,14 +59,22 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     least = sorted(steps)[len(steps) // 4]
     if is_even(steps, cadence, share=0.6):
         cadence = _mean_about(steps, cadence)
-    elif sum(off_grid(step, least) * 8 <= least and step < 4 * least for step in steps) >= 0.9 * len(steps):
-        # Some of the ticks were missed, up to half of them.
+    elif _is_grid(steps, least):
+        # Some of the ticks were missed, up to every third.
         cadence = _mean_about(steps, least)
         steps = [step for step in steps if abs(step - cadence) * 5 <= cadence]
     else:
         pairs = [a + b for a, b in pairwise(steps)]
         cadence = _mean_about(pairs, median_low(pairs)) // 2
     return cadence, median_low([abs(step - cadence) for step in steps])
+
+
+def _is_grid(steps: list[int], tick: int) -> bool:
+    """
+    Whether steps are whole ticks, and not so many of them missed that two feeds may alternate.
+    """
+    whole = sum(off_grid(step, tick) * 8 <= tick and step < 4 * tick for step in steps)
+    return whole >= 0.9 * len(steps) and 5 * sum(steps) <= 8 * tick * len(steps)
 
 
 def _mean_about(steps: list[int], median: int) -> int:
@@ -147,9 +155,11 @@ def catch_up(track: Track, ts: int) -> None:
     """
     Another book has come: a hole that it makes up for is none.
     """
+    # Of two feeds, every other book stands off the grid of both: only where they meet the count is sure.
+    allow = (track.cadence + track.spread) // 2 if is_uneven(track) else track.allow
     for hole in track.holes:
         hole.count += 1 + track.strays
-        hole.missing = min(hole.missing, (ts - hole.left_ts + track.allow) // track.cadence - hole.count)
+        hole.missing = min(hole.missing, (ts - hole.left_ts + allow) // track.cadence - hole.count)
         hole.off_ms = min(hole.off_ms, off_grid(ts - hole.left_ts, track.cadence))
     track.holes = [hole for hole in track.holes if hole.missing > 0]
 

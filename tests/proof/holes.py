@@ -151,7 +151,11 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
     if any(mark.start <= edge <= mark.end for edge in edges):
         return True  # where a run begins or ends, nothing can be vouched for
     start, end = mark.start - TRUE_HOLE_SLACK_NS, mark.end + TRUE_HOLE_SLACK_NS
-    if mark.kind == "cadence_hole" and any(start <= before and after <= end for before, after in late_ticks):
+    if mark.kind == "cadence_hole" and any(
+        # Of two feeds, the other may have said something in the first part of it.
+        2 * (min(end, after) - max(start, before)) >= after - before
+        for before, after in late_ticks
+    ):
         return True
     for each in meant:
         if mark.symbol is not None and mark.symbol != each.stream.symbol:

@@ -307,3 +307,26 @@ def test_a_late_book_before_a_hole_does_not_hide_it():
     assert cadence.tardy(track) == 40
     track.ring = [400, 400, 400, 400 + 2 * track.allow + 1]
     assert cadence.tardy(track) == 0
+
+
+@pytest.mark.parametrize("lag_ms", [95, 150, 305])
+def test_a_book_of_one_of_two_feeds_that_is_lost_is_told(lag_ms):
+    """
+    Whichever of the two it was of: the next of the other feed does not make up for it.
+    """
+    faults = (
+        TwoFeeds(from_s=2, to_s=70, lag_ms=lag_ms, slots_behind=0),
+        SkipFrames(from_s=40.1, to_s=60.1, market="*", every=7),
+    )
+
+    events = [e for e in events_of(hear(*faults, seconds=70)) if e.kind == "cadence_hole"]
+
+    assert sum(e.missing or 0 for e in events) == 3 * (100 // 7)
+
+
+@pytest.mark.parametrize("steps", [[305, 95] * 6, [97, 303] * 6])
+def test_two_feeds_are_not_taken_for_the_ticks_of_one(steps):
+    """
+    Their steps may be one and three times the shorter; the cadence is that of two together.
+    """
+    assert cadence.rhythm(steps)[0] == 200
