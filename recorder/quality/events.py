@@ -51,8 +51,8 @@ KINDS: Mapping[str, Kind] = {
         "connection",
         "A connection was down: it ended, or could not be made.",
         "earliest last book of those due on it (last frame, where none was; start of the run, before any) → first book "
-        "after it of the last stream to bring one (the subscribe, where it stays silent and `silent` goes on; first "
-        "frame, where no book is subscribed)",
+        "after it of the last stream to bring one (a stored copy is none; the subscribe, where it stays silent and "
+        "`silent` goes on; first frame, where no book is subscribed)",
         "what the capture could tell as it ended: venue (a close code, every book silent), network (reset, no "
         "heartbeat), recorder (our stop, our limits)",
         "that anything was lost of a stream which another connection carried too",
@@ -110,7 +110,8 @@ KINDS: Mapping[str, Kind] = {
         "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence, nor a publisher's timer "
         "that stood still for up to a second in all its markets. More than eight a minute are told as one. A hole "
         "longer than `capture.silent_after_s` is `silent` instead.",
-        "book before → book after, or the end of the run (where books were late: from when the one before was due)",
+        "book before → book after, or the end of the run (where books were late: from when the one before was due; "
+        "where the hole showed only once a faster cadence was learned: both by the publisher's clock)",
         "venue, since later books came in order on the same connection; recorder if we stood still; unknown where "
         "books were late (a server drops them for a slow client), come half as often from then on, or the run ended",
         "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "
@@ -168,7 +169,8 @@ KINDS: Mapping[str, Kind] = {
     "trade_gap": Kind(
         "stream",
         "Fill ids are missing: a proof, `missing` is exact. Fills that came without an id are not counted.",
-        "receipt of the fill before the missing ids → receipt of the fill after them",
+        "receipt of the fill before the missing ids (when it was due, if by its block time it came late) → receipt of "
+        "the fill after them (up to 2 s later, where fills came out of order and an outage followed)",
         "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had",
         "when the missing fills were made; nor that none is missing after the last id",
     ),
