@@ -141,7 +141,7 @@ class Connections:
         if connection.outage_start is None:
             since = asked_since if asked_since is not None else self._runs[entry.run].started
             words = f"could not be made: {fact.error}"
-            self._begin_outage(connection, max(connection.last_frame, since), fact.cause, words, now=entry.recv_ts)
+            self._begin_outage(connection, max(connection.last_frame, since), fact.cause, words)
         self._findings.tallies.add(
             "connect_failed",
             entry.recv_ts,
@@ -181,7 +181,7 @@ class Connections:
         cause, nothing = self.ended_as(fact, entry), ""
         if cause != fact.cause:
             nothing = f"; nothing at all had come for {(now - connection.last_frame) / 1e9:.1f} s"
-        self._begin_outage(connection, start, cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s{nothing}", now=now)
+        self._begin_outage(connection, start, cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s{nothing}")
         if not carries:
             self.end_outage(connection, now)
 
@@ -193,10 +193,9 @@ class Connections:
         dead = known is not None and entry.recv_ts - known.last_frame > BEAT_NS + EDGE_NS
         return "network" if fact.cause == "venue" and fact.code is None and dead else fact.cause
 
-    def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str, *, now: int) -> None:
+    def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str) -> None:
         start = max(start, connection.outage_end, self._runs[connection.run].started)
         connection.outage_start, connection.outage_cause, connection.outage_why = start, cause, why
-        connection.outage_noticed = now
         connection.settled = 0
         self._findings.opening(f"connection {connection.connection}: down: {why}")
 
@@ -220,7 +219,6 @@ class Connections:
                 connection.outage_why,
                 connection.run,
                 connection.connection,
-                connection.outage_noticed,
             )
         )
         self._findings.events.append(_outage_event(connection, start, now))

@@ -170,7 +170,7 @@ KINDS: Mapping[str, Kind] = {
         "stream",
         "Fill ids are missing: a proof, `missing` is exact. Fills that came without an id are not counted.",
         "receipt of the fill before the missing ids (when it was due, if by its block time it came late) → receipt of "
-        "the fill after them (up to 2 s later, where fills came out of order and an outage followed)",
+        "the fill after them (2 s later, where fills came out of order)",
         "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had",
         "when the missing fills were made; nor that none is missing after the last id",
     ),

@@ -5,7 +5,8 @@ The fill counters: which trades are missing, told by the ids the venue gives the
 newest transaction comes first, a restarted publisher sends its last one again, and ids may be absent. So a jump waits
 some seconds before it is judged, and whatever arrives late closes it.
 
-A gap begins with the fill before it. One that came late, by its block time, vouches only for the time it was due at.
+A gap begins with the fill before it and ends with the one after it. One that came late, by its block time, vouches only
+for the time it was due at; and where fills come out of order, one that is missing may have been due a little later.
 """
 
 from typing import Any
@@ -168,10 +169,9 @@ class Fills:
             cause, why = "unknown", "they may have been sent before we listened"
         else:
             place: dict[str, Any] = {"run": missing.run, "connection": missing.connection}
-            right = missing.right_ts
-            down = self._findings.outage_after(right, right + OVERTAKEN_NS, **place)
-            if down is not None and abs(right - fills.overtaken) <= DISORDER_NS:
-                missing.right_ts = min(down.end, right + OVERTAKEN_NS)
+            if abs(missing.right_ts - fills.overtaken) <= DISORDER_NS:
+                # What was overtaken would have come after those that overtook it.
+                missing.right_ts += OVERTAKEN_NS
             cause, why = self._findings.cause_between(missing.left_ts, missing.right_ts, **place)
         without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""
         self._findings.emit(

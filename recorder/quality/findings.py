@@ -72,20 +72,6 @@ class Findings:
                 return outage.why
         return None
 
-    def outage_after(self, start: int, until: int, *, run: str, connection: int) -> Outage | None:
-        """
-        An outage of a connection that was noticed between two instants.
-        """
-        for outage in self._outages:
-            if (
-                start <= outage.noticed <= until
-                and outage.end > start
-                and outage.run in {None, run}
-                and outage.connection in {None, connection}
-            ):
-                return outage
-        return None
-
     def cause_between(self, start: int, end: int, *, run: str, connection: int) -> tuple[Cause, str]:
         """
         What explains that something between two instants is missing on a connection: the latest outage there.

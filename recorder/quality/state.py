@@ -253,8 +253,6 @@ class ConnectionState(msgspec.Struct):
     """The first book after that, …"""
     resumed: int = 0
     """… and the last first book of a stream."""
-    outage_noticed: int = 0
-    """When it ended, or could not be made."""
 
 
 class HourBeats(msgspec.Struct):
@@ -365,8 +363,6 @@ class Outage(msgspec.Struct):
     """None: of all runs."""
     connection: int | None = None
     """None: of all connections of the run."""
-    noticed: int = 0
-    """When a connection that was down ended, after its last frame."""
 
 
 class Orphan(msgspec.Struct):

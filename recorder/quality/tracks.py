@@ -136,12 +136,13 @@ class Tracks:
         if not track.ts or track.deaf or seen.ts is None:
             return False
         no_newer = seen.ts <= track.ts and (seen.slot is None or seen.slot <= track.slot)
+        soon = now - flow.asked <= STORED_NS
+        late = track.base is not None and now - seen.ts * MS - track.base > lateness.LATE_NS
         if flow.silent:
-            stored = no_newer
+            # The very next one was held back on its way.
+            stored = no_newer or (soon and late and seen.ts - track.ts > track.high)
         else:
-            late = track.base is not None and now - seen.ts * MS - track.base > lateness.LATE_NS
-            after_outage = bool(flow.fresh & _FIRST_AFTER_GAP)
-            stored = after_outage and now - flow.asked <= STORED_NS and (no_newer or late)
+            stored = soon and bool(flow.fresh & _FIRST_AFTER_GAP) and (no_newer or late)
         if stored:
             flow.asked = 0
             flow.fresh &= ~_MAYBE_INITIAL

@@ -415,3 +415,12 @@ def test_fills_out_of_order_just_before_an_outage_may_be_lost_in_it():
     tape.trade(30, 7, attempt=2)
 
     assert told(fold(tape), "trade_gap") == [("trade_gap", 20.5, 22.6, "network")]
+
+
+def test_a_gap_among_fills_out_of_order_reaches_a_little_further():
+    """
+    What was overtaken would have come after those that overtook it.
+    """
+    events = fold(traded([(10, 1), (20, 3), (20.8, 2), (22, 4), (23, 6), (24, 7)]))
+
+    assert told(events, "trade_gap") == [("trade_gap", 22, 25, "venue")]

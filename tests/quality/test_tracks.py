@@ -362,3 +362,15 @@ def test_a_stream_that_stays_silent_after_its_stored_copy_is_silent_since_the_re
     tape.alive(30, 50)
 
     assert unusual(fold(tape)) == [("disconnected", 29.9, 31.2, "network"), ("silent", 31.0, 42.1, "venue")]
+
+
+def test_a_stored_copy_newer_than_what_was_heard_does_not_end_a_silence():
+    """
+    It is not the very next book, and it is too old to be a live one.
+    """
+    tape = steady(60)
+    tape.without(20.1, 40, channel="orderbook_perp_0_grouped_1")
+    tape.fact(26, Requested(SOL, why="no book for 5 s"), connection=0, attempt=1)
+    tape.book(26.1, SOL, ts=23.1, connection=0, attempt=1)
+
+    assert [e for e in unusual(fold(tape)) if e[0] != "clock_skew"] == [("silent", 19.9, 40.3, "venue")]
