@@ -6,11 +6,7 @@ import pytest
 from honesty import mixture
 
 LIMITS: dict[int, str] = {
-    1: "of books of all markets that are lost together, one is taken for a tick that was late",
-    5: "when late repeats split a gap of an outage, the parts are bounded by the repeats, not by the outage",
     13: "with two feeds, a tick that is late by less than one feed's interval counts as a hole",
-    16: "while a changed cadence is learned, holes of up to four books are not told",
-    18: "less than 5 s of silence after the stored book of a reconnect are not told",
 }
 """Seeds that are not as they should be yet, with the reason. The slow suite tells which are right by now."""
 
