@@ -158,7 +158,8 @@ def coverage(
     it, as after the last fill of an hour, until the next one comes.
 
     \b
-    Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, and missing fills.
+    Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, missing fills, a market or channel
+    asked for of which there is nothing, and hours between --from and --to that are not sealed.
     """
     import polars as pl  # noqa: PLC0415
 
@@ -170,6 +171,9 @@ def coverage(
     hours = start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS
     rows = _rows(lake.coverage(wanted, *hours).filter(of_channel))
     spans = _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), start, end)
+    named = {row["symbol"] for row in rows}, {row["channel"] for row in rows}
+    nothing = not rows or not (named[0].issuperset(markets) and named[1].issuperset(channels))
+    absent = _without_rows(lake, hours, given)
     if as_json:
         for row in rows:
             _print_json(_with_spans(row))
@@ -183,9 +187,12 @@ def coverage(
 
         console = make_console()
         _headline(console, lake, start, end)
+        if absent:
+            console.print(f"nothing is sealed of {many(absent, 'hour')} of this time: nothing is said of them below")
         if not rows:
             console.print("no such stream was recorded then")
-            return
+            context = click.get_current_context()
+            context.exit(GAPS_FOUND if fail_on_gaps else 0)
         # Unless asked for, nothing from before the recording began, and nothing after it ends.
         first = min((span["start"] for span in spans), default=start) if given[0] is None else start
         last = max((span["end"] for span in spans), default=end) if given[1] is None else end
@@ -198,8 +205,18 @@ def coverage(
             console.print()
             print_evidence(console, rows)
     lost = any(row["fills_missing"] for row in rows)
-    if fail_on_gaps and (lost or any(span["state"] in {"missing", "suspect"} for span in spans)):
+    if fail_on_gaps and (nothing or absent or lost or any(span["state"] in {"missing", "suspect"} for span in spans)):
         click.get_current_context().exit(GAPS_FOUND)
+
+
+def _without_rows(lake: "Lake", hours: tuple[int, int], given: tuple[int | None, int | None]) -> int:
+    """
+    Hours of which `coverage` says nothing: those asked for, or between two of which it does.
+    """
+    known: set[int] = {row["start"] for row in _rows(lake.coverage(None, *hours).select("start"))}
+    first = hours[0] if given[0] is not None else min(known, default=hours[0])
+    last = hours[1] if given[1] is not None else max(known, default=hours[0] - HOUR_NS) + HOUR_NS
+    return len(set(range(first, last, HOUR_NS)) - known)
 
 
 def _cut(spans: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:

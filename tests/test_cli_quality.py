@@ -227,6 +227,21 @@ def test_a_script_can_ask_whether_there_are_gaps(root, verb, form, range_, code)
     assert result.stdout == run(verb, *arguments).stdout
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--market", "DOGE-PERP"),
+        ("--channel", "book"),
+        ("--from", "2025-03-01T08"),
+    ],
+)
+def test_what_nobody_recorded_is_a_gap_for_a_script(root, asked):
+    """
+    A market, a channel or hours of which the lake holds nothing: silence is no proof.
+    """
+    assert run("coverage", root, *asked, "--fail-on-gaps").exit_code == 10
+
+
 @pytest.mark.parametrize("verb", ["quality", "coverage"])
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),

@@ -282,9 +282,9 @@ class Session:
         if not seen.name and seen.text.startswith("Error subscribing"):
             # The venue's own message bus failed. It acknowledges all the same, and does not say what; a silent book is
             # asked for again anyway, but a trade stream would be silent for ever.
-            for want in self._wants.values():
-                if want.state in {"asked", "live"} and want.last <= want.asked:
-                    want.doubted = now
+            for each in self._wants.values():
+                if each.state in {"asked", "live"} and each.last <= each.asked:
+                    each.doubted = now
         asked = [r for r in self._unanswered if r.stream.channel == seen.name]
         if not asked or not seen.text.startswith("Error subscribing"):
             return [Note(Rejected(None, seen.text))]

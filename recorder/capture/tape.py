@@ -27,6 +27,7 @@ from recorder.quality.pairing import Pairing
 from recorder.quality.state import MonitorState
 from recorder.records import (
     NO_CONNECTION,
+    Connected,
     Entry,
     EntryKind,
     Event,
@@ -192,7 +193,10 @@ class Tape:
         """
         Record something about ourselves. Returns its time.
         """
-        return self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
+        now = self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
+        if self._pairing is not None and isinstance(fact, Connected):
+            self._pairing.connected(self.run, connection, now)
+        return now
 
     def alive(self) -> int:
         """

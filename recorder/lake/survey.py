@@ -26,6 +26,7 @@ from recorder.quality.pairing import Pairing
 from recorder.quality.state import FillState, HourBeats, MonitorState
 from recorder.records import (
     HOUR_NS,
+    Connected,
     Entry,
     EntryKind,
     Event,
@@ -247,6 +248,8 @@ class _Surveyor:
             duplicate = repeat = False
             if seen is not None and seen.kind is _DATA:
                 duplicate, repeat = pairing.hear(entry.run, entry.connection, now, entry.payload)
+            elif entry.kind == _FACT and _is_connect(entry):
+                pairing.connected(entry.run, entry.connection, now)
             if now < hour:
                 continue
             last = now
@@ -387,6 +390,13 @@ class _Surveyor:
                 same_channel = (stream.channel, stream.grouping) == (lane.stream.channel, lane.stream.grouping)
                 if same_channel and (stream.market_type, stream.symbol) == (channel.market_type, name):
                     lane.stream = stream
+
+
+def _is_connect(entry: Entry) -> bool:
+    try:
+        return isinstance(decode_fact(entry.payload), Connected)
+    except msgspec.DecodeError:
+        return False
 
 
 def size_exponent_of(listed: MarketList, market_type: MarketType, symbol: str) -> int | None:

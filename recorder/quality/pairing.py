@@ -3,14 +3,30 @@ The same frame heard by several connections or runs is one frame. Pure.
 
 The venue numbers nothing, and equal payloads can truly come twice, so occurrences are counted: the k-th occurrence of
 a payload on one source pairs with the k-th on another, within 120 s. The earliest is kept; a second occurrence on the
-*same* source is a repeat, kept and flagged.
+*same* source is a repeat, kept and flagged. What came before a source was connected it cannot have heard: that is
+counted as if it had, so that what it does hear is not taken for it.
 """
 
 from collections import deque
 
+import msgspec
+
 PAIRING_WINDOW_NS = 120_000_000_000
 MAX_REMEMBERED = 1 << 18
 """Occurrences remembered at one time: 120 s at 2,000 frames a second. Beyond, the window is shorter."""
+STORED_NS = 1_500_000_000
+"""So old may be what a source brings as it is connected: its way is longer, or the server kept a copy."""
+
+
+class _Often(msgspec.Struct):
+    """
+    A payload that came more than once.
+    """
+
+    kept: deque[int]
+    """When each occurrence that was kept came."""
+    counts: dict[int, int]
+    """How many of them each source has heard, or was too late for."""
 
 
 class Pairing:
@@ -19,11 +35,18 @@ class Pairing:
     """
 
     def __init__(self) -> None:
-        # Most payloads come once: for them the value is the source alone, not a dict of counts.
-        self._heard: dict[int, int | dict[int, int]] = {}
+        # Most payloads come once: for them the value is the source and the instant alone.
+        self._heard: dict[int, tuple[int, int] | _Often] = {}
         self._kept: deque[tuple[int, int]] = deque()
         """When each occurrence that was kept came, and of what, oldest first."""
         self._sources: dict[tuple[str, int], int] = {}
+        self._connected: dict[int, int] = {}
+
+    def connected(self, run: str, connection: int, now: int) -> None:
+        """
+        A source begins, or begins anew.
+        """
+        self._connected[self._source(run, connection)] = now
 
     def hear(self, run: str, connection: int, now: int, payload: bytes) -> tuple[bool, bool]:
         """
@@ -36,22 +59,30 @@ class Pairing:
         kept = self._kept
         while kept and now - kept[0][0] > PAIRING_WINDOW_NS:
             self._forget(kept.popleft()[1])
-        source = self._sources.setdefault((run, connection), len(self._sources))
+        source = self._source(run, connection)
         key = hash(payload)
-        counts = self._heard.get(key)
-        if counts is None:
-            self._heard[key] = source
+        known = self._heard.get(key)
+        if known is None:
+            self._heard[key] = (source, now)
             self._keep(now, key)
             return False, False
-        if isinstance(counts, int):
-            counts = self._heard[key] = {counts: 1}
-        # As many were kept as the source that heard most has heard.
-        before = max(counts.values())
-        mine = counts[source] = counts.get(source, 0) + 1
-        if mine <= before:
+        if isinstance(known, tuple):
+            first, at = known
+            known = self._heard[key] = _Often(deque([at]), {first: 1})
+        mine = known.counts.get(source, 0)
+        repeat = mine > 0
+        begun = self._connected.get(source)
+        if begun is not None:
+            mine = max(mine, sum(at < begun - STORED_NS for at in known.kept))
+        mine = known.counts[source] = mine + 1
+        if mine <= len(known.kept):
             return True, False
+        known.kept.append(now)
         self._keep(now, key)
-        return False, True
+        return False, repeat
+
+    def _source(self, run: str, connection: int) -> int:
+        return self._sources.setdefault((run, connection), len(self._sources))
 
     def _keep(self, now: int, key: int) -> None:
         self._kept.append((now, key))
@@ -62,12 +93,9 @@ class Pairing:
         """
         The oldest occurrence of a payload is too old to pair: what remains is counted without it.
         """
-        counts = self._heard[key]
-        if isinstance(counts, int):
+        known = self._heard[key]
+        if isinstance(known, tuple) or len(known.kept) == 1:
             del self._heard[key]
             return
-        left = {source: count - 1 for source, count in counts.items() if count > 1}
-        if left:
-            self._heard[key] = left
-        else:
-            del self._heard[key]
+        known.kept.popleft()
+        known.counts = {source: count - 1 for source, count in known.counts.items() if count > 1}

@@ -70,6 +70,31 @@ def test_each_occurrence_has_its_own_two_minutes():
     assert heard == [NEW, DUPLICATE, REPEAT, DUPLICATE, REPEAT]
 
 
+@pytest.mark.parametrize("connection", [0, 1])
+def test_what_came_before_a_source_was_connected_is_not_what_it_hears(connection):
+    """
+    A payload that comes again and again, fees say, and a recorder that is restarted: nothing of the new run is dropped.
+    """
+    pairing = Pairing()
+    for i in range(30):
+        pairing.hear("a", 0, i * 2 * SECOND, b"x")
+    pairing.connected("b", connection, 62 * SECOND)
+
+    verdicts = [pairing.hear("b", connection, (63 + 2 * i) * SECOND, b"x") for i in range(3)]
+    assert verdicts == [NEW, REPEAT, REPEAT]
+
+
+def test_a_stored_copy_of_what_another_has_just_heard_is_its_echo():
+    """
+    The first book after a connect may be the server's copy of the last.
+    """
+    pairing = Pairing()
+    pairing.hear("a", 0, 0, b"x")
+    pairing.connected("a", 1, SECOND)
+
+    assert pairing.hear("a", 1, SECOND, b"x") == DUPLICATE
+
+
 def test_memory_is_bounded(monkeypatch):
     """
     However fast frames come; the oldest are forgotten first.
