@@ -7,8 +7,9 @@ degraded   fills are known to be missing, or more of the day than the tolerance 
 available  neither.
 
 What counts is the market's order book: its firm one at the finest grouping, else whatever books there are; for a market
-recorded without books, its trades. Hours before the recording began are missing like any other. Seconds that are
-unverifiable, as those of trades often are, do not degrade a day; those of a book do.
+recorded without books, its trades. Trades beside books count where they are missing. Hours before the recording began
+are missing like any other. Seconds that are unverifiable, as those of trades often are, do not degrade a day; those
+of a book do.
 """
 
 import polars as pl
@@ -49,7 +50,10 @@ def conditions(
     day = pl.col("start").dt.truncate("1d")
     rows = coverage.with_columns(day=day, book=pl.col("channel").is_in(sorted(BOOK_CHANNELS)))
     of_market = rows.group_by("day", *_MARKET).agg(
-        pl.col("rows").sum(), pl.col("fills_missing").sum(), hours=pl.col("start").n_unique().cast(pl.Int64)
+        pl.col("rows").sum(),
+        pl.col("fills_missing").sum(),
+        hours=pl.col("start").n_unique().cast(pl.Int64),
+        trades_missing_s=pl.col("missing_s").filter(pl.col("channel") == "trades").sum(),
     )
     # One stream of each market: the firm book at the finest grouping, else any book, else the trades.
     channel = pl.col("channel").replace_strict(_RANKS, default=len(_RANKS), return_dtype=pl.Int64)
@@ -72,7 +76,9 @@ def conditions(
         .then(pl.lit("pending"))
         .when(pl.col("rows") == 0)
         .then(pl.lit("missing"))
-        .when((pl.col("fills_missing") > 0) | (doubted > tolerance * _HOURS * _HOUR_S))
+        .when(pl.col("fills_missing") > 0)
+        .then(pl.lit("degraded"))
+        .when(pl.max_horizontal(doubted, "trades_missing_s") > tolerance * _HOURS * _HOUR_S)
         .then(pl.lit("degraded"))
         .otherwise(pl.lit("available"))
     )

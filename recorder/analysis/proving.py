@@ -69,7 +69,8 @@ def _prove(rows: list[Row]) -> bool:
     last_id: int | None = None
     for row, fill in zip(rows, reversed(following), strict=True):
         if row["last_fill_id"] is not None:
-            last_id = row["last_fill_id"]
+            # The highest: what came late, or again, is not where the venue's count stands.
+            last_id = max(last_id or 0, row["last_fill_id"])
         since = row["start"] if row["last_fill_id"] is None else row["proven_until"]
         if last_id is None or fill is None or since is None:
             continue

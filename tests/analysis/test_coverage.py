@@ -137,6 +137,21 @@ def test_an_id_that_proves_nothing_changes_nothing(tmp_path, first):
     assert found["unverifiable_s"][0] == 600
 
 
+def test_ids_follow_the_highest_before_them_not_the_latest(tmp_path):
+    """
+    One that came late or again ends an hour lower than it stood: what follows that one proves nothing.
+    """
+    rows = [fills(0, 10, 12), fills(1, 11, 11), fills(2, None, None), fills(3, 12, 15)]
+
+    found = lake(tmp_path / "late", rows).coverage().collect()
+    assert (found["complete_s"][2], found["unverifiable_s"][2]) == (0, 3600)
+
+    rows = [fills(0, 5, 12), fills(1, 5, 5), fills(2, None, None), fills(3, 13, 13)]
+
+    found = lake(tmp_path / "again", rows).coverage().collect()
+    assert (found["complete_s"][2], found["missing_s"][2]) == (3600, 0)
+
+
 def test_before_the_first_fill_ever_nothing_is_proven_later(tmp_path):
     """
     There is no id before it.
@@ -298,6 +313,7 @@ ALL = range(24)
         (day(ALL, rows=0), (), "missing"),
         ([*day(ALL), fills(3, 1, 9, fills_missing=1)], (), "degraded"),
         ([*day(ALL), *(fills(h, None, None) for h in ALL)], (), "available"),
+        ([*day(ALL), *(fills(h, None, None, spans=[(0, "missing", "rejected")]) for h in ALL)], (), "degraded"),
         ([*day(ALL), *day(ALL, suspect=3600, channel="orderbook_indicative")], (), "available"),
         ([*day(ALL), *day(ALL, suspect=3600, grouping=100)], (), "available"),
         ([fills(h, None, None, rows=1) for h in ALL], (), "available"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from printer import printed
 from recorder.records import SECOND_NS
 from recorder.simulator.core import Venue
-from recorder.simulator.js import js_number, js_string
 from recorder.simulator.markets import DEFAULT_MARKETS, Moods, SimMarket
 from recorder.simulator.messages import Close, Opened, Send, Text
 from recorder.venue.protocol import CHANNELS, GROUPINGS
@@ -71,21 +71,6 @@ def described(frame):
             bool(payload.get("asks")),
         )
     )
-
-
-def printed(value):
-    """
-    A parsed JSON value as JavaScript prints it.
-    """
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{js_string(name)}:{printed(member)}" for name, member in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(printed(member) for member in value) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
-    return js_string(value) if isinstance(value, str) else js_number(value)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 import zstandard
 
+from printer import printed
 from recorder.records import SECOND_NS
 from recorder.simulator.core import Venue
 from recorder.simulator.frames import Book
-from recorder.simulator.js import js_number, js_string
 from recorder.simulator.kinds import Silence, TwoFeeds
 from recorder.simulator.markets import DEFAULT_MARKETS, Moods
 from recorder.simulator.messages import Close, Cut, Log, Opened, Send, Text
@@ -442,21 +442,6 @@ def test_spot_books_of_the_september_server_show_other_venues():
         found[server] = {name for book in spot for level in book["bids"] + book["asks"] for name in level["sources"]}
 
     assert found == {"2025-09": {"dlob", "phoenix", "openbook"}, "2026-05": {"dlob"}}
-
-
-def printed(value):
-    """
-    A parsed JSON value as JavaScript prints it.
-    """
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{js_string(name)}:{printed(member)}" for name, member in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(printed(member) for member in value) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
-    return js_string(value) if isinstance(value, str) else js_number(value)
 
 
 def test_frames_of_the_other_servers_are_what_our_printer_prints():
