@@ -1,7 +1,7 @@
 """
-The tables of the README that come from code: columns from the schema, kinds of events from the monitor, settings.
+The tables of the documents that come from code: columns from the schema, bits of flags, kinds of events.
 
-`python tests/readme_tables.py` writes them into the README; `test_readme.py` fails while they differ.
+`python tests/readme_tables.py` writes them where they stand; `test_readme.py` fails while they differ.
 """
 
 import re
@@ -12,6 +12,7 @@ from recorder.quality.events import KINDS
 from recorder.records import Flag
 
 README = Path(__file__).parent.parent / "README.md"
+DICTIONARY = README.parent / "recorder" / "lake" / "README.md"
 
 _MEMBER_DOC = re.compile(
     r'^    (?P<name>[A-Z_]+) = (?P<value>[^\n]+)\n    """(?P<doc>.*?)"""', re.MULTILINE | re.DOTALL
@@ -60,27 +61,30 @@ def kinds() -> str:
     return "\n".join(lines)
 
 
-def blocks() -> dict[str, str]:
+def blocks() -> dict[Path, dict[str, str]]:
     """
-    Every generated block by the name of its marker.
+    Every generated block by its document and the name of its marker.
     """
-    return {**{f"columns {name}": columns(table) for name, table in TABLES.items()}, "flags": flags(), "kinds": kinds()}
+    tables = {f"columns {name}": columns(table) for name, table in TABLES.items()}
+    return {README: {"kinds": kinds()}, DICTIONARY: {**tables, "flags": flags()}}
 
 
-def filled(readme: str) -> str:
+def filled(document: Path) -> str:
     """
-    The README with its generated blocks as the code has them.
+    A document with its generated blocks as the code has them.
 
     Raises:
         ValueError: a block has no markers.
     """
-    for name, text in blocks().items():
+    written = document.read_text(encoding="utf-8")
+    for name, text in blocks()[document].items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not pattern.search(readme):
-            raise ValueError(f"README.md has no block <!-- {name} --> … <!-- end -->")
-        readme = pattern.sub(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", readme)
-    return readme
+        if not pattern.search(written):
+            raise ValueError(f"{document} has no block <!-- {name} --> … <!-- end -->")
+        written = pattern.sub(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", written)
+    return written
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in blocks():
+        document.write_text(filled(document), encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from readme_tables import README, filled
+from readme_tables import DICTIONARY, README, filled
 from recorder.cli import main
 
 HERE = {**os.environ, "PYTHONPATH": str(README.parent)}
@@ -29,11 +29,12 @@ def ci_blocks(name: str) -> list[str]:
     return [code for marker, code in BLOCK.findall(TEXT) if marker == name]
 
 
-def test_tables_in_the_readme_are_those_of_the_code():
+@pytest.mark.parametrize("document", [README, DICTIONARY], ids=["README", "dictionary"])
+def test_generated_tables_are_those_of_the_code(document):
     """
     Columns, flags and kinds are written by `python tests/readme_tables.py`, and not by hand.
     """
-    assert filled(TEXT) == TEXT
+    assert filled(document) == document.read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(180)
@@ -72,14 +73,32 @@ def test_the_shell_commands_name_what_there_is():
     assert set(re.findall(r"\[(dev)\]", ci_blocks("test")[0])) <= set(project["optional-dependencies"])
 
 
-def test_files_the_readme_links_to_are_there():
-    """
-    A dead link on the front door costs a reader.
-    """
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+DOCUMENTS = [
+    README,
+    *(path for top in ("recorder", "deploy", "tests") for path in README.parent.glob(f"{top}/**/*.md")),
+]
 
-    assert links
-    assert all((README.parent / link).exists() for link in links)
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(README.parent)))
+def test_links_lead_somewhere(document):
+    """
+    A dead link costs a reader, be it to a file or to a heading.
+    """
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+
+    for path, _, heading in (link.partition("#") for link in links if "://" not in link):
+        target = document.parent / path if path else document
+        assert target.exists(), path
+        if heading:
+            assert heading in anchors(target.read_text(encoding="utf-8"))
+
+
+def anchors(text: str) -> set[str]:
+    """
+    What a link can name in a document: its headings, as Markdown makes anchors of them.
+    """
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_top_level_name_is_one_the_project_allows():
