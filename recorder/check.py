@@ -8,6 +8,7 @@ import asyncio
 import msgspec
 from websockets.exceptions import ConnectionClosed
 
+from recorder.capture.pins import chain_of, pin_of
 from recorder.capture.wire import ClientSettings, Wire, blame, compressed, explain, open_wire
 from recorder.config import Config
 from recorder.config_streams import connections, copies, streams
@@ -78,6 +79,8 @@ class Checked(msgspec.Struct):
     other_names: dict[str, str] = {}
     """Markets whose books name another market than the list has for the index."""
     listened_s: float = 0.0
+    keys: list[str] = []
+    """Pins of the keys in its certificate chain, its own first; none without TLS."""
 
 
 async def ask_venue(config: Config, url: str, *, listen_s: float) -> Checked:
@@ -93,6 +96,8 @@ async def ask_venue(config: Config, url: str, *, listen_s: float) -> Checked:
         open_timeout_s=capture.open_timeout_s,
         max_frame_bytes=capture.max_frame_bytes,
         compression=capture.compression,
+        pins=config.venue.pins,
+        proxy=config.venue.proxy,
     )
     try:
         socket = await open_wire(url, limits)
@@ -104,7 +109,8 @@ async def ask_venue(config: Config, url: str, *, listen_s: float) -> Checked:
             f"{printable(url)}: {words}; check `{key}`, the network, and whether the venue is up"
         ) from None
     wanted = streams(config)
-    checked = Checked(url, [Answer(stream) for stream in wanted], compressed(socket))
+    keys = [pin_of(certificate) for certificate in chain_of(socket.transport)]
+    checked = Checked(url, [Answer(stream) for stream in wanted], compressed(socket), keys=keys)
     loop = asyncio.get_running_loop()
     started = loop.time()
     asking = asyncio.create_task(_ask(socket, wanted, capture.subscribe_interval_ms / 1000))

@@ -245,6 +245,8 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
         console.print(
             f"note: the list has no {market_type} market {printable(symbol)}{hint}; it will be asked for all the same"
         )
+    if len(settings.venue.pins) == 1:
+        console.print("note: venue.pins has one key and no backup: if the venue changes it, nothing is recorded")
     if not connect:
         return
     for url in dict.fromkeys(urls):
@@ -276,6 +278,8 @@ def _show_answers(checked: "Checked", console: Console) -> None:
     for answer in checked.answers:
         table.add_row(answer.stream.label(), "yes" if answer.acknowledged else "no", str(answer.frames))
     console.print(table)
+    if checked.keys:
+        console.print(f"key pins of its certificate chain, its own first: {', '.join(checked.keys)}")
     for error in dict.fromkeys(checked.errors):
         console.print(printable(error))
     for name, listed in checked.other_names.items():

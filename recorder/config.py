@@ -48,6 +48,10 @@ class Venue(msgspec.Struct, frozen=True):
     """`ws://` to another machine can be altered on its way; it takes `PLAINTEXT_WORDS` here to use it."""
     copy_urls: tuple[str, ...] = ()
     """Where the second copy and those after it come from (`capture.redundancy`), in order; `url` for what is left."""
+    pins: tuple[str, ...] = ()
+    """SHA-256 of public keys (SubjectPublicKeyInfo), base64: the certificate chain must hold one, and be valid too."""
+    proxy: str = ""
+    """`http://host:port` to tunnel through. Empty: none; proxy variables of the environment are never followed."""
 
 
 class Markets(msgspec.Struct, frozen=True):
@@ -294,6 +298,12 @@ def _venue(given: dict[str, Any]) -> Venue:
     for key, addresses in (("venue.url", (venue.url,)), ("venue.copy_urls", venue.copy_urls)):
         for address in addresses:
             values.check_url(key, address, plaintext_allowed=venue.allow_plaintext == PLAINTEXT_WORDS)
+            if venue.pins and not address.startswith("wss:"):
+                raise Wrong(
+                    "venue.pins", f"{key} is not encrypted, so it has no key to pin", "allowed: with wss:// only"
+                )
+    values.check_pins("venue.pins", venue.pins)
+    values.check_proxy("venue.proxy", venue.proxy)
     return venue
 
 

@@ -6,6 +6,7 @@ the file's name. Pure.
 """
 
 import ipaddress
+from base64 import b64decode
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,6 +99,43 @@ def check_url(key: str, text: str, *, plaintext_allowed: bool) -> None:
             f"{shown} is not encrypted, so what is recorded could be altered on its way",
             f'use wss://, or accept it with allow_plaintext = "{PLAINTEXT_WORDS}"',
         )
+
+
+def check_pins(key: str, pins: tuple[str, ...]) -> None:
+    """
+    Refuse what cannot be the SHA-256 of a key: it would refuse every server there is.
+    """
+    for pin in pins:
+        try:
+            size = len(b64decode(pin, validate=True))
+        except ValueError:
+            size = -1
+        if size != 32:
+            raise Wrong(
+                key, f"{show(pin)} is no key pin", "allowed: SHA-256 in base64, as `check --connect` shows them"
+            )
+        if pins.count(pin) > 1:
+            raise Wrong(key, f"{show(pin)} stands twice", "allowed: each pin once")
+
+
+def check_proxy(key: str, text: str) -> None:
+    """
+    Refuse what is no proxy that can be used.
+    """
+    allowed = 'allowed: "" or http://HOST:PORT'
+    if not text:
+        return
+    if any(c.isspace() or not c.isprintable() for c in text):
+        raise Wrong(key, "holds a blank or control character", allowed)
+    try:
+        url = urlsplit(text)
+        complete = url.scheme in {"http", "https"} and url.hostname and url.port
+    except ValueError:
+        complete = None
+    if "@" in text:
+        raise Wrong(key, "holds a user name or password, which this program has no safe place for", allowed)
+    if not complete or url.path not in {"", "/"} or url.query or url.fragment:
+        raise Wrong(key, f"{show(text)} is no address of an HTTP proxy", allowed)
 
 
 def is_loopback(host: str) -> bool:

@@ -48,6 +48,9 @@ def url(address: str, more: str = "") -> str:
     return GOOD.replace('"wss://h/ws"', f'"{address}"\n{more}')
 
 
+PIN = "A" * 43 + "="
+
+
 def copy_urls(*addresses: str, redundancy: object = 2) -> str:
     """
     A file that records several copies.
@@ -143,6 +146,16 @@ MISTAKES = [
     (copy_urls("ws://b/ws"), "venue.copy_urls", "not encrypted", PLAINTEXT_WORDS),
     (copy_urls("wss://b"), "venue.copy_urls", "path '' is answered", "/ws"),
     (copy_urls("wss://u:p@b/ws"), "venue.copy_urls", "user name or password", "wss://"),
+    (url("wss://h/ws", 'pins = "A"'), "venue.pins", "'A' is not a list", "in quotes"),
+    (url("wss://h/ws", 'pins = ["sha256"]'), "venue.pins", "'sha256' is no key pin", "SHA-256 in base64"),
+    (url("wss://h/ws", f'pins = ["{"A" * 44}"]'), "venue.pins", "is no key pin", "SHA-256 in base64"),
+    (url("wss://h/ws", f'pins = ["{PIN}", "{PIN}"]'), "venue.pins", "stands twice", "once"),
+    (url("ws://127.0.0.1/ws", f'pins = ["{PIN}"]'), "venue.pins", "no key to pin", "wss://"),
+    (url("wss://h/ws", 'proxy = "socks5://h:1"'), "venue.proxy", "no address of an HTTP proxy", "http://HOST:PORT"),
+    (url("wss://h/ws", 'proxy = "http://h"'), "venue.proxy", "no address of an HTTP proxy", "http://HOST:PORT"),
+    (url("wss://h/ws", 'proxy = "http://h:99999"'), "venue.proxy", "no address of an HTTP", "http://HOST:PORT"),
+    (url("wss://h/ws", 'proxy = "http://u:p@h:1"'), "venue.proxy", "user name or password", "http://HOST:PORT"),
+    (url("wss://h/ws", 'proxy = "http://h :1"'), "venue.proxy", "blank", "http://HOST:PORT"),
     (copy_urls(redundancy=0), "capture.redundancy", "0 is out of range", "1 to 4"),
     (copy_urls(redundancy=5), "capture.redundancy", "5 is out of range", "1 to 4"),
     (copy_urls(redundancy="true"), "capture.redundancy", "true is not a whole number", "1 to 4"),

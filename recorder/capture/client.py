@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from recorder.capture.copies import Copy, Cut, Line, Told
+from recorder.capture.flood import LARGE_FRAME, Flood
 from recorder.capture.placement import replaced
 from recorder.capture.session import (
     Abort,
@@ -261,6 +262,9 @@ class Capture:
         ticking = asyncio.create_task(self._tick(line, socket, first), name=f"tick-{line.index}")
         try:
             await self._read(line, socket)
+        except MemoryError:
+            # There is none for the other connections either: another process begins with all there is.
+            raise
         except Exception as error:
             log.exception("connection %d: our own fault", line.index)
             line.cut = Cut("recorder", printable(f"our own fault: {type(error).__name__}: {error}"))
@@ -274,11 +278,18 @@ class Capture:
         """
         index, attempt = line.index, line.attempt
         heard, copy = line.session.heard, self._copy_of[line]
+        flood = Flood(monotonic_ns())
         try:
             while True:
                 payload = await socket.recv(decode=False)
                 _, seen, stream = self._tape().frame(index, attempt, payload)
-                actions = heard(monotonic_ns(), seen, stream)
+                now = monotonic_ns()
+                if stream is None or len(payload) > LARGE_FRAME:
+                    why = flood.weigh(now, len(payload), useful=stream is not None)
+                    if why:
+                        # What the library holds already is still taken; nothing more comes in.
+                        self._abort(line, socket, "venue", why)
+                actions = heard(now, seen, stream)
                 if actions:
                     await self._perform(line, socket, actions)
                 if copy.trying and stream is not None:

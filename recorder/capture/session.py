@@ -37,6 +37,8 @@ FAULT_OURS_S = 300.0
 """After close 1003 the request was at fault: another at once would loop."""
 STALL_S = 2.0
 """Between two ticks: we stood still, and what came meanwhile is still to be read."""
+STRAY_ERRORS = 100
+"""Errors that answer no request of ours and are noted, at once; then one a second. The frames are journaled anyway."""
 BURST = 5
 """Requests sent at once, at most, to catch up when ticks come late."""
 
@@ -167,6 +169,8 @@ class Session:
         """When we went on after standing still: no silence is counted from before."""
         self._next_send = 0
         self._failures = 0
+        self._stray_errors = 0.0
+        self._stray_last = 0
         self._all_silent_wait_s = 0.0
         self._all_silent_next = 0
 
@@ -287,7 +291,9 @@ class Session:
                     each.doubted = now
         asked = [r for r in self._unanswered if r.stream.channel == seen.name]
         if not asked or not seen.text.startswith("Error subscribing"):
-            return [Note(Rejected(None, seen.text))]
+            self._stray_errors = max(self._stray_errors - self._seconds_since(self._stray_last, now), 0) + 1
+            self._stray_last = now
+            return [Note(Rejected(None, seen.text))] if self._stray_errors <= STRAY_ERRORS else _NOTHING
         # The oldest of the likeliest: `min` keeps the order of what is equal.
         refused = min(asked, key=lambda r: (r.passed, self._heeded(r)))
         self._unanswered.remove(refused)

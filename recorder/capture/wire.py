@@ -3,6 +3,8 @@ One websocket: how it is opened, what a hostile peer may not do to us through it
 
 The library bounds one message; what many small ones inflate to, and how many pings come, nobody bounds but us. Both
 limits leak, so that what is only unusual (a frozen market compresses 80 times) passes at the speed of a normal feed.
+
+Over TLS the certificate is always verified: nothing here, and no setting, turns that off.
 """
 
 import asyncio
@@ -12,10 +14,11 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, ProxyError
 from websockets.frames import Frame
 from websockets.protocol import Event
 
+from recorder.capture.pins import PinMismatch, chain_of, check_pins
 from recorder.quality.events import printable
 from recorder.records import Cause
 from recorder.venue.protocol import CLOSE_POLICY, CLOSE_UNSUPPORTED
@@ -33,6 +36,12 @@ CONTROL_LEAK_S = 100
 SLICE_BYTES = 16 << 10
 """The library inflates all it is handed before it looks at its queue: 1000 times, at worst."""
 
+_OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION"})
+
+
+_UNSAID = "the other side hung up during the handshake, without a word"
+"""Of asyncio's own resets: they have neither a number nor a text."""
+
 
 class ClientSettings(msgspec.Struct, frozen=True):
     """
@@ -45,6 +54,10 @@ class ClientSettings(msgspec.Struct, frozen=True):
     ping_interval_s: float = 20.0
     ping_timeout_s: float = 20.0
     compression: bool = True
+    pins: tuple[str, ...] = ()
+    """SHA-256 of public keys, base64; the venue's certificate chain must hold one of them. None: any that is valid."""
+    proxy: str = ""
+    """`http://host:port` to tunnel through; empty: none, whatever the environment says."""
 
 
 class Wire(ClientConnection):
@@ -113,18 +126,35 @@ class _Connect(connect):
         return exc
 
 
+def verifying() -> ssl.SSLContext:
+    """
+    TLS as it is used: the chain and the host's name are verified, and nothing older than 1.2 is spoken.
+    """
+    context = ssl.create_default_context()
+    # As the default is, said here because a distribution's settings could lower it.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 async def open_wire(url: str, settings: ClientSettings, ssl_context: ssl.SSLContext | None = None) -> Wire:
     """
     Connect and shake hands.
 
+    Args:
+        url: `wss://…`, or `ws://…` where the configuration allows it.
+        settings: limits, key pins, proxy.
+        ssl_context: for tests with a CA of their own; by default `verifying`.
+
     Raises:
         Exception: many kinds, of the system, TLS and the library; `explain` puts them into words.
     """
-    arguments: dict[str, Any] = {"ssl": ssl_context} if ssl_context is not None else {}
+    secure = url.startswith("wss:")
+    arguments: dict[str, Any] = {"ssl": ssl_context or verifying()} if secure else {}
     socket = await _Connect(
         url,
         compression="deflate" if settings.compression else None,
-        proxy=None,  # the library would read proxy variables of whatever environment it runs in
+        # Never True, its default: the library would read proxy variables of whatever environment it runs in.
+        proxy=settings.proxy or None,
         open_timeout=settings.open_timeout_s,
         ping_interval=settings.ping_interval_s,
         ping_timeout=settings.ping_timeout_s,
@@ -135,6 +165,13 @@ async def open_wire(url: str, settings: ClientSettings, ssl_context: ssl.SSLCont
         **arguments,
     )
     assert isinstance(socket, Wire)
+    if settings.pins:
+        # Nothing has been asked for yet, and nothing that came has been looked at.
+        try:
+            check_pins(settings.pins, chain_of(socket.transport))
+        except PinMismatch:
+            socket.transport.abort()
+            raise
     return socket
 
 
@@ -173,8 +210,14 @@ def explain(error: BaseException, open_timeout_s: float) -> tuple[Cause, str]:
             return "network", f"no websocket within {open_timeout_s:g} s"
         case ssl.SSLCertVerificationError():
             return "venue", f"the certificate does not hold: {printable(error.verify_message)}"
+        case PinMismatch():
+            return "venue", str(error)
+        case ssl.SSLError() if error.reason in _OLD_TLS:
+            return "venue", f"the server speaks no TLS of 1.2 or later: {printable(error.reason)}"
         case ssl.SSLError():
             return "network", f"TLS failed: {printable(error.reason or str(error))}"
+        case ProxyError():
+            return "network", f"the proxy of venue.proxy did not let us through: {printable(str(error))}"
         case InvalidStatus():
             target = error.response.headers.get("Location")
             moved = f", which points to {printable(target)}; redirects are not followed" if target else ""
@@ -188,5 +231,5 @@ def explain(error: BaseException, open_timeout_s: float) -> tuple[Cause, str]:
         case OSError():
             # asyncio's own texts name every address it tried.
             words = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
-            return "network", printable(words or str(error))
+            return "network", printable(words or str(error) or _UNSAID)
     return "recorder", printable(f"our own fault: {type(error).__name__}: {error}")

@@ -28,7 +28,16 @@ def client_settings(config: Config) -> ClientSettings:
     """
     The sockets' limits, out of the configuration.
     """
-    return _pick(ClientSettings, config.capture)
+    return ClientSettings(
+        open_timeout_s=config.capture.open_timeout_s,
+        max_frame_bytes=config.capture.max_frame_bytes,
+        max_queue=config.capture.max_queue,
+        ping_interval_s=config.capture.ping_interval_s,
+        ping_timeout_s=config.capture.ping_timeout_s,
+        compression=config.capture.compression,
+        pins=config.venue.pins,
+        proxy=config.venue.proxy,
+    )
 
 
 def journal_settings(config: Config) -> JournalSettings:

@@ -9,12 +9,10 @@ import msgspec
 
 from recorder.records import MarketType, Stream
 from recorder.venue.markets import MarketList
-from recorder.venue.protocol import ChannelName
+from recorder.venue.protocol import LONGEST_NAME, ChannelName
 
 MAX_LEARNED = 4096
 """Names kept; there are some hundred markets, and a venue could invent indices."""
-LONGEST_NAME = 64
-"""A longer text is no market's name; the frame is then told by its index."""
 
 
 class Resolution(msgspec.Struct, frozen=True):

@@ -104,6 +104,8 @@ _CHANNEL_NAME = re.compile(
 
 
 _LONGEST_CHANNEL_NAME = 80
+LONGEST_NAME = 64
+"""Characters. A longer text is no market's name, and must not be kept as one; the frame is then told by its index."""
 
 
 def parse_channel(name: str) -> ChannelName | None:
@@ -193,7 +195,8 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
     channel: ChannelName | None = None
     text: str = ""
     market_name: str | None = None
-    """What a book calls itself; None also where its type or index contradicts its channel: then it names nothing."""
+    """What a book calls itself; None also where that is too long for a name, or its type or index contradicts its
+    channel: then it names nothing."""
     ts: int | None = None
     """ms of the publisher's clock for books, s of block time for trades."""
     slot: int | None = None
@@ -290,6 +293,16 @@ def _agree(channel: ChannelName, market_type: str | None, market_index: int | No
     return market_type in {None, channel.market_type} and market_index in {None, channel.market_index}
 
 
+def _name(book: _BookPeek, channel: ChannelName) -> str | None:
+    """
+    What a book may be called by.
+    """
+    name = book.marketName
+    if name is None or len(name) > LONGEST_NAME or not _agree(channel, book.marketType, book.marketIndex):
+        return None
+    return name
+
+
 def _int64(number: int | None) -> int | None:
     return number if number is not None and -_INT64_MAX <= number <= _INT64_MAX else None
 
@@ -340,7 +353,7 @@ def _peek_slowly(payload: bytes) -> Peek:
                 FrameKind.DATA,
                 name=envelope.name,
                 channel=envelope.channel,
-                market_name=book.marketName if _agree(envelope.channel, book.marketType, book.marketIndex) else None,
+                market_name=_name(book, envelope.channel),
                 ts=_int64(book.ts),
                 slot=_int64(book.slot),
             )
