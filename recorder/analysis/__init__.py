@@ -1,7 +1,11 @@
 """
-Reading the lake with polars: `Lake(root)` gives lazy frames of every table, by market and time.
+Reading the lake with polars: `Lake(root)` gives lazy frames of every table, by market and time, and what follows from
+them; `book` has what books say as expressions, and importing this package gives polars frames the namespace `.book`.
 """
 
+from recorder.analysis import book
+from recorder.analysis.books import Books
+from recorder.analysis.gaps import HOLES, UNPROVEN, GapError
 from recorder.analysis.lake import Lake
 
-__all__ = ["Lake"]
+__all__ = ["HOLES", "UNPROVEN", "Books", "GapError", "Lake", "book"]

@@ -1,435 +1,128 @@
 """
-`Lake(root)`: the published tables as polars LazyFrames, by market and time.
+`Lake(root)`: a recorder's data, to ask things of. Its tables are in `tables.py`; here is what is derived from them.
 
-Files are found by name: manifests say which hours are published and what belongs to them, so that an hour half written
-is never read, and of the hours outside the wanted range not even the manifest is opened. The open hour is not here; it
-is read from the journal.
-
-Rows come market by market, and in each by time. Nothing is read before a frame is collected.
+Everything is a polars LazyFrame: nothing is read before it is collected. What is derived is gap-safe unless told
+otherwise: see `gaps.py` for the four modes, and each method for what they mean there.
 """
 
-import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Literal
-from urllib.parse import unquote
+from collections.abc import Sequence
 
 import polars as pl
 
-from recorder.analysis.condition import DAY_NS, TOLERANCE, conditions
-from recorder.analysis.events import whole_events
-from recorder.analysis.proving import LOOK_AROUND_NS, with_later_proof
-from recorder.analysis.published import Published, read_root
-from recorder.analysis.units import NS_UTC, Instant, instant, moment, natural, polars_schema
-from recorder.errors import DamagedFile, RecorderError
-from recorder.lake import layout
-from recorder.lake.schema import table
+from recorder.analysis import bars
+from recorder.analysis.gaps import UNPROVEN, Gaps, mode
+from recorder.analysis.tables import Tables, Units, time_range
+from recorder.analysis.units import Instant
+from recorder.errors import RecorderError
 from recorder.records import SECOND_NS
-from recorder.venue.markets import NETWORKS, market_list
 
-Units = Literal["natural", "raw"]
-
-_BOOK_TABLE = re.compile(r"books(_ungrouped|_grouped_\d+)?(_indicative)?")
+LOOK_BACK_S = 60.0
+"""A book is looked for as far back as this."""
 
 
-class Lake:
+class Lake(Tables):
     """
     A data root, to read from. Cheap to make; it may be kept while the recorder publishes further hours.
 
-    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime (without a zone: UTC), a
-    date (its midnight), an ISO string of either, or integer ns since the epoch. Market names match in any letter case.
+    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime, a date (its midnight,
+    UTC), an ISO string of either (UTC unless it says otherwise), or integer ns since the epoch. Market names match in
+    any letter case.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        """
-        Raises:
-            RootError: not a recorder's data root, or one of a newer version.
-        """
-        self.root = Path(root)
-        self._binding = read_root(self.root)
-        self._published = Published(self.root)
-
-    def __repr__(self) -> str:
-        return f"Lake({str(self.root)!r}, venue={self.venue!r}, network={self.network!r})"
-
-    @property
-    def venue(self) -> str:
-        """
-        Label of the venue the root is bound to.
-        """
-        return self._binding.venue
-
-    @property
-    def network(self) -> str:
-        """
-        The market list its indices belong to.
-        """
-        return self._binding.network
-
-    def books(
+    def book(
         self,
-        market: str | Sequence[str] | None = None,
-        start: Instant | None = None,
-        end: Instant | None = None,
+        market: str,
+        at: Instant,
         *,
         table: str = "books",
         units: Units = "natural",
-        columns: Sequence[str] | None = None,
+        gaps: Gaps = "mask",
+        look_back_s: float = LOOK_BACK_S,
     ) -> pl.LazyFrame:
         """
-        Order books that arrived in the range: all markets, one, or several.
+        The last book that had arrived at an instant: one row, with all columns of the table.
 
         Args:
-            market: None for all.
-            start: First `recv_ts`.
-            end: First `recv_ts` that is out.
-            table: `books` is the firm book at grouping 1; others are `books_grouped_100`, `books_indicative`, ….
-            units: `natural` for floats in tokens and quote, sizes null where the token's decimals are unknown;
-                `raw` for the exact integers of the files.
-            columns: Only these, in this order.
+            market: One.
+            at: When; a book that arrived at this very instant is in.
+            table: Of books.
+            units: As for `books`.
+            gaps: `mask`, `split`: no row where the instant lies in a hole, or none came since one. `error`: an instant
+                in, or just after, a hole is refused. `ignore`: the last one there was, however old.
+            look_back_s: No row if the last one is older than this.
         """
-        if not _BOOK_TABLE.fullmatch(table):
-            there = sorted(path.name for path in (self.root / layout.LAKE).glob("books*"))
-            raise RecorderError(
-                f"{table!r} is no table of books; in {self.root} there are: {', '.join(there) or 'none'}"
-            )
-        return self._rows(table, market, start, end, units=units, columns=columns)
+        end = time_range(None, at)[1]
+        assert end is not None
+        start = end - int(look_back_s * SECOND_NS)
+        if mode(gaps) in {"ignore", "error"}:
+            return self.books(market, start, end + 1, table=table, units=units, gaps=gaps).tail(1)
+        found = self.books(market, start, end + 1, table=table, units=units, gaps="mask").tail(1)
+        return found.filter(~pl.col("gap")).drop("gap")
 
-    def trades(
+    def bars(
         self,
         market: str | Sequence[str] | None = None,
         start: Instant | None = None,
         end: Instant | None = None,
         *,
+        every: str | None = None,
+        ticks: int | None = None,
+        volume: float | None = None,
+        quote_volume: float | None = None,
+        trades: bars.Which = "market",
+        gaps: Gaps = "mask",
         units: Units = "natural",
-        columns: Sequence[str] | None = None,
     ) -> pl.LazyFrame:
         """
-        Fills that arrived in the range; arguments as for `books`. `ts` is the chain's time, `recv_ts` ours.
-        """
-        return self._rows("trades", market, start, end, units=units, columns=columns)
+        Bars of trades: of so much time (`every`, by default `1m`), so many `ticks`, so much `volume` (tokens) or
+        `quote_volume` (dollar bars). By market and time.
 
-    def priority_fees(
-        self,
-        market: str | Sequence[str] | None = None,
-        start: Instant | None = None,
-        end: Instant | None = None,
-        *,
-        units: Units = "natural",
-        columns: Sequence[str] | None = None,
-    ) -> pl.LazyFrame:
-        """
-        Priority fees that arrived in the range; arguments as for `books`.
-        """
-        return self._rows("priority_fees", market, start, end, units=units, columns=columns)
+        Args:
+            market: None for all with trades in the range.
+            start: A bar by time is whole: the range is widened to those that it touches.
+            end: First instant that is out.
+            every: Duration as polars writes them: `1s`, `5m`, `1h`, `1d` (UTC); bars begin at its multiples.
+            ticks: Trades a bar.
+            volume: Tokens a bar.
+            quote_volume: Value a bar.
+            trades: Which ones, see `bars.which`: `market` (by default), `liquidations`, `transfers`, `all`.
+            gaps: `mask`: a bar that a hole touches, or that a hole cut short, says nothing but its time and how much
+                of it was covered. `split`: it is divided at the hole. See `analysis.bars`.
+            units: Of volumes; prices are natural.
 
-    def quality(
-        self,
-        start: Instant | None = None,
-        end: Instant | None = None,
-        *,
-        markets: str | Sequence[str] | None = None,
-    ) -> pl.LazyFrame:
+        Returns:
+            `symbol`, `start`, `end`, `open`, `high`, `low`, `close`, `vwap`, `trades`, `buys`, `sells`, `volume`,
+            `buy_volume`, `sell_volume`, `quote_volume`, `covered` (share of the bar in no hole), `proven` (share
+            that is proven complete); with `split` `segment`; other than by time `complete` (the bar reached its size).
         """
-        Events that overlap the range: every hole and its cause, and what happened to the recorder.
-
-        An event that spans several hours has a row in each, under one `event_id`. Of some `markets` only: those that
-        name one of them, and those that name none (of a connection or the recorder), which concern any.
-        """
-        first, last = _range(start, end)
-        wanted = None if markets is None else self._known(markets, first, last)
-        frame = self._scan("quality", self._published.files("quality", first, last))
-        if last is not None:
-            frame = frame.filter(pl.col("start") < moment(last))
-        if first is not None:
-            # A moment (start == end) at the first instant is in; a hole that ends there is not.
-            frame = frame.filter((pl.col("end") > moment(first)) | (pl.col("start") >= moment(first)))
-        if wanted is not None:
-            frame = frame.filter(pl.col("symbol").is_null() | pl.col("symbol").str.to_lowercase().is_in(sorted(wanted)))
-        return frame
-
-    def events(
-        self,
-        start: Instant | None = None,
-        end: Instant | None = None,
-        *,
-        markets: str | Sequence[str] | None = None,
-    ) -> pl.LazyFrame:
-        """
-        As `quality`, but the parts of an event that reaches over several hours are one row.
-
-        A range that ends before the event does shows it as far as the hours in it tell.
-        """
-        return whole_events(self.quality(start, end, markets=markets))
-
-    def coverage(
-        self,
-        market: str | Sequence[str] | None = None,
-        start: Instant | None = None,
-        end: Instant | None = None,
-    ) -> pl.LazyFrame:
-        """
-        What each hour that begins in the range can prove, a row per configured stream.
-
-        Trades are judged with the fills of the two days around the range: see `proving`.
-        """
-        first, last = _range(start, end)
-        # Of an hour that begins outside of the range not even the file is read, but for the proof of trades.
-        from_ns = None if first is None else first - LOOK_AROUND_NS
-        to_ns = None if last is None else last + LOOK_AROUND_NS
-        frame = self._scan("coverage", self._published.files("coverage", from_ns, to_ns))
-        if market is not None:
-            names = self._known(market, first, last)
-            frame = frame.filter(pl.col("symbol").str.to_lowercase().is_in(sorted(names)))
-        proven = frame.map_batches(
-            with_later_proof,
-            predicate_pushdown=False,
-            projection_pushdown=False,
-            slice_pushdown=False,
-            schema=frame.collect_schema(),
-        )
-        return _between(proven, "start", first, last)
-
-    def spans(
-        self,
-        market: str | Sequence[str] | None = None,
-        start: Instant | None = None,
-        end: Instant | None = None,
-    ) -> pl.LazyFrame:
-        """
-        The hours of `coverage` as stretches of one state: `symbol`, `channel`, `grouping`, `start`, `end`, `state`,
-        `why`.
-        """
-        total = pl.sum_horizontal("complete_s", "suspect_s", "missing_s", "unverifiable_s")
-        over = pl.col("start") + (total * SECOND_NS).round().cast(pl.Int64).cast(pl.Duration("ns"))
-        return (
-            self.coverage(market, start, end)
-            .filter(pl.col("span_start").list.len() > 0)
-            .select(
-                "symbol",
-                "channel",
-                "grouping",
-                start="span_start",
-                end=pl.concat_list(pl.col("span_start").list.slice(1), over),
-                state="span_state",
-                why="span_why",
-            )
-            .explode("start", "end", "state", "why")
-        )
-
-    def condition(
-        self,
-        market: str | Sequence[str] | None = None,
-        start: Instant | None = None,
-        end: Instant | None = None,
-        *,
-        tolerance: float = TOLERANCE,
-    ) -> pl.LazyFrame:
-        """
-        In what condition each day of each market is: a row a market and day that the range touches.
-
-        `condition` is `pending` while an hour of the day is not sealed, `missing` if nothing of the market is there,
-        `degraded` if fills are missing, or more of the day than `tolerance` is missing or suspect (of its books; of a
-        market without books, of its trades), hours before the recording began included, else `available`.
-        """
-        first, last = _range(start, end)
-        first = None if first is None else first // DAY_NS * DAY_NS
-        last = None if last is None else -(-last // DAY_NS) * DAY_NS
-        hours = [(hour, index.complete) for hour, index in self._published.hours(None, None)]
-        return conditions(self.coverage(market, first, last), hours, tolerance=tolerance)
-
-    def connections(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
-        """
-        How each connection did, a row an hour that begins in the range, run and connection.
-
-        Beside what the hour noted (seconds up and down, connects, heartbeats): `first`, the rows that it was first to
-        bring, `share` of all of that hour, and the median and 99th percentile of `recv_ts − ts` of its books. What it
-        brought second is not stored: `coverage` counts that by stream, as `duplicates_removed`.
-        """
-        first, last = _range(start, end)
-        own = _between(
-            self._scan("connections", self._published.files("connections", first, last)), "start", first, last
-        )
-        tables = {file.table for _, index in self._published.hours(first, last) for file in index.files if file.symbol}
-        brought = [
-            self._scan(name, self._published.files(name, first, last)).select(
-                "run",
-                "connection",
-                start=pl.col("recv_ts").dt.truncate("1h"),
-                late_ms=(pl.col("recv_ts") - pl.col("ts")).dt.total_nanoseconds() / 1e6
-                if name.startswith("books")
-                else pl.lit(None, pl.Float64),
-            )
-            for name in sorted(tables)
+        sizes: list[tuple[bars.Kind, float | None]] = [
+            ("ticks", ticks),
+            ("volume", volume),
+            ("quote_volume", quote_volume),
         ]
-        if not brought:
-            brought = [own.select("run", "connection", "start", late_ms=pl.lit(None, pl.Float64)).clear()]
-        keys = ["start", "run", "connection"]
-        counts = (
-            pl.concat(brought)
-            .group_by(keys)
-            .agg(
-                first=pl.len().cast(pl.Int64),
-                latency_p50_ms=pl.col("late_ms").median(),
-                latency_p99_ms=pl.col("late_ms").quantile(0.99),
+        asked = [(kind, size) for kind, size in sizes if size is not None]
+        if len(asked) + (every is not None) > 1:
+            raise RecorderError("give one of every=, ticks=, volume=, quote_volume=")
+        length = (every or "1m") if not asked else None
+        wanted = bars.which(trades)
+        first, last = self._bounds(*time_range(start, end))
+        if length is not None:
+            first, last = bars.whole_bars(first, last, length)
+        made = []
+        for symbol in self._symbols("trades", market, first, last):
+            rows = self.trades(symbol, first, last, units="raw", columns=bars.COLUMNS).filter(wanted)
+            span = bars.Span(
+                symbol,
+                first,
+                last,
+                self._holes("trades", [symbol], first, last),
+                self._holes("trades", [symbol], first, last, states=UNPROVEN),
             )
-            .with_columns(share=pl.col("first") / pl.col("first").sum().over("start"))
-        )
-        joined = own.join(counts, on=keys, how="left").with_columns(pl.col("first").fill_null(0))
-        return joined.with_columns(pl.col("share").fill_null(0.0)).sort(keys)
-
-    def telemetry(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
-        """
-        The recorder about itself, a row a minute and run.
-        """
-        return self._rows("telemetry", None, start, end, units="raw", columns=None)
-
-    def undecodable(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
-        """
-        Raw frames that have no place in the other tables.
-        """
-        return self._rows("undecodable", None, start, end, units="raw", columns=None)
-
-    def hours(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
-        """
-        Published hours that overlap the range: `hour` (its begin), `complete`, and its `files`, `rows` and `bytes`.
-        """
-        published = self._published.hours(*_range(start, end))
-        return pl.LazyFrame(
-            [
-                (hour, m.complete, len(m.files), sum(f.rows for f in m.files), sum(f.bytes for f in m.files))
-                for hour, m in published
-            ],
-            schema={"hour": NS_UTC, "complete": pl.Boolean, "files": pl.Int64, "rows": pl.Int64, "bytes": pl.Int64},
-            orient="row",
-        )
-
-    def markets(self) -> pl.LazyFrame:
-        """
-        What was recorded, by `symbol` and `table`: number of `hours`, `first_hour`, `last_hour`, `rows`, `bytes`.
-        """
-        files = [
-            (file.symbol, file.table, hour, file.rows, file.bytes)
-            for hour, manifest in self._published.hours(None, None)
-            for file in manifest.files
-            if file.symbol is not None
-        ]
-        schema = pl.Schema(
-            {"symbol": pl.String(), "table": pl.String(), "hour": NS_UTC, "rows": pl.Int64(), "bytes": pl.Int64()}
-        )
-        return (
-            pl.LazyFrame(files, schema=schema, orient="row")
-            .group_by("symbol", "table")
-            .agg(
-                pl.len().cast(pl.Int64).alias("hours"),
-                pl.col("hour").min().alias("first_hour"),
-                pl.col("hour").max().alias("last_hour"),
-                pl.col("rows", "bytes").sum(),
-            )
-            .sort("symbol", "table")
-        )
-
-    def _rows(
-        self,
-        name: str,
-        market: str | Sequence[str] | None,
-        start: Instant | None,
-        end: Instant | None,
-        *,
-        units: Units,
-        columns: Sequence[str] | None,
-    ) -> pl.LazyFrame:
-        if units not in {"natural", "raw"}:
-            raise RecorderError(f'units={units!r} is unknown; give "natural" or "raw"')
-        first, last = _range(start, end)
-        wanted = None if market is None else self._known(market, first, last)
-        files = self._published.files(name, first, last, wanted)
-        frame = _between(self._scan(name, files), "recv_ts", first, last)
-        if units == "natural":
-            frame = frame.with_columns(natural(table(name)))
-        if columns is not None:
-            there = [column.name for column in table(name).columns]
-            for column in columns:
-                if column not in there:
-                    raise RecorderError(f"{name} has no column {column!r}{_near(column, there)}")
-            frame = frame.select(columns)
-        return frame
-
-    def _scan(self, name: str, files: list[Path]) -> pl.LazyFrame:
-        schema = polars_schema(table(name))
-        if not files:
-            return pl.LazyFrame(schema=schema)
-        gone = next((path for path in files if not path.exists()), None)
-        if gone is not None:
-            raise DamagedFile(
-                gone,
-                "is not there, and the manifest of its hour names it",
-                "`drift-recorder verify` tells what else is missing; `drift-recorder seal` makes the hour again once "
-                "its manifest is moved to quarantine/, as long as its journal is kept",
-            )
-        return pl.scan_parquet(
-            files,
-            schema=schema,  # so that no file is opened before it is needed
-            glob=False,  # names are percent-encoded; a root may hold a bracket
-            hive_partitioning=False,  # files identify themselves
-            missing_columns="insert",  # of an older format
-            extra_columns="ignore",  # of a newer one
-        )
-
-    def _known(self, market: str | Sequence[str], first: int | None, last: int | None) -> set[str]:
-        """
-        The wanted names in lower case.
-
-        Raises:
-            RecorderError: one was never recorded here, and the venue's list does not have it either.
-        """
-        names = [market] if isinstance(market, str) else list(market)
-        there = {
-            file.symbol for _, manifest in self._published.hours(first, last) for file in manifest.files if file.symbol
-        }
-        unknown = [name for name in names if name.lower() not in {symbol.lower() for symbol in there}]
-        if unknown:
-            there |= self._all_symbols()
-            lower = {symbol.lower() for symbol in there}
-            for name in unknown:
-                folder = f"market={layout.encode_name(name)}"
-                # A name that is too long for a folder cannot be told from it: ask for the folder itself.
-                if name.lower() not in lower and not any((self.root / layout.LAKE).glob(f"*/{folder}")):
-                    problem = f"no market {name[:80]!r}{_near(name, there)}"
-                    raise RecorderError(f"{self.root}: {problem}; Lake.markets() lists what was recorded")
-        return {name.lower() for name in names}
-
-    def _all_symbols(self) -> set[str]:
-        """
-        Every name that makes sense to ask for: recorded in any hour, configured lately, or in the venue's list.
-        """
-        symbols = {unquote(path.name[7:]) for path in (self.root / layout.LAKE).glob("*/market=*")}
-        if self.network in NETWORKS:
-            shipped = market_list(self.network)
-            symbols |= {market.symbol for market in (*shipped.perps, *shipped.spots)}
-        coverage = self._published.files("coverage", None, None)[-1:]
-        symbols |= set(self._scan("coverage", coverage).select("symbol").collect()["symbol"])
-        return symbols
-
-
-def _range(start: Instant | None, end: Instant | None) -> tuple[int | None, int | None]:
-    first = None if start is None else instant(start, "start")
-    last = None if end is None else instant(end, "end")
-    if first is not None and last is not None and last < first:
-        raise RecorderError(f"end ({end}) lies before start ({start})")
-    return first, last
-
-
-def _between(frame: pl.LazyFrame, column: str, first: int | None, last: int | None) -> pl.LazyFrame:
-    if first is not None:
-        frame = frame.filter(pl.col(column) >= moment(first))
-    if last is not None:
-        frame = frame.filter(pl.col(column) < moment(last))
-    return frame
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    by_lower = {symbol.lower(): symbol for symbol in known}
-    near = [by_lower[found] for found in get_close_matches(name.lower()[:200], by_lower, n=3)]
-    return f"; near: {', '.join(near)}" if near else ""
+            if length is not None:
+                made.append(bars.time_bars(rows, span, every=length, gaps=mode(gaps), units=units))
+            else:
+                kind, size = asked[0]
+                made.append(bars.counted_bars(rows, span, kind=kind, size=size, gaps=mode(gaps), units=units))
+        if not made:
+            raise RecorderError(f"{self.root}: no trades of any market in this range; Lake.hours() lists what there is")
+        return pl.concat(made)
