@@ -236,13 +236,21 @@ def segments(journal: Path) -> list[SegmentFile]:
     if not journal.is_dir():
         return found
     for folder in journal.iterdir():
-        if not is_run_name(folder.name) or not folder.is_dir():
-            continue
-        with suppress(FileNotFoundError):  # an empty folder may be removed meanwhile
-            for file in folder.iterdir():
-                parsed = parse_segment_name(file.name)
-                if parsed is not None:
-                    found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, file))
+        if is_run_name(folder.name) and folder.is_dir():
+            found += run_segments(folder)
+    return sorted(found)
+
+
+def run_segments(folder: Path) -> list[SegmentFile]:
+    """
+    The segments of one run, by time; none if its folder is not there.
+    """
+    found: list[SegmentFile] = []
+    with suppress(FileNotFoundError):  # an empty folder may be removed meanwhile
+        for file in folder.iterdir():
+            parsed = parse_segment_name(file.name)
+            if parsed is not None:
+                found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, file))
     found.sort()
     # A listing made while a segment is renamed may show both of its names.
     return [s for s, before in zip(found, [None, *found], strict=False) if before is None or _key(s) != _key(before)]

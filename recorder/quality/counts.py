@@ -1,0 +1,314 @@
+"""
+Counts of what was heard, for whoever looks: by connection and stream, in numbers that only grow. Pure.
+
+They judge nothing (`monitor.py` does), and cost a frame half a microsecond; whatever takes longer is done when somebody
+looks. One `Counts` accompanies one process, through all its runs, since a counter that begins anew looks like a
+restart.
+"""
+
+from bisect import bisect_left
+from collections import Counter, deque
+
+import msgspec
+
+from recorder.quality.effects import effect_of
+from recorder.quality.events import channel_of
+from recorder.records import (
+    SECOND_NS,
+    Connected,
+    ConnectFailed,
+    Disconnected,
+    Event,
+    Fact,
+    Overflowed,
+    Stream,
+    WriteFailed,
+)
+from recorder.venue.protocol import FrameKind, Peek
+
+MS = 1_000_000
+LATENCY_BOUNDS_NS = tuple(ms * MS for ms in (25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000))
+"""Upper bounds of the buckets of `recv_ts − ts`; one more bucket holds the rest."""
+INTERVAL_BOUNDS_NS = tuple(ms * MS for ms in (100, 200, 300, 400, 500, 600, 800, 1_000, 2_000, 5_000))
+"""Likewise, of the time between two books."""
+RATE_S = 10
+"""Seconds that a rate looks back."""
+RECENT = 100
+"""Events that are remembered."""
+MAX_TALLIES = 20_000
+"""(connection, stream) pairs counted apart; a venue or an operator could bring ever new ones."""
+_MAX_TS_MS = 1 << 53
+_DATA, _HEARTBEAT = FrameKind.DATA, FrameKind.HEARTBEAT
+_NOT_A_HOLE = frozenset({"connected", "not_acknowledged", "rejected"})
+"""Kinds with an effect that are told as what a stream is doing, not as a hole."""
+
+
+class Tally(msgspec.Struct):
+    """
+    One stream on one connection.
+    """
+
+    connection: int
+    stream: Stream
+    frames: int = 0
+    bytes: int = 0
+    last: int = 0
+    """`recv_ts` of its last frame, ns; 0: none yet."""
+    slot: int | None = None
+    payload: bytes = b""
+    """Its last frame."""
+    latency: list[int] = []
+    """Frames by `LATENCY_BOUNDS_NS`; of books only."""
+    latency_ns: int = 0
+    """Their sum."""
+    interval: list[int] = []
+    """Likewise, by `INTERVAL_BOUNDS_NS`."""
+    interval_ns: int = 0
+    marks: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=RATE_S + 1))
+    """`frames` at the last seconds."""
+
+    @property
+    def rate(self) -> float:
+        """
+        Frames a second, over the last seconds.
+        """
+        marks = self.marks
+        return (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else 0.0
+
+
+class LineTally(msgspec.Struct):
+    """
+    One connection, through all its attempts.
+    """
+
+    connection: int
+    url: str = ""
+    up: bool = False
+    compressed: bool = False
+    connects: int = 0
+    failures: int = 0
+    """Connects that did not get as far as a websocket."""
+    ends: Counter[str] = msgspec.field(default_factory=Counter)
+    """Of connections that were open, by cause."""
+    frames: int = 0
+    """Whatever it brought: data, heartbeats, answers."""
+    bytes: int = 0
+    heartbeats: int = 0
+    last_heartbeat: int = 0
+    unasked: int = 0
+    """Data frames of streams nobody asked for."""
+    opened: int = 0
+    why: str = ""
+    """Why it is down."""
+    cause: str = ""
+
+
+class Holes(msgspec.Struct):
+    """
+    What one stream lost, as far as is known live.
+    """
+
+    count: int = 0
+    lasted_ns: int = 0
+    missing: int = 0
+
+
+class Counts:
+    """
+    All of it.
+    """
+
+    def __init__(self) -> None:
+        self.streams: dict[tuple[int, Stream], Tally] = {}
+        self.lines: dict[int, LineTally] = {}
+        self.events: Counter[tuple[str, str, str]] = Counter()
+        """By (kind, cause, scope)."""
+        self.holes: dict[tuple[str, str], Holes] = {}
+        """By (symbol, channel); those of a whole connection are counted with each stream it carries."""
+        self.recent: deque[Event] = deque(maxlen=RECENT)
+        self.dropped = 0
+        """Entries the journal's queue could not take."""
+        self.write_failures = 0
+        self._wanted: frozenset[Stream] = frozenset()
+        self._known: dict[tuple[int, str, str | None], tuple[Tally, LineTally]] = {}
+
+    # ---- in
+
+    def frame(
+        self, connection: int, now: int, payload: bytes, seen: Peek, stream: Stream | None
+    ) -> None:
+        """
+        One frame was heard.
+
+        Args:
+            connection: it came on.
+            now: its `recv_ts`.
+            payload: of it.
+            seen: `peek` of that.
+            stream: it belongs to; None if to none that was asked for.
+        """
+        known = self._known.get((connection, seen.name, seen.market_name))
+        if known is None or known[0].stream is not stream:
+            known = self._meet(connection, now, payload, seen, stream)
+            if known is None:
+                return
+        tally, line = known
+        size = len(payload)
+        line.frames += 1
+        line.bytes += size
+        tally.frames += 1
+        tally.bytes += size
+        last = tally.last
+        tally.last = now
+        tally.payload = payload
+        tally.slot = seen.slot
+        ts = seen.ts
+        if tally.latency and ts is not None and 0 < ts < _MAX_TS_MS:
+            lag = now - ts * MS
+            tally.latency[bisect_left(LATENCY_BOUNDS_NS, lag)] += 1
+            tally.latency_ns += lag
+            if last:
+                gap = now - last
+                tally.interval[bisect_left(INTERVAL_BOUNDS_NS, gap)] += 1
+                tally.interval_ns += gap
+
+    def _meet(
+        self, connection: int, now: int, payload: bytes, seen: Peek, stream: Stream | None
+    ) -> tuple[Tally, LineTally] | None:
+        """
+        A frame whose name is not known yet, or that belongs to no stream.
+        """
+        line = self.line(connection)
+        if stream is not None and stream in self._wanted:
+            tally = self.streams.get((connection, stream))
+            if tally is None and len(self.streams) < MAX_TALLIES:
+                is_book = stream.grouping is not None
+                tally = self.streams[connection, stream] = Tally(
+                    connection,
+                    stream,
+                    latency=[0] * (len(LATENCY_BOUNDS_NS) + 1) if is_book else [],
+                    interval=[0] * (len(INTERVAL_BOUNDS_NS) + 1) if is_book else [],
+                )
+            if tally is not None:
+                # The same object each time, so that a look tells whether a name still stands for it.
+                tally.stream = stream
+                self._known[connection, seen.name, seen.market_name] = (tally, line)
+                return tally, line
+        line.frames += 1
+        line.bytes += len(payload)
+        if seen.kind is _HEARTBEAT:
+            line.heartbeats += 1
+            line.last_heartbeat = now
+        elif seen.kind is _DATA:
+            line.unasked += 1
+        return None
+
+    def line(self, connection: int) -> LineTally:
+        """
+        Of a connection, from now on.
+        """
+        line = self.lines.get(connection)
+        if line is None:
+            line = self.lines[connection] = LineTally(connection)
+        return line
+
+    def fact(self, fact: Fact, connection: int, now: int) -> None:
+        """
+        Something about ourselves was put on record.
+        """
+        match fact:
+            case Connected():
+                line = self.line(connection)
+                line.url, line.up, line.compressed, line.opened = fact.url, True, fact.compressed, now
+                line.last_heartbeat = now
+                line.connects += 1
+                line.why = line.cause = ""
+            case Disconnected():
+                line = self.line(connection)
+                line.up, line.why, line.cause = False, fact.why, fact.cause
+                line.ends[fact.cause] += 1
+            case ConnectFailed():
+                line = self.line(connection)
+                line.url, line.up, line.why, line.cause = fact.url, False, fact.error, fact.cause
+                line.failures += 1
+            case Overflowed():
+                self.dropped += fact.count
+            case WriteFailed():
+                self.write_failures += 1
+            case _:
+                pass
+
+    def event(self, event: Event, carried: list[Stream]) -> None:
+        """
+        The live monitor has told of something.
+
+        Args:
+            event: that has ended.
+            carried: the streams of its connection, or of all, where it names none.
+        """
+        self.events[event.kind, event.cause, event.scope] += 1
+        self.recent.append(event)
+        if event.kind in _NOT_A_HOLE or effect_of(event.kind) not in {"absent", "counted"}:
+            return
+        if event.symbol is not None and event.channel is not None:
+            places = [(event.symbol, event.channel)]
+        else:
+            places = [(stream.symbol, channel_of(stream)) for stream in carried]
+        for place in places:
+            holes = self.holes.get(place)
+            if holes is None:
+                if len(self.holes) >= MAX_TALLIES:
+                    return
+                holes = self.holes[place] = Holes()
+            holes.count += 1
+            holes.lasted_ns += event.end - event.start
+            # What a whole connection missed is a number of all its streams.
+            holes.missing += (event.missing or 0) if event.symbol is not None else 0
+
+    def second(self) -> None:
+        """
+        A second has passed.
+        """
+        for tally in self.streams.values():
+            tally.marks.append(tally.frames)
+
+    def asked_for(self, streams: list[Stream]) -> None:
+        """
+        This is asked for from now on: names are looked up again, and what is no longer asked for is forgotten.
+        """
+        self._known.clear()
+        self._wanted = frozenset(streams)
+        self.streams = {key: tally for key, tally in self.streams.items() if key[1] in self._wanted}
+
+    # ---- out
+
+    def of_stream(self, stream: Stream) -> list[Tally]:
+        """
+        A stream on every connection that brought it.
+        """
+        return [tally for (_, each), tally in self.streams.items() if each == stream]
+
+
+def quantile_ns(buckets: list[int], bounds: tuple[int, ...], q: float) -> int | None:
+    """
+    The upper bound of the bucket that holds the quantile, between bounds by proportion; None of nothing.
+    """
+    total = sum(buckets)
+    if not total:
+        return None
+    rank, below = q * total, 0
+    for number, count in enumerate(buckets):
+        if count and below + count >= rank:
+            low = bounds[number - 1] if number else 0
+            if number == len(bounds):
+                return low
+            return low + int((bounds[number] - low) * (rank - below) / count)
+        below += count
+    return bounds[-1]
+
+
+def seconds(ns: int) -> float:
+    """
+    For people and for Prometheus.
+    """
+    return ns / SECOND_NS
