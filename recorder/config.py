@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from recorder import config_values as values
+from recorder.config_ops import Metrics, check_metrics
 from recorder.config_values import PLAINTEXT_WORDS, Wrong
 from recorder.errors import ConfigError
 from recorder.records import QualitySettings
@@ -188,6 +189,7 @@ class Config(msgspec.Struct, frozen=True):
     quality: Quality = Quality()
     seal: Seal = Seal()
     log: Log = Log()
+    metrics: Metrics = Metrics()
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
@@ -263,6 +265,7 @@ def _config(document: dict[str, Any]) -> Config:
         quality=Quality(**tables["quality"]),
         seal=Seal(**tables["seal"]),
         log=Log(**tables["log"]),
+        metrics=check_metrics(Metrics(**tables["metrics"])),
     )
     _fit_together(config)
     return config

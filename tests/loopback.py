@@ -29,6 +29,8 @@ def config_text(url, root, extra="", *, perp='["SOL-PERP", "BTC-PERP"]'):
         perp = {perp}
         [storage]
         root = "{root}"
+        [metrics]
+        listen = ""
         {extra}
     """
 

@@ -18,11 +18,12 @@ SOURCE = PROJECT / "recorder"
 LAYERS = {
     "base": ("__init__", "records", "errors", "clock", "durable"),
     "venue": ("venue.*",),
-    "config": ("config", "config_streams", "config_values"),
+    "config": ("config", "config_ops", "config_streams", "config_values"),
     "journal": ("journal.*",),
     "quality": ("quality.*",),
     "capture": ("capture.*",),
     "lake": ("lake.*",),
+    "status": ("status.*",),
     "analysis": ("analysis.*",),
     "simulator": ("simulator.*",),
     "daemon": ("daemon.*",),
@@ -31,7 +32,18 @@ LAYERS = {
 }
 """Every module is in one layer; what verbs of the command line need a file for is in `verbs`."""
 
-EVERYTHING_BELOW = {"base", "venue", "config", "journal", "quality", "capture", "lake", "analysis", "simulator"}
+EVERYTHING_BELOW = {
+    "base",
+    "venue",
+    "config",
+    "journal",
+    "quality",
+    "capture",
+    "lake",
+    "status",
+    "analysis",
+    "simulator",
+}
 MAY_IMPORT = {
     "base": {"base"},
     "venue": {"base", "venue"},
@@ -40,6 +52,7 @@ MAY_IMPORT = {
     "quality": {"base", "venue", "quality"},
     "capture": {"base", "venue", "journal", "quality", "capture"},
     "lake": {"base", "venue", "journal", "quality", "lake"},
+    "status": {"base", "venue", "journal", "quality", "lake", "status"},
     "analysis": {"base", "venue", "quality", "lake", "analysis"},
     "simulator": {"base", "venue", "simulator"},
     "daemon": {*EVERYTHING_BELOW, "daemon"},
@@ -57,6 +70,7 @@ PURE = (
     "lake.schema",
     "lake.layout",
     "lake.plan",
+    "status.report",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "socket", "threading", "subprocess", "signal", "select", "secrets"}
 ASK_THE_TIME = {"clock", "durable"}

@@ -20,11 +20,12 @@ from recorder.clock import SystemClock
 from recorder.journal.entry import FORMAT_VERSION
 from recorder.journal.names import RUN_LOCK, run_name
 from recorder.journal.writer import Journal, JournalSettings
+from recorder.quality.counts import Counts
 from recorder.quality.events import printable
 from recorder.quality.identity import Identity
 from recorder.quality.monitor import Monitor, Verdict
 from recorder.quality.pairing import Pairing
-from recorder.quality.state import MonitorState
+from recorder.quality.state import ConnectionState, FlowState, MonitorState
 from recorder.records import (
     NO_CONNECTION,
     Connected,
@@ -91,6 +92,7 @@ class Tape:
         on_event: Callable[[Event], None],
         on_opening: Callable[[str], None],
         continues: str | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """
         Makes the run's folder, takes its lock, starts the journal, and writes the run's first entry.
@@ -103,6 +105,7 @@ class Tape:
             on_event: told of each event of the live monitor as it ends.
             on_opening: told in words of what has just gone wrong.
             continues: the run of this process that this one follows.
+            counts: of the process, to go on with; None: new ones.
 
         Raises:
             OSError: the folder cannot be written.
@@ -111,8 +114,8 @@ class Tape:
         self._settings = settings
         self._on_event = on_event
         self._on_opening = on_opening
+        self.counts = counts if counts is not None else Counts()
         self.streams = list(settings.streams)
-        """What is asked for now; the header of each new segment lists it. Replaced as a whole, never changed."""
         now = self.clock.now()
         self.run = run_name(now, secrets.token_hex(3))
         self.host = socket.gethostname()
@@ -143,6 +146,37 @@ class Tape:
                 quality=settings.quality,
             )
         )
+
+    @property
+    def streams(self) -> list[Stream]:
+        """
+        What is asked for now; the header of each new segment lists it. Replaced as a whole, never changed.
+        """
+        return self._streams
+
+    @streams.setter
+    def streams(self, streams: list[Stream]) -> None:
+        self._streams = streams
+        self.counts.asked_for(streams)
+
+    @property
+    def monitor_faults(self) -> int:
+        """
+        How often the live monitor has failed: what it says may be wrong from then on.
+        """
+        return self._monitor_faults
+
+    def flows(self) -> list[FlowState]:
+        """
+        The live monitor's view of each stream; to look at, not to change.
+        """
+        return self._monitor.flows_of(self.run)
+
+    def connections(self) -> list[ConnectionState]:
+        """
+        Likewise, of each connection.
+        """
+        return self._monitor.connections_of(self.run)
 
     def _header(self) -> SegmentHeader:
         return SegmentHeader(
@@ -182,7 +216,9 @@ class Tape:
             duplicate, _ = self._pairing.hear(self.run, connection, now, payload)
         entry = Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run)
         verdict = self._fold(entry, seen, duplicate=duplicate)
-        return now, seen, verdict.resolution.stream if verdict is not None else None
+        stream = verdict.resolution.stream if verdict is not None else None
+        self.counts.frame(connection, now, payload, seen, stream)
+        return now, seen, stream
 
     def _stream(self, seen: Peek) -> Stream | None:
         if seen.channel is None:
@@ -194,6 +230,7 @@ class Tape:
         Record something about ourselves. Returns its time.
         """
         now = self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
+        self.counts.fact(fact, connection, now)
         if self._pairing is not None and isinstance(fact, Connected):
             self._pairing.connected(self.run, connection, now)
         return now
@@ -216,6 +253,7 @@ class Tape:
     def _fold_overflow(self, seq: int, now: int) -> None:
         overflow, self.journal.named = self.journal.named, None
         if overflow is not None:
+            self.counts.fact(overflow, NO_CONNECTION, now)
             self._fold(Entry(EntryKind.FACT, NO_CONNECTION, 0, seq - 1, now, encode_fact(overflow), self.run))
 
     def _fold(self, entry: Entry, seen: Peek | None = None, *, duplicate: bool = False) -> Verdict | None:
@@ -246,7 +284,18 @@ class Tape:
         for opening in openings:
             self._on_opening(opening)
         for event in events:
+            self.counts.event(event, self._carried(event))
             self._on_event(event)
+
+    def _carried(self, event: Event) -> list[Stream]:
+        """
+        What an event of a whole connection, or of all of us, concerns.
+        """
+        if event.symbol is not None:
+            return []
+        if event.connection is None:
+            return self.streams
+        return [flow.stream for flow in self.flows() if flow.connection == event.connection]
 
     def take_counters(self) -> Counters:
         """

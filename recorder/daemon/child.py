@@ -10,14 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from recorder.clock import monotonic_ns
 from recorder.config import Journal
 from recorder.errors import RecorderError, RootBusy
+from recorder.quality.counts import Histogram
+from recorder.records import SECOND_NS
 
 log = logging.getLogger("recorder")
 
 SEAL_COMMAND = (sys.executable, "-m", "recorder", "seal")
 BUSY_EXIT = RootBusy.exit_code
 END_S = 0.3
+DURATION_BOUNDS_S = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 3600.0)
+_IDLE = "nothing to seal"
 
 
 class SealChild:
@@ -33,6 +38,19 @@ class SealChild:
         self._done = asyncio.Event()
         self._done.set()
         self._ending = False
+        self.failed = ""
+        """What the last one ended with; empty if it was well, or none was."""
+        self.last_s: float | None = None
+        """How long the last one took that had something to do."""
+        self.durations = Histogram(DURATION_BOUNDS_S)
+        """Likewise, of all of them."""
+
+    @property
+    def running(self) -> bool:
+        """
+        Whether one is at work.
+        """
+        return not self._done.is_set()
 
     async def run(self) -> None:
         """
@@ -42,6 +60,7 @@ class SealChild:
             RecorderError: it ended with an error.
         """
         self._done.clear()
+        started = monotonic_ns()
         try:
             self.process = await asyncio.create_subprocess_exec(
                 *SEAL_COMMAND,
@@ -59,9 +78,16 @@ class SealChild:
         code = self.process.returncode
         if code and code != BUSY_EXIT and not self._ending:
             words = errors.decode("utf-8", "replace").strip().splitlines()
-            raise RecorderError(f"seal ended with {code}: {words[-1] if words else 'no word'}")
-        for line in said.decode("utf-8", "replace").splitlines():
-            if not line.startswith("nothing to seal"):
+            self.failed = f"seal ended with {code}: {words[-1] if words else 'no word'}"
+            raise RecorderError(self.failed)
+        lines = said.decode("utf-8", "replace").splitlines()
+        if code != BUSY_EXIT:
+            self.failed = ""
+        if code == 0 and not any(line.startswith(_IDLE) for line in lines):
+            self.last_s = round((monotonic_ns() - started) / SECOND_NS, 3)
+            self.durations.observe(self.last_s)
+        for line in lines:
+            if not line.startswith(_IDLE):
                 log.info("seal: %s", line)
 
     def forget(self) -> None:

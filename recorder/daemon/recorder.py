@@ -23,11 +23,13 @@ from recorder.config import Config
 from recorder.config_streams import connections, copies, streams
 from recorder.daemon.child import SealChild
 from recorder.daemon.claim import claim
+from recorder.daemon.endpoint import Endpoint
 from recorder.daemon.jobs import Jobs
 from recorder.daemon.reload import change
 from recorder.daemon.runs import Runs
 from recorder.daemon.settings import client_settings, session_settings
 from recorder.daemon.vitals import Vitals
+from recorder.daemon.watch import Watch
 from recorder.errors import RecorderError
 from recorder.lake.root import bind
 from recorder.quality.events import printable
@@ -89,6 +91,8 @@ class Recorder:
         self._runs = Runs(self._root, on_event=self._tell, on_opening=self._warn)
         self._vitals = Vitals(self._root)
         self._seal = SealChild(self._root, config.journal)
+        self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
+        self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
         sealing = config.seal.enabled if seal is None else seal
         self._jobs = Jobs(
             second=self._second_job,
@@ -143,7 +147,7 @@ class Recorder:
             self._runs.begin(self._config, beside=alive)
         finally:
             lock.release()
-        self._last_minute = self.tape.clock.now()
+        self._last_minute = self._watch.started_ts = self.tape.clock.now()
         log.info("recording %d streams into %s as run %s", len(self.tape.streams), self._root, self.tape.run)
         self._capture = Capture(
             lambda: self.tape,
@@ -163,6 +167,8 @@ class Recorder:
             asyncio.create_task(self._vitals.measure_lag(), name="lag"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
         ]
+        if self.endpoint is not None:
+            tasks.append(asyncio.create_task(self.endpoint.run(), name="endpoint"))
         waiting = asyncio.create_task(self._stop.wait(), name="stop")
         committed = False
         try:
@@ -249,6 +255,8 @@ class Recorder:
             log.error("journal: %s of %s failed: %s", failure.operation, failure.segment, failure.error)
             self.tape.fact(failure)
         self.tape.alive()
+        self._runs.counts.second()
+        self._vitals.sample(self.tape)
         self._runs.let_go()
         if now - self._last_minute >= self._telemetry_ns:
             self._minute()
@@ -267,6 +275,7 @@ class Recorder:
         if self._stop.is_set():
             return
         log.error("job %s failed: %s", job, words)
+        self._watch.job_failed(job)
         self.tape.fact(JobFailed(job, words))
 
     # ---- another configuration

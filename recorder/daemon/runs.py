@@ -13,6 +13,7 @@ from recorder.config import Config
 from recorder.daemon.claim import live_runs
 from recorder.daemon.settings import tape_settings
 from recorder.errors import RecorderError
+from recorder.quality.counts import Counts
 from recorder.records import ClockStepped, Event, Fact
 from recorder.venue.markets import market_list
 
@@ -39,6 +40,8 @@ class Runs:
         self._on_opening = on_opening
         self._tape: Tape | None = None
         self._ended: list[Tape] = []
+        self.counts = Counts()
+        """Of all runs: a counter that begins anew looks like a restart."""
 
     @property
     def tape(self) -> Tape:
@@ -100,6 +103,7 @@ class Runs:
             on_event=self._on_event,
             on_opening=self._on_opening,
             continues=continues,
+            counts=self.counts,
         )
 
     def let_go(self) -> None:

@@ -14,7 +14,6 @@ import msgspec
 from recorder.quality.effects import effect_of
 from recorder.quality.events import channel_of
 from recorder.records import (
-    SECOND_NS,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -43,6 +42,32 @@ _NOT_A_HOLE = frozenset({"connected", "not_acknowledged", "rejected"})
 """Kinds with an effect that are told as what a stream is doing, not as a hole."""
 
 
+class Histogram(msgspec.Struct):
+    """
+    How often something took how long.
+    """
+
+    bounds: tuple[float, ...]
+    """Upper ones, included; one more bucket holds the rest."""
+    buckets: list[int] = []
+    total: float = 0.0
+    """Of all that was observed."""
+
+    def __post_init__(self) -> None:
+        """
+        Begin with nothing.
+        """
+        if not self.buckets:
+            self.buckets = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """
+        One more.
+        """
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
 class Tally(msgspec.Struct):
     """
     One stream on one connection.
@@ -50,13 +75,13 @@ class Tally(msgspec.Struct):
 
     connection: int
     stream: Stream
+    payload: bytes = b""
+    """Its last frame."""
     frames: int = 0
     bytes: int = 0
     last: int = 0
     """`recv_ts` of its last frame, ns; 0: none yet."""
     slot: int | None = None
-    payload: bytes = b""
-    """Its last frame."""
     latency: list[int] = []
     """Frames by `LATENCY_BOUNDS_NS`; of books only."""
     latency_ns: int = 0
@@ -84,7 +109,6 @@ class LineTally(msgspec.Struct):
     connection: int
     url: str = ""
     up: bool = False
-    compressed: bool = False
     connects: int = 0
     failures: int = 0
     """Connects that did not get as far as a websocket."""
@@ -132,11 +156,7 @@ class Counts:
         self._wanted: frozenset[Stream] = frozenset()
         self._known: dict[tuple[int, str, str | None], tuple[Tally, LineTally]] = {}
 
-    # ---- in
-
-    def frame(
-        self, connection: int, now: int, payload: bytes, seen: Peek, stream: Stream | None
-    ) -> None:
+    def frame(self, connection: int, now: int, payload: bytes, seen: Peek, stream: Stream | None) -> None:
         """
         One frame was heard.
 
@@ -219,7 +239,7 @@ class Counts:
         match fact:
             case Connected():
                 line = self.line(connection)
-                line.url, line.up, line.compressed, line.opened = fact.url, True, fact.compressed, now
+                line.url, line.up, line.opened = _without_query(fact.url), True, now
                 line.last_heartbeat = now
                 line.connects += 1
                 line.why = line.cause = ""
@@ -229,7 +249,7 @@ class Counts:
                 line.ends[fact.cause] += 1
             case ConnectFailed():
                 line = self.line(connection)
-                line.url, line.up, line.why, line.cause = fact.url, False, fact.error, fact.cause
+                line.url, line.up, line.why, line.cause = _without_query(fact.url), False, fact.error, fact.cause
                 line.failures += 1
             case Overflowed():
                 self.dropped += fact.count
@@ -280,16 +300,15 @@ class Counts:
         self._wanted = frozenset(streams)
         self.streams = {key: tally for key, tally in self.streams.items() if key[1] in self._wanted}
 
-    # ---- out
 
-    def of_stream(self, stream: Stream) -> list[Tally]:
-        """
-        A stream on every connection that brought it.
-        """
-        return [tally for (_, each), tally in self.streams.items() if each == stream]
+def _without_query(url: str) -> str:
+    """
+    A query may hold a key, and what is told here is for many eyes.
+    """
+    return url.partition("?")[0]
 
 
-def quantile_ns(buckets: list[int], bounds: tuple[int, ...], q: float) -> int | None:
+def quantile(buckets: list[int], bounds: tuple[int, ...], q: float) -> int | None:
     """
     The upper bound of the bucket that holds the quantile, between bounds by proportion; None of nothing.
     """
@@ -305,10 +324,3 @@ def quantile_ns(buckets: list[int], bounds: tuple[int, ...], q: float) -> int | 
             return low + int((bounds[number] - low) * (rank - below) / count)
         below += count
     return bounds[-1]
-
-
-def seconds(ns: int) -> float:
-    """
-    For people and for Prometheus.
-    """
-    return ns / SECOND_NS

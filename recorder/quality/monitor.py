@@ -493,6 +493,18 @@ class Monitor:
         """
         return self._connections.beats(at)
 
+    def flows_of(self, run: str) -> list[FlowState]:
+        """
+        The streams as a run's connections hear them; to look at, not to change.
+        """
+        return self._flows.of_run(run)
+
+    def connections_of(self, run: str) -> list[ConnectionState]:
+        """
+        A run's connections, in order; to look at, not to change.
+        """
+        return self._connections.of_run(run)
+
     def streams(self) -> list[Stream]:
         """
         What the runs known now ask for, or the last one did; sorted.

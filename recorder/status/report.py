@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from recorder.quality.counts import LATENCY_BOUNDS_NS, Counts, LineTally, Tally, quantile_ns
+from recorder.quality.counts import LATENCY_BOUNDS_NS, Counts, LineTally, Tally, quantile
 from recorder.quality.events import channel_of
 from recorder.quality.state import ConnectionState, FlowState
 from recorder.records import SECOND_NS, Event, Stream
@@ -209,7 +209,8 @@ def stream_statuses(
     for flow in flows:
         by_stream.setdefault(flow.stream, []).append(flow)
     tallies: dict[Stream, list[Tally]] = {}
-    for (_, stream), tally in counts.streams.items():
+    # A copy: this may run beside the loop that counts.
+    for (_, stream), tally in list(counts.streams.items()):
         tallies.setdefault(stream, []).append(tally)
     return [
         _stream_status(stream, by_stream.get(stream, []), tallies.get(stream, []), counts, now, with_prices=with_prices)
@@ -230,7 +231,7 @@ def _stream_status(
     last = max(last, newest.last if newest is not None else 0)
     tracks = [flow.track for flow in flows if flow.track is not None and flow.track.cadence]
     latency = [sum(both) for both in zip(*(tally.latency for tally in heard if tally.latency), strict=True)]
-    middle = quantile_ns(latency, LATENCY_BOUNDS_NS, 0.5)
+    middle = quantile(latency, LATENCY_BOUNDS_NS, 0.5)
     holes = counts.holes.get((stream.symbol, channel_of(stream)))
     bid, ask = top_of_book(newest.payload) if with_prices and newest is not None else (None, None)
     return StreamStatus(
@@ -299,7 +300,7 @@ def connection_statuses(
         carried[flow.connection] = carried.get(flow.connection, 0) + 1
     known = {state.connection: state for state in states}
     rows = []
-    for connection in sorted({*counts.lines, *known} - {-1}):
+    for connection in sorted({*list(counts.lines), *known} - {-1}):
         line = counts.lines.get(connection) or LineTally(connection)
         state = known.get(connection)
         up = state.up if state is not None else line.up

@@ -164,9 +164,7 @@ def _unsealed(found: list[SegmentFile], complete: set[int], now: int, *, alive: 
     first = min(segment.start for segment in found)
     last = now if alive else min(max(segment.start for segment in found), now)
     over = now - HOUR_NS - LOOK_AHEAD_NS - SEALING_TAKES_NS
-    return [
-        hour for hour in range(hour_of(first), hour_of(last) + 1, HOUR_NS) if hour <= over and hour not in complete
-    ]
+    return [hour for hour in range(hour_of(first), hour_of(last) + 1, HOUR_NS) if hour <= over and hour not in complete]
 
 
 def _growth(sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], now: int) -> float | None:
