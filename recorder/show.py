@@ -100,6 +100,7 @@ def inspect(path: Path, console: Console, *, lines: int = FIRST_LINES, seq: int 
         DamagedFile: it is one, and cannot be read.
         OSError: it cannot be opened.
     """
+    path = path.resolve()
     if path.is_dir():
         if not (path / ROOT_FILE).exists():
             raise ForeignFile(path, f"is a folder without {ROOT_FILE}", _GIVE)

@@ -28,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     The order of syncs and renames, by name of what they were asked of.
     """
     seen: list[str] = []
-    real_fsync, real_fdatasync, real_rename = os.fsync, os.fdatasync, Path.rename
+    real_fsync, real_fdatasync, real_rename = os.fsync, os.fdatasync, os.rename
 
     def name(fd: int) -> str:
         return Path(f"/proc/self/fd/{fd}").readlink().name
@@ -41,13 +41,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(f"fdatasync {name(fd)}")
         real_fdatasync(fd)
 
-    def rename(source: Path, target: Path) -> Path:
+    def rename(source: Path, target: Path) -> None:
         seen.append(f"rename {source.name} {target.name}")
-        return real_rename(source, target)
+        real_rename(source, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     return seen
 
 

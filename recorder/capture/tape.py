@@ -120,7 +120,7 @@ class Tape:
         self.run = run_name(now, secrets.token_hex(3))
         self.host = socket.gethostname()
         folder = settings.journal_folder / self.run
-        durable.make_directories(folder)
+        durable.make_directories(folder, below=settings.journal_folder)
         self._lock = durable.Lock(folder / RUN_LOCK, holder="another recorder writes this run")
         self.journal = Journal(folder, header=self._header, settings=settings.journal)
         self.journal.start()

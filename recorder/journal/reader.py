@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from recorder import durable
 from recorder.errors import ForeignFile
 from recorder.journal.entry import (
     FORMAT_VERSION,
@@ -91,7 +92,7 @@ def read_segment(
             segment is damaged rather than foreign, whatever it holds.
         OSError: the file cannot be read.
     """
-    data = path.read_bytes()
+    data = durable.read_bytes(path)
     named = parse_segment_name(path.name) is not None
     tell = on_damage or _ignore
     run: str | None = None
@@ -230,13 +231,13 @@ def _inflate(
 
 def segments(journal: Path) -> list[SegmentFile]:
     """
-    All segments below a root's `journal/`, by run and time; files of other names are not segments.
+    All segments below a root's `journal/`, by run and time; files of other names are not segments, nor are links.
     """
     found: list[SegmentFile] = []
     if not journal.is_dir():
         return found
     for folder in journal.iterdir():
-        if is_run_name(folder.name) and folder.is_dir():
+        if is_run_name(folder.name) and folder.is_dir() and not folder.is_symlink():
             found += run_segments(folder)
     return sorted(found)
 
@@ -249,7 +250,7 @@ def run_segments(folder: Path) -> list[SegmentFile]:
     with suppress(FileNotFoundError):  # an empty folder may be removed meanwhile
         for file in folder.iterdir():
             parsed = parse_segment_name(file.name)
-            if parsed is not None:
+            if parsed is not None and not file.is_symlink():
                 found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, file))
     found.sort()
     # A listing made while a segment is renamed may show both of its names.

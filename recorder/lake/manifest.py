@@ -155,7 +155,9 @@ def read_file(path: Path) -> Manifest | None:
         ForeignFile: it is of a later version.
     """
     try:
-        return decode(path.read_bytes())
+        if path.is_symlink():
+            raise DamagedFile(path, "is a symbolic link, which is not followed", "remove it")
+        return decode(durable.read_bytes(path))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -184,7 +186,7 @@ def publish(root: Path, hour: int, manifest: Manifest) -> None:
     Put the manifest in place: from this instant the hour is published.
     """
     path = root / manifest_path(hour)
-    durable.make_directories(path.parent)
+    durable.make_directories(path.parent, below=root)
     # First, so that it never stays behind. Killed in between, the files are those of the manifest to be, and no others.
     durable.remove(_withdrawn(path))
     durable.publish_bytes(path, encode(manifest))

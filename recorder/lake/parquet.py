@@ -47,7 +47,7 @@ class Draft:
         self.root, self.path = root, path
         self._table = table
         target = root / path
-        durable.make_directories(target.parent)
+        durable.make_directories(target.parent, below=root)
         self.temporary = target.with_name(f".{target.name}.tmp")
         self._metadata = {
             "recorder.format": str(FORMAT_VERSION),
@@ -143,24 +143,28 @@ class _SummingFile:
 
     def __init__(self, path: Path) -> None:
         self.sha256 = hashlib.sha256()
-        self._file = path.open("wb")
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
+        self._fd = durable.create_temporary(path)
+        self._size = 0
+        self.closed = False
 
     def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        return self._file.write(data)
+        # pyarrow hands over a buffer of its own, of which only the bytes count.
+        view = memoryview(data).cast("B")
+        self.sha256.update(view)
+        durable.write_all(self._fd, view)
+        self._size += len(view)
+        return len(view)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._size
 
     def flush(self) -> None:
-        self._file.flush()
+        pass
 
     def close(self) -> None:
-        self._file.close()
+        if not self.closed:
+            self.closed = True
+            durable.close(self._fd)
 
 
 def read_back(path: Path, *, sha256: str | None = None) -> tuple[str, int, int]:
@@ -176,7 +180,8 @@ def read_back(path: Path, *, sha256: str | None = None) -> tuple[str, int, int]:
         DamagedFile: it has another digest, or cannot be read whole.
         OSError: it cannot be read at all.
     """
-    data = path.read_bytes()
+    refuse_link(path)
+    data = durable.read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
         raise DamagedFile(path, f"has SHA-256 {digest[:16]}…, not {sha256[:16]}…")
@@ -188,6 +193,15 @@ def read_back(path: Path, *, sha256: str | None = None) -> tuple[str, int, int]:
     return digest, len(data), rows
 
 
+def refuse_link(path: Path) -> None:
+    """
+    Raises:
+        DamagedFile: somebody put a link in the file's place.
+    """
+    if path.is_symlink():
+        raise DamagedFile(path, "is a symbolic link, which is not followed", "remove it")
+
+
 def describe(path: Path) -> dict[str, Any]:
     """
     What a Parquet file says of itself: rows, row groups, columns, sizes, and the recorder's metadata.
@@ -196,6 +210,7 @@ def describe(path: Path) -> dict[str, Any]:
         DamagedFile: it is not Parquet, or its footer is damaged.
         OSError: it is not there, or may not be read.
     """
+    refuse_link(path)
     size = path.stat().st_size
     try:
         with pq.ParquetFile(path) as file:

@@ -114,7 +114,7 @@ def quarantine(root: Path, path: Path) -> None:
     while free.exists():
         again += 1
         free = target.with_name(f"{target.name}.{again}")
-    durable.make_directories(free.parent)
+    durable.make_directories(free.parent, below=root)
     durable.rename(path, free)
 
 
@@ -124,8 +124,8 @@ def _copy_aside(root: Path, path: Path) -> None:
     """
     target = root / QUARANTINE / path.relative_to(root)
     if not target.exists():
-        durable.make_directories(target.parent)
-        durable.publish_bytes(target, path.read_bytes())
+        durable.make_directories(target.parent, below=root)
+        durable.publish_bytes(target, durable.read_bytes(path))
 
 
 def _made_from(before: Manifest | None, journal: HourJournal, path: Path) -> bool:

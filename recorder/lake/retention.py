@@ -8,7 +8,6 @@ in the lake is never touched.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
 from shlex import quote
@@ -151,7 +150,7 @@ def _broken_hours(root: Path, sealed: dict[int, Manifest], wanted: set[tuple[str
 
 def _problem(root: Path, file: LakeFile) -> str | None:
     try:
-        with (root / file.path).open("rb") as stream:
+        with durable.open_to_read(root / file.path) as stream:
             digest = file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError:
         return f"{file.path} is missing"
@@ -177,5 +176,4 @@ def _remove_if_empty(folder: Path) -> None:
     if any(path.name != RUN_LOCK for path in folder.iterdir()) or durable.is_locked(folder / RUN_LOCK):
         return
     durable.remove(folder / RUN_LOCK)
-    with suppress(OSError):
-        folder.rmdir()
+    durable.remove_folder(folder)

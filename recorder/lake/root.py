@@ -4,13 +4,15 @@ A data root: what it is bound to, and the lock of those who change the lake.
 
 import errno
 import os
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from recorder import durable
 from recorder.errors import RootError
-from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, ROOT_FILE, SEAL_LOCK
+from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, QUARANTINE, ROOT_FILE, SEAL_LOCK
 
 FORMAT = 1
 
@@ -41,17 +43,29 @@ class Binding(msgspec.Struct, frozen=True):
         return f"is of {venue} on {network}, the root of {self.venue} on {self.network}"
 
 
+def encode_binding(binding: Binding) -> bytes:
+    """
+    `root.json` as we write it: the last member is a checksum of what the others say.
+    """
+    return _with_checksum(msgspec.json.encode(binding))
+
+
+def _with_checksum(said: bytes) -> bytes:
+    return said.removesuffix(b"}") + b',"sha256":"' + sha256(said).hexdigest().encode() + b'"}\n'
+
+
 def read_binding(root: Path) -> Binding:
     """
     What an existing root is bound to.
 
     Raises:
-        RootError: it is not a data root, or of a newer format.
+        RootError: it is not a data root, is damaged, or of a newer format.
     """
+    _refuse_links(root)
     try:
         if not root.is_dir():
             raise RootError(root, "is no folder", "give the folder that `storage.root` of the configuration names")
-        data = (root / ROOT_FILE).read_bytes()
+        data = durable.read_bytes(root / ROOT_FILE)
     except FileNotFoundError:
         raise RootError(
             root, f"is not a recorder's data root (it has no {ROOT_FILE})", "give the folder `storage.root` names"
@@ -63,11 +77,26 @@ def read_binding(root: Path) -> Binding:
         version = msgspec.json.decode(data, type=_Format).format
         if version > FORMAT:
             raise RootError(root, f"is of format {version}; this version knows up to {FORMAT}", "upgrade")
-        return msgspec.json.decode(data, type=Binding)
-    except msgspec.DecodeError as error:
+        binding = msgspec.json.decode(data, type=Binding)
+        members: dict[str, Any] = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RootError(
             root, f"has a {ROOT_FILE} that cannot be read ({error})", "restore it: format, venue and network as JSON"
         ) from None
+    # One restored by hand has none; one whose member's name is damaged still shows it.
+    has_checksum = any(key == "sha256" or (isinstance(v, str) and len(v) == 64) for key, v in members.items())
+    if has_checksum and data != _with_checksum(data.rpartition(b',"sha256":"')[0] + b"}"):
+        raise RootError(
+            root, f"has a damaged {ROOT_FILE}: its checksum does not fit", "run `drift-recorder verify --repair` on it"
+        )
+    return binding
+
+
+def _refuse_links(root: Path) -> None:
+    for name in (ROOT_FILE, JOURNAL, LAKE, MANIFEST, QUARANTINE):
+        if durable.is_link(root / name):
+            hint = "remove it; to use another disk, mount it there"
+            raise RootError(root, f"{name} is a symbolic link, which is not followed", hint)
 
 
 def bind(root: Path, *, venue: str, network: str) -> Binding:
@@ -78,8 +107,9 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
         RootError: it belongs to another venue, holds other things, or cannot be written.
         RootBusy: another process is making it.
     """
+    _refuse_links(root)
     try:
-        durable.make_directories(root)
+        durable.make_directories(root, private=True)
         if not (root / ROOT_FILE).exists():
             _make(root, Binding(FORMAT, venue, network))
     except OSError as error:
@@ -93,7 +123,7 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
         )
     try:
         for name in (JOURNAL, LAKE, MANIFEST):
-            durable.make_directories(root / name)
+            durable.make_directories(root / name, below=root)
         probe = root / JOURNAL / f".probe.{os.getpid()}"
         durable.publish_bytes(probe, b"can it be written?\n")
         durable.remove(probe)
@@ -133,7 +163,7 @@ def _make(root: Path, fresh: Binding) -> None:
     lock = seal_lock(root)
     try:
         if not (root / ROOT_FILE).exists():
-            durable.publish_bytes(root / ROOT_FILE, msgspec.json.encode(fresh) + b"\n")
+            durable.publish_bytes(root / ROOT_FILE, encode_binding(fresh))
     finally:
         lock.release()
 
@@ -170,8 +200,9 @@ def seal_lock(root: Path) -> durable.Lock:
         RootBusy: another process is at it.
         RootError: the lock file cannot be made.
     """
+    _refuse_links(root)
     try:
-        durable.make_directories(root / MANIFEST)
+        durable.make_directories(root / MANIFEST, below=root)
         return durable.Lock(root / MANIFEST / SEAL_LOCK, holder="another seal or verify is at work; try again later")
     except OSError as error:
         raise _not_writable(root, error) from None

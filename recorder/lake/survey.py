@@ -13,6 +13,7 @@ from hashlib import sha256
 
 import msgspec
 
+from recorder import durable
 from recorder.journal.reader import Damage, SegmentFile, read_header, read_merged
 from recorder.lake.layout import table_of
 from recorder.lake.manifest import Input
@@ -132,7 +133,7 @@ def digest(segment: SegmentFile, size: int | None = None) -> tuple[int, str] | N
         summed = sha256()
         length = 0
         try:
-            with segment.path.with_name(name).open("rb") as file:
+            with durable.open_to_read(segment.path.with_name(name)) as file:
                 while chunk := file.read(1 << 20 if size is None else min(1 << 20, size - length)):
                     summed.update(chunk)
                     length += len(chunk)

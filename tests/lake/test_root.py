@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def test_a_new_or_empty_folder_becomes_a_root(tmp_path, there):
     assert bind(root, **VENUE) == Binding(1, **VENUE)
 
     assert contents(root) == ["journal", "lake", "manifest", "manifest/seal.lock", "root.json"]
-    assert json.loads((root / "root.json").read_bytes()) == {"format": 1, **VENUE}
+    said = json.loads((root / "root.json").read_bytes())
+    assert said.pop("sha256") == sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+    assert said == {"format": 1, **VENUE}
     assert read_binding(root) == Binding(1, **VENUE)
 
 
@@ -271,7 +274,7 @@ def test_a_disk_that_cannot_be_written_is_found_at_the_start(root, tmp_path, mon
     Also where the root is there already: the probe is what tells, and it leaves nothing.
     """
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(durable, call, fail)
