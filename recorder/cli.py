@@ -20,6 +20,7 @@ import click
 from rich.console import Console
 
 from recorder import __version__
+from recorder.cli_export import export
 from recorder.cli_quality import coverage, quality
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
@@ -146,6 +147,7 @@ def main() -> None:
 
 main.add_command(quality)
 main.add_command(coverage)
+main.add_command(export)
 
 
 class _LogFormat(logging.Formatter):

@@ -28,7 +28,10 @@ _LAST_NS = 24 * HOUR_NS
 _Verb = TypeVar("_Verb", bound=Callable[..., None])
 
 
-def _instant(_: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+def instant_of(_: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """
+    The callback of an option that takes an instant: in ns.
+    """
     from recorder.analysis.units import instant  # noqa: PLC0415
 
     if value is None:
@@ -60,12 +63,12 @@ def _shared(verb: _Verb) -> _Verb:
         click.option(
             "--from",
             "start",
-            callback=_instant,
+            callback=instant_of,
             metavar="TIME",
             help="2026-11-22, 2026-11-22T16 or 2026-11-22T16:30:00Z (UTC).  [default: a day before --to]",
         ),
         click.option(
-            "--to", "end", callback=_instant, metavar="TIME", help="Up to here.  [default: what was sealed last]"
+            "--to", "end", callback=instant_of, metavar="TIME", help="Up to here.  [default: what was sealed last]"
         ),
         click.option("--json", "as_json", is_flag=True, help="JSON, a line each, for programs."),
         click.option("--fail-on-gaps", is_flag=True, help=f"Exit with {GAPS_FOUND} if what is shown has a gap."),

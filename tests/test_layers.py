@@ -26,9 +26,12 @@ LAYERS = {
     "status": ("status.*",),
     "analysis": ("analysis.*",),
     "simulator": ("simulator.*",),
+    "export": ("export.*",),
+    "history": ("history.*",),
+    "report": ("report.*",),
     "daemon": ("daemon.*",),
     "verbs": ("check", "demo", "show", "show_quality", "terminal", "timeline"),
-    "cli": ("cli", "cli_quality", "__main__"),
+    "cli": ("cli", "cli_export", "cli_quality", "cli_replay", "cli_report", "__main__"),
 }
 """Every module is in one layer; what verbs of the command line need a file for is in `verbs`."""
 
@@ -43,6 +46,9 @@ EVERYTHING_BELOW = {
     "status",
     "analysis",
     "simulator",
+    "export",
+    "history",
+    "report",
 }
 MAY_IMPORT = {
     "base": {"base"},
@@ -55,6 +61,9 @@ MAY_IMPORT = {
     "status": {"base", "venue", "journal", "quality", "lake", "status"},
     "analysis": {"base", "venue", "quality", "lake", "analysis"},
     "simulator": {"base", "venue", "simulator"},
+    "export": {"base", "venue", "journal", "lake", "analysis", "export"},
+    "history": {"base", "venue", "journal", "lake", "analysis", "simulator", "history"},
+    "report": {"base", "venue", "quality", "lake", "analysis", "report"},
     "daemon": {*EVERYTHING_BELOW, "daemon"},
     "verbs": {*EVERYTHING_BELOW, "daemon", "verbs"},
     "cli": {*EVERYTHING_BELOW, "daemon", "verbs", "cli"},

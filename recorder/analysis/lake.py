@@ -5,12 +5,15 @@ Everything is a polars LazyFrame: nothing is read before it is collected. What i
 otherwise: see `gaps.py` for the four modes, and each method for what they mean there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import polars as pl
 
 from recorder.analysis import bars
 from recorder.analysis.gaps import UNPROVEN, Gaps, mode
+from recorder.analysis.records import Hole, Record
+from recorder.analysis.replay import Order, replay, windows
 from recorder.analysis.tables import Tables, Units, time_range
 from recorder.analysis.units import Instant
 from recorder.errors import RecorderError
@@ -126,3 +129,83 @@ class Lake(Tables):
         if not made:
             raise RecorderError(f"{self.root}: no trades of any market in this range; Lake.hours() lists what there is")
         return pl.concat(made)
+
+    def replay(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        tables: Sequence[str] = ("books", "trades"),
+        order: Order = "receipt",
+        units: Units = "natural",
+        holes: bool = True,
+    ) -> Iterator[Record]:
+        """
+        Books, trades and holes as typed records in one stream (`analysis.records`), several markets merged.
+
+        Args:
+            market: None for all.
+            start: First `recv_ts`; None: where the lake begins.
+            end: First `recv_ts` that is out; None: where it ends.
+            tables: `trades`, and one table of books.
+            order: `receipt`, as the recorder heard it; or `venue`, by `ts`, as far as records are less than a minute
+                late. Trades have their block's time in whole seconds, so that a trade comes before the book that shows
+                it.
+            units: As for `books`.
+            holes: Tell where a table is not proven complete, as a `Hole` where that starts.
+
+        Raises:
+            RecorderError: no such market, table or order.
+        """
+        of_books = [name for name in tables if name != "trades"]
+        if len(of_books) > 1:
+            raise RecorderError(f"one table of books at a time, not {', '.join(of_books)}; replay them one by one")
+        first, last = self.bounds(start, end)
+        within = windows(self.rows_by_hour(tables, market, first, last), first, last)
+        books = partial(self.books, market, table=of_books[0], units=units) if of_books else None
+        trades = partial(self.trades, market, units=units) if "trades" in tables else None
+        told = self.holes(market, first, last, tables=tables) if holes else []
+        return replay(books, trades, within, told, order=order)
+
+    def holes(
+        self,
+        market: str | Sequence[str] | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        tables: Sequence[str] = ("books", "trades"),
+    ) -> list[Hole]:
+        """
+        Where some tables are not proven complete, as records: `gaps` of each, the unverifiable included, by start.
+        """
+        first, last = self.bounds(start, end)
+        found = [
+            Hole(begin, over, symbol, name, state, why)
+            for name in tables
+            for symbol, begin, over, state, why in self.gaps(market, first, last, table=name, states=UNPROVEN)
+            .with_columns(pl.col("start", "end").to_physical())
+            .collect()
+            .iter_rows()
+        ]
+        return sorted(found, key=lambda hole: (hole.start, hole.end, hole.symbol, hole.table))
+
+    def bounds(self, start: Instant | None = None, end: Instant | None = None) -> tuple[int, int]:
+        """
+        A range in ns, open ends filled in: from the first published hour to the end of what is published.
+        """
+        return self._bounds(*time_range(start, end))
+
+    def rows_by_hour(
+        self, tables: Sequence[str], market: str | Sequence[str] | None, first: int, last: int
+    ) -> dict[int, int]:
+        """
+        How many rows each published hour has of some tables and markets, by its begin in ns; those with none left out.
+        """
+        wanted = None if market is None else self._known(market, first, last)
+        rows: dict[int, int] = {}
+        for hour, index in self._published.hours(first, last):
+            for file in index.files:
+                if file.table in tables and (wanted is None or (file.symbol or "").lower() in wanted):
+                    rows[hour] = rows.get(hour, 0) + file.rows
+        return {hour: count for hour, count in rows.items() if count}

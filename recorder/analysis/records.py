@@ -1,0 +1,154 @@
+"""
+What `Lake.replay` hands out: books, trades and holes, as frozen structs.
+
+Prices are in quote tokens and sizes in base tokens, or the exact integers of the files with `units="raw"`; `recv_ts`,
+`ts`, `start` and `end` are integer ns since the epoch, UTC. None is what the venue did not send.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+Level = tuple[float, float]
+"""Price and size; integers in raw units."""
+
+BLOCK_ROWS = 1024
+"""Books whose levels become Python objects together, when the first of them is asked for its own."""
+
+
+class Levels:
+    """
+    The levels of a block of books, as columns until somebody asks.
+    """
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self._sides: dict[str, list[list[Level]]] = {}
+
+    def of(self, side: str, row: int) -> list[Level]:
+        """
+        `bid` or `ask` of one row, best first.
+        """
+        made = self._sides.get(side)
+        if made is None:
+            prices, sizes = (self._frame[f"{side}_{name}"].to_list() for name in ("price", "size"))
+            made = self._sides[side] = [
+                list(zip(price, size, strict=True)) for price, size in zip(prices, sizes, strict=True)
+            ]
+        return made[row]
+
+    def column(self, name: str, row: int) -> Sequence[int]:
+        """
+        One row of a column of lists.
+        """
+        values: list[int] = self._frame[name][row].to_list()
+        return values
+
+
+class Book(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """
+    One full book. Its levels are made on demand, a block of books at a time; until then it costs a microsecond.
+    """
+
+    recv_ts: int
+    """Arrival at the recorder."""
+    ts: int | None
+    """The publisher's clock."""
+    symbol: str
+    slot: int | None
+    bid: float | None
+    """Best price; None when the side is empty."""
+    bid_size: float | None
+    ask: float | None
+    ask_size: float | None
+    mark: float | None
+    oracle: float | None
+    flags: int
+    """Bits of `records.Flag`."""
+    run: str
+    seq: int
+    """(run, seq) finds the raw frame in the journal."""
+    _levels: Levels
+    _row: int
+
+    @property
+    def bids(self) -> list[Level]:
+        """
+        (price, size) of each level, best first.
+        """
+        return self._levels.of("bid", self._row)
+
+    @property
+    def asks(self) -> list[Level]:
+        """
+        (price, size) of each level, best first.
+        """
+        return self._levels.of("ask", self._row)
+
+    @property
+    def bid_sources(self) -> Sequence[int]:
+        """
+        Bits of `records.Source` for each bid.
+        """
+        return self._levels.column("bid_source", self._row)
+
+    @property
+    def ask_sources(self) -> Sequence[int]:
+        """
+        Bits of `records.Source` for each ask.
+        """
+        return self._levels.column("ask_source", self._row)
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """
+    One fill.
+    """
+
+    recv_ts: int
+    ts: int | None
+    """Block time: whole seconds."""
+    symbol: str
+    slot: int | None
+    fill_record_id: int | None
+    price: float | None
+    """quote / base, in natural units whatever the units of the rest."""
+    base_amount: float | None
+    quote_amount: float | None
+    aggressor: str | None
+    """`buy` or `sell`."""
+    is_market_trade: bool
+    """False for position transfers."""
+    action_explanation: str | None
+    oracle: float | None
+    taker: str | None
+    maker: str | None
+    taker_order_id: int | None
+    maker_order_id: int | None
+    taker_fee: float | None
+    maker_fee: float | None
+    tx_sig: str | None
+    flags: int
+    run: str
+    seq: int
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """
+    From here to `end`, what one table holds of one market is not known to be all there was.
+
+    Comes where it starts, before the records of that instant; records inside it are what was heard all the same.
+    """
+
+    start: int
+    end: int
+    symbol: str
+    table: str
+    """`books`, `trades`, …"""
+    state: str
+    """`missing`, `suspect` or `unverifiable`, as in `coverage`; `unrecorded` where no published hour has it."""
+    why: str
+
+
+Record = Book | Trade | Hole

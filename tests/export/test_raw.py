@@ -1,0 +1,75 @@
+"""
+The journal as lines: each frame as it came, once.
+"""
+
+import polars as pl
+
+from lake_cases import HOUR, Run, S, book, make_root, recorded, trade
+from recorder.export.raw import write
+from recorder.lake.sealing import seal
+
+
+def lines(root, tmp_path, **options):
+    """
+    Lines of an hour.
+    """
+    chosen = {"indices": None, "copies": False, "all_": False} | options
+    with (tmp_path / "raw").open("wb") as to:
+        told = write(root, HOUR, HOUR + 3600 * S, to, **chosen)
+    return told, (tmp_path / "raw").read_bytes().splitlines()
+
+
+def test_each_row_of_the_lake_has_its_line_and_each_line_its_row(faulty, faulty_root, tmp_path):
+    """
+    What the seal keeps is what is written, with its nanoseconds.
+    """
+    first, last = faulty.bounds()
+    with (tmp_path / "raw").open("wb") as to:
+        write(faulty_root, first, last, to, indices=None, copies=False, all_=False)
+
+    rows = pl.concat([t.select("recv_ts") for t in (faulty.books(), faulty.trades())]).collect()
+    told = [int(line.partition(b" ")[0]) for line in (tmp_path / "raw").read_bytes().splitlines()]
+    assert told == sorted(rows["recv_ts"].to_physical().to_list())
+
+
+def test_a_frame_is_written_as_it_came_and_once(tmp_path):
+    """
+    Two runs hear the same; one line each, the earlier; both with --copies.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR + S, HOUR + 60 * S, nonce="aaaaaa")
+    late = Run(root, HOUR + S, nonce="bbbbbb")
+    late.connect(HOUR + S)
+    late.hear(HOUR + 2 * S, HOUR + 60 * S, late=7)
+    late.close(HOUR + 60 * S)
+    seal(root)
+
+    _, once = lines(root, tmp_path)
+    _, twice = lines(root, tmp_path, copies=True)
+    _, sol = lines(root, tmp_path, indices={("perp", 0)})
+
+    assert len(twice) == 2 * len(once)
+    at = HOUR + 30 * S
+    assert b"%d %b" % (at, book("SOL-PERP", 0, at, at // S)) in once
+    assert b"%d %b" % (at, trade(0, at, at // S // 3)) in once
+    assert all(b"_perp_0" in line for line in sol)
+    assert 0 < len(sol) < len(once)
+
+
+def test_everything_else_comes_if_asked_for_and_breaks_no_line(tmp_path):
+    """
+    Heartbeats, and what is no frame at all.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, HOUR + S)
+    run.connect(HOUR + S)
+    run.frame(HOUR + 2 * S, b'{"channel":"heartbeat"}')
+    run.frame(HOUR + 3 * S, b"{\n\r\xff")
+    run.close(HOUR + 4 * S)
+
+    _, none = lines(root, tmp_path)
+    told, found = lines(root, tmp_path, all_=True)
+
+    assert none == []
+    assert found == [b'%d {"channel":"heartbeat"}' % (HOUR + 2 * S), b"%d {  \xff" % (HOUR + 3 * S)]
+    assert (told.lines, told.broken) == (2, 1)
