@@ -33,6 +33,7 @@ _FILE = click.Path(path_type=Path)
 _OUT_OF_MEMORY_FIRST = 800
 _INTERRUPTED = 130
 _PROBLEMS_FOUND = 9
+_FOR_EVER_DAYS = 36_500.0
 _WHAT_TO_DO = {
     errno.EACCES: "check its owner and mode",
     errno.EPERM: "check its owner and mode",
@@ -535,6 +536,9 @@ def _hour(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option("--background", is_flag=True, help="With the lowest priority, as the recorder runs it.")
 @click.option("--keep-days", type=click.FloatRange(min=0.1), help="Then remove sealed journal older than this.")
 @click.option("--keep-bytes", type=click.IntRange(min=0), default=0, help="Or beyond this total; 0: no limit.")
+@click.option(
+    "--want-free", type=click.IntRange(min=1), help="First remove sealed journal, however young, until this is free."
+)
 def seal(
     root: Path,
     *,
@@ -543,6 +547,7 @@ def seal(
     background: bool,
     keep_days: float | None,
     keep_bytes: int,
+    want_free: int | None,
 ) -> None:
     """Turn closed hours of ROOT's journal into Parquet.
 
@@ -552,15 +557,22 @@ def seal(
         os.nice(19)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_FIRST), encoding="ascii")
+    if want_free is not None:
+        # Before the seal, which needs space itself.
+        _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free)
     sealed = _seal(root, hour=hour, open_hour=open_hour)
     if not sealed:
         click.echo("nothing to seal: every closed hour is sealed")
-    if keep_days is not None:
-        from recorder.lake.retention import expire  # noqa: PLC0415
+    if keep_days is not None or want_free is not None:
+        _expire(root, keep_days=keep_days or _FOR_EVER_DAYS, keep_bytes=keep_bytes, want_free=want_free or 0)
 
-        gone = expire(root, now=wall_ns(), keep_days=keep_days, keep_bytes=keep_bytes, on_note=_note)
-        if gone:
-            click.echo(f"removed {len(gone)} journal segments whose hours are sealed")
+
+def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int) -> None:
+    from recorder.lake.retention import expire  # noqa: PLC0415
+
+    gone = expire(root, now=wall_ns(), keep_days=keep_days, keep_bytes=keep_bytes, want_free=want_free, on_note=_note)
+    if gone:
+        click.echo(f"removed {len(gone)} journal segments whose hours are sealed")
 
 
 def _note(words: str) -> None:

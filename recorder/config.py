@@ -76,6 +76,14 @@ class Storage(msgspec.Struct, frozen=True):
 
     root: Path
     """The data root; a relative path starts at the working directory."""
+    stop_free_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 67_108_864
+    """With less than this free, capture stops until there is half as much again."""
+    stop_free_inodes: Annotated[int, Meta(ge=0, le=1 << 32)] = 256
+    """Likewise, in files and folders; journal goes early below four times this."""
+    expire_free_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 1_073_741_824
+    """With less than this free, sealed journal is removed before `journal.keep_days`."""
+    reserve_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 8_388_608
+    """Of a file that takes space until the disk is full, so that what is in memory can be written then; 0: none."""
 
 
 class Capture(msgspec.Struct, frozen=True):
@@ -259,7 +267,7 @@ def _config(document: dict[str, Any]) -> Config:
     config = Config(
         venue=venue,
         markets=_checked_markets(tables["markets"], venue.network),
-        storage=Storage(root=values.root_folder(tables["storage"]["root"])),
+        storage=Storage(**{**tables["storage"], "root": values.root_folder(tables["storage"]["root"])}),
         capture=Capture(**tables["capture"]),
         journal=Journal(**tables["journal"]),
         quality=Quality(**tables["quality"]),
@@ -337,6 +345,12 @@ def _fit_together(config: Config) -> None:
         ("capture.max_frame_bytes", capture.max_frame_bytes, "journal.queue_bytes", journal.queue_bytes),
         ("journal.commit_bytes", journal.commit_bytes, "journal.queue_bytes", journal.queue_bytes),
         ("journal.commit_bytes", journal.commit_bytes, "journal.segment_bytes", journal.segment_bytes),
+        (
+            "storage.stop_free_bytes",
+            config.storage.stop_free_bytes,
+            "storage.expire_free_bytes",
+            config.storage.expire_free_bytes,
+        ),
         ("journal.frame_s", journal.frame_s, "journal.segment_s", journal.segment_s),
     ):
         if value > limit_value:

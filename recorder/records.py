@@ -253,6 +253,25 @@ class WriteFailed(Fact, frozen=True, tag="write_failed"):
     error: str
 
 
+class DiskFull(Fact, frozen=True, tag="disk_full"):
+    """
+    Capture stopped for want of space, until `DiskFreed` or the end of the run.
+    """
+
+    free_bytes: int
+    free_inodes: int
+    why: str
+
+
+class DiskFreed(Fact, frozen=True, tag="disk_freed"):
+    """
+    There is space again, and capture goes on.
+    """
+
+    free_bytes: int
+    free_inodes: int
+
+
 class LoopStalled(Fact, frozen=True, tag="loop_stalled"):
     """
     The event loop did not run for `stall_ns`; receive times inside that window are late.
@@ -312,6 +331,8 @@ AnyFact = (
     | Overflowed
     | ClockStepped
     | WriteFailed
+    | DiskFull
+    | DiskFreed
     | LoopStalled
     | JobFailed
     | Telemetry

@@ -17,6 +17,8 @@ from recorder.records import (
     Connected,
     ConnectFailed,
     Disconnected,
+    DiskFreed,
+    DiskFull,
     Entry,
     EntryKind,
     JobFailed,
@@ -81,6 +83,8 @@ FACTS: list[AnyFact] = [
     Overflowed(count=3, bytes=12_000, first_seq=7, last_seq=9, first_ts=HOUR + 6, last_ts=HOUR + 8),
     ClockStepped(step_ns=-SECOND_NS * 3600, before_ts=HOUR + HOUR_NS, after_ts=HOUR),
     WriteFailed(segment="20261007T080000.000000000Z.zst.open", operation="sync", errno=5, error="EIO: I/O error"),
+    DiskFull(free_bytes=4096, free_inodes=12, why="the journal could not be written: no space"),
+    DiskFreed(free_bytes=1 << 30, free_inodes=1 << 20),
     LoopStalled(stall_ns=1_500_000_000),
     JobFailed(job="seal", error="SealFailed: naïve “text” 価格"),
     Telemetry(

@@ -103,6 +103,7 @@ class Capture:
         self._copy_of = {line: copy for copy in self._copies for line in copy.everything()}
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
+        self._paused = False
 
     def _line(self, copy: int, streams: list[Stream], *, probation: bool = False) -> Line:
         session = Session(streams, self._session, self._random, probation=probation)
@@ -143,6 +144,26 @@ class Capture:
             # From here nothing more comes in; the readers drain what has.
             socket.transport.abort()
 
+    def pause(self, why: str) -> None:
+        """
+        Cut every connection, and make none, until `resume`: what cannot be kept must not seem to have been heard.
+        """
+        self._paused = True
+        for line in self._copy_of:
+            if line.opening is not None:
+                line.opening.cancel()
+            if line.socket is not None:
+                self._abort(line, line.socket, "recorder", why)
+
+    def resume(self) -> None:
+        """
+        Connect again, all at once.
+        """
+        self._paused = False
+        for line in self._copy_of:
+            if line.session.streams:
+                line.wanted.set()
+
     def standing(self) -> list[tuple[int, int, list[Fact]]]:
         """
         Facts that put a new run's journal in the picture: (connection, attempt, [connected, requested …]).
@@ -181,7 +202,7 @@ class Capture:
     # ---- one connection
 
     def _needed(self, line: Line) -> bool:
-        return bool(line.session.streams) and not self._stopping.is_set()
+        return bool(line.session.streams) and not self._paused and not self._stopping.is_set()
 
     async def _hold(self, line: Line) -> None:
         while not self._stopping.is_set():
@@ -207,7 +228,7 @@ class Capture:
         try:
             socket = await line.opening
         except asyncio.CancelledError:
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._paused:
                 return 0
             raise
         except Exception as error:  # whatever it is, this connection is tried again, the others go on

@@ -52,9 +52,9 @@ class SealChild:
         """
         return not self._done.is_set()
 
-    async def run(self) -> None:
+    async def run(self, want_free: int = 0) -> None:
         """
-        Seal what is due and remove journal that is old enough.
+        Seal what is due and remove journal that is old enough; or, until `want_free` bytes are free, all that may go.
 
         Raises:
             RecorderError: it ended with an error.
@@ -65,6 +65,7 @@ class SealChild:
             self.process = await asyncio.create_subprocess_exec(
                 *SEAL_COMMAND,
                 *self._arguments,
+                *(("--want-free", str(want_free)) if want_free else ()),
                 "--",
                 str(self._root),
                 stdin=asyncio.subprocess.DEVNULL,

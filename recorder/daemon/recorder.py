@@ -16,6 +16,7 @@ import random
 import signal
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 from recorder.capture.client import Capture
 from recorder.capture.tape import Tape
@@ -23,6 +24,7 @@ from recorder.config import Config
 from recorder.config_streams import connections, copies, streams
 from recorder.daemon.child import SealChild
 from recorder.daemon.claim import claim
+from recorder.daemon.disk import DiskGuard, make_startable
 from recorder.daemon.endpoint import Endpoint
 from recorder.daemon.jobs import Jobs
 from recorder.daemon.reload import change
@@ -40,6 +42,7 @@ log = logging.getLogger("recorder")
 COMMIT_DEADLINE_S = 2.5
 """For the last commit at a stop: with the closing of sockets, and the child's end, it stays within 5 s."""
 DRAIN_S = 0.7
+FIRST_LOOK_S = 2.0
 STALL_NS = SECOND_NS
 TELEMETRY_S = 60.0
 
@@ -93,11 +96,11 @@ class Recorder:
         self._seal = SealChild(self._root, config.journal)
         self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
         self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
-        sealing = config.seal.enabled if seal is None else seal
+        self._sealing = config.seal.enabled if seal is None else seal
         self._jobs = Jobs(
             second=self._second_job,
             disk=self._vitals.watch_disk,
-            seal=self._seal.run if sealing else None,
+            seal=self._seal.run if self._sealing else None,
             failed=self._job_failed,
         )
 
@@ -141,6 +144,7 @@ class Recorder:
         """
         # First: a signal that came before would end us by default.
         self._handle_signals()
+        make_startable(self._root)
         bind(self._root, venue=self._config.venue.name, network=self._config.venue.network)
         lock, alive = claim(self._root, beside=self._beside)
         try:
@@ -159,11 +163,24 @@ class Recorder:
             random=random.Random(),
             ssl_context=self._ssl,
         )
+        self._disk = DiskGuard(
+            self._root,
+            self._config.storage,
+            tape=lambda: self.tape,
+            pause=self._capture.pause,
+            resume=self._capture.resume,
+            press=self._press if self._sealing else None,
+        )
+        with suppress(TimeoutError):
+            # First: on a disk that is full nothing must be heard that could not be kept. One that hangs shows later.
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self._disk.look()
         self._jobs.start()
         failure: BaseException | None = None
         tasks = [
             asyncio.create_task(self._capture.run(), name="capture"),
             asyncio.create_task(self._beat(), name="beat"),
+            asyncio.create_task(self._disk.run(), name="disk"),
             asyncio.create_task(self._vitals.measure_lag(), name="lag"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
         ]
@@ -270,6 +287,13 @@ class Recorder:
         """
         self._last_minute = self.tape.clock.now()
         self.tape.fact(self._vitals.row(self.tape))
+
+    async def _press(self, want_free: int) -> None:
+        """
+        Make space, of journal that is sealed; a seal that is at work does it when it is done, or the next one does.
+        """
+        if not self._seal.running:
+            await self._seal.run(want_free)
 
     def _job_failed(self, job: str, words: str) -> None:
         if self._stop.is_set():

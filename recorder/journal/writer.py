@@ -100,6 +100,8 @@ class Journal:
         self._wake = threading.Event()
         self._closing = False
         self._failures: deque[WriteFailed] = deque(maxlen=256)
+        self._failing: tuple[str, int | None] | None = None
+        """Operation and errno of what fails now: told once, however often it is tried."""
         self._commit_s: deque[tuple[float, float]] = deque(maxlen=100_000)
         self._oldest_ns = 0
         """When the oldest entry in the queue was appended; 0 while there is none."""
@@ -127,6 +129,14 @@ class Journal:
         (seq, recv_ts) up to which all is committed; (0, 0) before the first commit.
         """
         return self._committed
+
+    @property
+    def stuck(self) -> int | None:
+        """
+        The errno for which nothing can be committed now; None if it can be, or the error had none.
+        """
+        failing = self._failing
+        return failing[1] if failing is not None else None
 
     def append(self, kind: int, *, connection: int, attempt: int, recv_ts: int, payload: bytes) -> int:
         """
@@ -245,6 +255,7 @@ class Journal:
                 pause(pause_s)
                 pause_s = min(pause_s * 2, 1.0)
                 continue
+            self._failing = None
             ended = monotonic_ns()
             self._commit_s.append(((ended - started) / SECOND_NS, (ended - (oldest_ns or started)) / SECOND_NS))
             *_, seq, recv_ts, _ = rows[reached - 1]
@@ -280,6 +291,10 @@ class Journal:
 
     def _fail(self, error: Exception) -> None:
         number = error.errno if isinstance(error, OSError) else None
+        failing, self._failing = self._failing, (self._segment.operation, number)
+        if failing == self._failing:
+            self._segment.abandon()
+            return
         words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         self._failures.append(
             WriteFailed(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
 from shlex import quote
+from shutil import disk_usage
 
 from recorder import durable
 from recorder.journal.names import RUN_LOCK
@@ -31,6 +32,7 @@ def expirable(
     now: int,
     keep_days: float,
     keep_bytes: int,
+    want_bytes: int = 0,
 ) -> list[SegmentFile]:
     """
     The segments that may go, oldest first. Pure.
@@ -42,6 +44,7 @@ def expirable(
         now: ns.
         keep_days: a segment stays at least this long, unless `keep_bytes` is exceeded.
         keep_bytes: sealed segments beyond this total go earlier; 0: no limit.
+        want_bytes: at least so much goes, if it may, however young it is.
     """
     if not found:
         return []
@@ -75,7 +78,7 @@ def expirable(
             free.append(segment)
     oldest_first = sorted(free, key=lambda segment: segment.start)
     limit = now - int(keep_days * 86_400 * SECOND_NS)
-    excess = sum(sizes.values()) - keep_bytes if keep_bytes else 0
+    excess = max(sum(sizes.values()) - keep_bytes if keep_bytes else 0, want_bytes)
     gone: list[SegmentFile] = []
     for segment in oldest_first:
         if segment.start < limit or excess > 0:
@@ -89,7 +92,13 @@ def _name(segment: SegmentFile) -> tuple[str, str]:
 
 
 def expire(
-    root: Path, *, now: int, keep_days: float, keep_bytes: int, on_note: Callable[[str], None] | None = None
+    root: Path,
+    *,
+    now: int,
+    keep_days: float,
+    keep_bytes: int,
+    want_free: int = 0,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[SegmentFile]:
     """
     Remove what may go. Returns it.
@@ -99,6 +108,7 @@ def expire(
         now: ns.
         keep_days: as for `expirable`.
         keep_bytes: as for `expirable`.
+        want_free: bytes that should be free on the disk; what may go goes earlier for that.
         on_note: told, in words, why journal that is old enough stays.
 
     Raises:
@@ -115,7 +125,10 @@ def expire(
             if (manifest := manifests.read(root, hour)) is not None and manifest.complete
         }
         sizes = {segment.path: _size(segment.path) for segment in found}
-        free = expirable(found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes)
+        want_bytes = max(want_free - disk_usage(root).free, 0) if want_free else 0
+        free = expirable(
+            found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes, want_bytes=want_bytes
+        )
         # Asked at the last moment, of what is there: until now the journal could have made these files again.
         broken = _broken_hours(root, sealed, {_name(segment) for segment in free})
         kept = {(i.run, i.name) for hour in broken for i in sealed[hour].inputs}

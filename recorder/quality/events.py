@@ -233,6 +233,14 @@ KINDS: Mapping[str, Kind] = {
         _OURS,
         "that anything is lost",
     ),
+    "disk_full": Kind(
+        "recorder",
+        "Too little space was left, or the journal found none: the recorder closed its connections until there was "
+        "more. What that cost is a `disconnected` of each connection.",
+        "capture stopped → capture went on, or the end of the run",
+        _OURS,
+        "that anything is lost which came before it: it was kept in memory, and written to a reserve",
+    ),
     "journal_damaged": Kind(
         "recorder",
         "Journal entries are missing or unreadable; `missing` counts entries.",

@@ -44,6 +44,8 @@ from recorder.records import (
     Connected,
     ConnectFailed,
     Disconnected,
+    DiskFreed,
+    DiskFull,
     Entry,
     EntryKind,
     Event,
@@ -396,6 +398,10 @@ class Monitor:
         match fact:
             case RunStarted():
                 self._runs.started(run, fact)
+            case DiskFull():
+                self._runs.disk_filled(run, now, fact.why)
+            case DiskFreed():
+                self._runs.disk_freed(run, now)
             case RunStopped():
                 self._bury(run, stopped_by=fact.reason)
             case Connected():
@@ -553,6 +559,7 @@ class Monitor:
             *self._spells.finish(self._tracks.going_on(at)),
             *self._runs.down(at),
             *self._runs.orphaned(at),
+            *(event for run in self._runs.live() for event in self._runs.disk_full(run, at)),
             *self._flows.silences(at),
             *self._halts.going_on(at),
             *self._flows.refusals(at),

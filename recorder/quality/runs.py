@@ -107,6 +107,8 @@ class Runs:
         A run stopped, died or stands still; `stopped_by` is why, if it said so.
         """
         run.gone = True
+        if run.full_since:
+            self.disk_freed(run, run.last_ts)
         live = self.live()
         if not live:
             down_since = max(other.last_ts for other in self.by_name.values())
@@ -120,6 +122,30 @@ class Runs:
             carried.update(orphan.stream for orphan in self._state.orphans)
             left = sorted(set(run.streams) - carried, key=sortable)
             self._state.orphans += [Orphan(stream, run.run, run.last_ts) for stream in left]
+
+    def disk_full(self, run: RunState, at: int) -> list[Event]:
+        """
+        That a run does not listen for want of space, up to `at`; nothing if it does.
+        """
+        if not run.full_since or run.full_since > at:
+            return []
+        words = f"for {(at - run.full_since) / SECOND_NS:.1f} s: {run.full_why}"
+        return [build("disk_full", cause="recorder", start=run.full_since, end=at, run=run.run, evidence=words)]
+
+    def disk_filled(self, run: RunState, now: int, why: str) -> None:
+        """
+        A run stops to listen for want of space.
+        """
+        if not run.full_since:
+            run.full_since, run.full_why = now, why
+            self._findings.openings.append(f"capture stopped: the disk is full: {why}")
+
+    def disk_freed(self, run: RunState, now: int) -> None:
+        """
+        It listens again, or is over.
+        """
+        self._findings.events.extend(self.disk_full(run, now))
+        run.full_since, run.full_why = 0, ""
 
     def orphaned(self, at: int) -> list[Event]:
         """

@@ -216,6 +216,9 @@ class RunState(msgspec.Struct):
     resumed: int = 0
     """When it last heard again, after it stood still or entries of it were lost: silence before that proves nothing."""
     leaving: list[Leaving] = []
+    full_since: int = 0
+    """Since when it does not listen for want of space; 0: it does."""
+    full_why: str = ""
 
 
 class ConnectionState(msgspec.Struct):

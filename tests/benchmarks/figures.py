@@ -4,7 +4,7 @@ Every figure of the budget table, each beside a plain recorder in the same run: 
 Input comes from the simulated venue, the same on every machine; durations are medians of several rounds, candidates in
 turns, and belong to this machine. Nothing here is a test: machines are shared and noisy. All of it takes about a
 quarter of an hour; `--only` measures a part, `--soak 30` makes the run at live load half an hour long. What a crash can
-cost is no figure but a proof: `tests/test_crash.py`.
+cost is no figure but a proof: `tests/faults/`.
 """
 
 import argparse

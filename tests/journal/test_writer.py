@@ -445,7 +445,8 @@ def test_a_call_that_fails_loses_nothing(folder, faults, call, code, times):
     damages: list[Damage] = []
     assert [e.seq for e in read_run(segments(folder.parent), on_damage=damages.append)] == list(range(1, 301))
     assert damages == []
-    assert len(failures) == 3 * times
+    # While a call goes on failing, that is told once.
+    assert 3 <= len(failures) <= 3 * times
     assert {(f.errno, f.error[:3]) for f in failures} == {(code, errno.errorcode[code][:3])}
     assert {f.operation for f in failures} == {{"create_append": "open", "write_all": "write"}.get(call, call)}
     assert all(f.segment for f in failures)
@@ -515,7 +516,7 @@ def test_a_full_disk_is_given_back_what_no_commit_reached(folder, faults):
 
     assert journal.close(10)
     assert numbers(folder) == list(range(1, 20))
-    assert len(journal.take_failures()) >= 50
+    assert len(journal.take_failures()) == 1, "what goes on failing is told once"
 
 
 def test_what_is_committed_stays_when_its_segment_fails_later(folder, faults):
@@ -558,7 +559,7 @@ def test_a_folder_that_is_gone_for_a_while_loses_nothing_that_comes_after(folder
     folder.rename(aside)
     journal = open_journal(folder)
     append(journal, 1)
-    wait_until(lambda: len(journal._failures) > 3)
+    wait_until(lambda: journal.stuck == errno.ENOENT)
     aside.rename(folder)
     assert journal.close(10)
 
@@ -585,21 +586,27 @@ def test_want_of_memory_is_waited_out_like_a_full_disk(folder, no_pause, monkeyp
     assert journal.close(10)
 
     assert numbers(folder) == [1]
-    assert [f.errno for f in journal.take_failures()] == [None] * 3
+    assert [f.errno for f in journal.take_failures()] == [None]
 
 
-def test_failures_are_kept_in_bounded_number(folder, faults):
+def test_a_failure_that_goes_on_is_told_once(folder, faults):
     """
-    A disk that fails for days does not fill memory; the latest are told.
+    A disk that fails for days fills neither memory nor the log; `stuck` says that it still does, and another failure
+    after it worked again is told again.
     """
     faults.always["sync"] = errno.EIO
     journal = open_journal(folder)
     append(journal, 1)
-    wait_until(lambda: faults.calls["sync"] > 400)
+    wait_until(lambda: faults.calls["sync"] > 50)
+    assert journal.stuck == errno.EIO
     del faults.always["sync"]
+    wait_until(lambda: journal.committed[0] == 1)
+    assert journal.stuck is None
+    faults.failing["sync"] += [errno.EIO]
+    append(journal, 2)
     assert journal.close(10)
 
-    assert len(journal.take_failures()) == 256
+    assert [failure.errno for failure in journal.take_failures()] == [errno.EIO] * 2
     assert journal.take_failures() == []
 
 

@@ -23,6 +23,8 @@ from quality_cases import (
     unusual,
 )
 from recorder.records import (
+    DiskFreed,
+    DiskFull,
     Entry,
     EntryKind,
     Flag,
@@ -343,3 +345,37 @@ def test_a_run_that_stops_beside_another_leaves_nothing_to_miss():
     tape.stop(30.5)
 
     assert unusual(fold(tape)) == []
+
+
+def test_a_full_disk_is_an_event_until_there_is_space_or_the_run_ends():
+    """
+    Open at the end of the hour, it goes on in the next, under the same id; a run that is killed meanwhile ends it.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL])
+    tape.fact(10, DiskFull(4096, 12, "no space"))
+    tape.fact(30, DiskFreed(1 << 30, 1 << 20))
+    tape.fact(40, DiskFull(4096, 12, "no space"))
+    tape.run(100, 130, [SOL], run="b")
+    tape.fact(110, DiskFull(4096, 12, "no space"), run="b")
+
+    full = [event for event in fold(tape) if event.kind == "disk_full"]
+
+    assert told(full, "disk_full") == [
+        ("disk_full", 10, 30, "recorder"),
+        ("disk_full", 40, 59.05, "recorder"),
+        ("disk_full", 110, 129.05, "recorder"),
+    ]
+    assert [event.continues for event in sorted(full, key=lambda event: event.start)] == [False, False, True]
+    first, later = monitor(), monitor()
+    entries = tape.entries()
+    feed(first, entries[:-3])
+    (open_then,) = [e for e in _finished(first, entries[-3].recv_ts) if e.kind == "disk_full" and e.continues]
+    feed(later, entries)
+    (open_now,) = [e for e in _finished(later, entries[-1].recv_ts) if e.kind == "disk_full" and e.continues]
+    assert open_then.event_id == open_now.event_id
+
+
+def _finished(judge, until):
+    judge.finish(until, closed=False)
+    return judge.events

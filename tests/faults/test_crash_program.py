@@ -2,17 +2,14 @@
 SIGKILL for the recorder and the sealer, at random moments, on one root: what was committed is in the lake, once.
 """
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import polars as pl
 import pytest
+from program import Bench
 
 from recorder.analysis import Lake
 from recorder.journal.reader import read_merged, segments
@@ -20,92 +17,8 @@ from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
-from recorder.records import SECOND_NS, EntryKind
+from recorder.records import SECOND_NS
 from recorder.simulator.ledger import digest, read_ledger
-from recorder.venue.protocol import FrameKind, peek
-
-CONFIG = """
-[venue]
-name = "loopback"
-url = "{url}"
-network = "mainnet-beta"
-[markets]
-perp = ["SOL-PERP", "BTC-PERP"]
-[storage]
-root = "{root}"
-[capture]
-reconnect_first_s = 0.1
-[seal]
-enabled = false
-"""
-
-
-class Bench:
-    """
-    A venue with a ledger, and a root that is recorded into.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self.ledger, self._config = folder / "root", folder / "ledger", folder / "config.toml"
-        self._venue = subprocess.Popen(
-            [sys.executable, "-m", "recorder", "simulate", "--port", "0", "--tick-ms", "20", "--ledger", self.ledger],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._venue.stdout is not None
-        url = self._venue.stdout.readline().split()[-1]
-        self._config.write_text(CONFIG.format(url=url, root=self.root))
-        self.committed: set[tuple[str, int]] = set()
-        """(run, seq) of every data frame that could be read after some kill."""
-
-    def recorder(self) -> subprocess.Popen[bytes]:
-        """
-        A new one; its output goes nowhere.
-        """
-        return self._child("run", self._config)
-
-    def sealer(self) -> subprocess.Popen[bytes]:
-        """
-        A seal of all hours, the open one too.
-        """
-        return self._child("seal", self.root, "--open")
-
-    def _child(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "recorder", *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
-        )
-
-    def wait_recording(self, *, than: int = 0) -> int:
-        """
-        Until more than so many frames are committed; how many are.
-        """
-        deadline = time.monotonic() + 20
-        while (there := len(self.data_frames())) <= than:
-            assert time.monotonic() < deadline, "the recorder does not record"
-            time.sleep(0.05)
-        return there
-
-    def data_frames(self) -> dict[tuple[str, int], bytes]:
-        """
-        All that can be read now.
-        """
-        return {
-            (entry.run, entry.seq): entry.payload
-            for entry in read_merged(segments(self.root / JOURNAL), start=0, end=1 << 62)
-            if entry.kind == EntryKind.FRAME and peek(entry.payload).kind == FrameKind.DATA
-        }
-
-    def close(self) -> None:
-        """
-        End the venue.
-        """
-        self._venue.terminate()
-        self._venue.wait(10)
-        assert self._venue.stdout is not None
-        self._venue.stdout.close()
 
 
 @pytest.fixture
@@ -113,7 +26,7 @@ def bench(tmp_path):
     """
     Running for the length of a test.
     """
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, settings="[seal]\nenabled = false\n")
     yield bench
     bench.close()
 
