@@ -4,8 +4,12 @@ What later hours prove of earlier ones: rows of `coverage`, with the ids of the 
 An hour is sealed when nobody knows whether its last fill was the last one. The first fill of a later hour tells: if its
 id follows, nothing was missing in between, not even while the recorder was down; if ids are left out, fills are missing
 there. How far to look for that fill is the reader's choice; `Lake` looks two days ahead.
+
+Nor does it know of fills that come later still, after they were told as missing: an event of a later hour takes the gap
+back (`trade_late`), and here the row of the hour that told of it follows.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +17,9 @@ import polars as pl
 
 from recorder.analysis.units import NS_UTC
 from recorder.quality.effects import EFFECTS
-from recorder.quality.intervals import joined, union
-from recorder.quality.proof import IDS, STATES
+from recorder.quality.gaps import GAP, LATE
+from recorder.quality.intervals import Spans, difference, intersection, joined, layered, union
+from recorder.quality.proof import IDS, STATES, UNDECODABLE, UNNUMBERED
 from recorder.records import HOUR_NS, SECOND_NS
 
 LOOK_AROUND_NS = 48 * HOUR_NS
@@ -24,14 +29,25 @@ FAR = 10_000
 
 _LATE = frozenset(kind for kind, effect in EFFECTS.items() if effect == "late")
 _SECONDS = [f"{state}_s" for state in STATES]
-_CHANGED = [*_SECONDS, "longest_hole_s", "span_start", "span_state", "span_why", "evidence"]
+_CHANGED = [*_SECONDS, "longest_hole_s", "fills_missing", "span_start", "span_state", "span_why", "evidence"]
+_STAY = _LATE | {GAP, UNNUMBERED, UNDECODABLE}
+"""Reasons that an id of a later hour does not do away with."""
+GAPS = sorted({GAP, LATE, *_LATE})
+"""Kinds that tell what becomes of gaps."""
 
 Row = dict[str, Any]
+_Part = tuple[int, int, tuple[str, str]]
+"""Start, end (ns), and (state, why)."""
 
 
-def with_later_proof(coverage: pl.DataFrame) -> pl.DataFrame:
+def with_later_proof(coverage: pl.DataFrame, gaps: Callable[[], pl.DataFrame]) -> pl.DataFrame:
     """
     Rows of coverage, those of trades as far as the other rows prove them. Same rows, same order, same columns.
+
+    Args:
+        coverage: rows, also of the hours around those that are asked for.
+        gaps: gives the parts of events (rows of `quality`) whose kind is one of `GAPS`, of the same hours; not asked
+            unless a gap is told of.
     """
     # In integers: a datetime of Python has no nanoseconds.
     rows = coverage.with_columns(
@@ -44,6 +60,8 @@ def with_later_proof(coverage: pl.DataFrame) -> pl.DataFrame:
     changed = False
     for of_stream in by_stream.values():
         changed = _prove(sorted(of_stream, key=lambda row: row["start"])) or changed
+    if any(GAP in row["span_why"] or row["fills_missing"] for of_stream in by_stream.values() for row in of_stream):
+        changed = _take_back(by_stream, gaps()) or changed
     if not changed:
         return coverage
     schema = coverage.schema
@@ -86,12 +104,30 @@ def _tell(row: Row, since: int, left_out: int, first_id: int, hour: int) -> None
     Since then no fill came until that of `first_id`, in another hour.
     """
     new = ("missing", "trade_gap") if left_out else ("complete", IDS)
-    ends = [*row["span_start"][1:], row["start"] + round(sum(row[name] for name in _SECONDS) * SECOND_NS)]
-    parts: list[tuple[int, int, tuple[str, str]]] = []
-    for start, end, state, why in zip(row["span_start"], ends, row["span_state"], row["span_why"], strict=True):
+    parts: list[_Part] = []
+    for start, end, (state, why) in _parts(row):
         # Ids prove that everything came, not that it came when we say.
-        stays = start < since or state == "complete" or why in _LATE or why == "trade_gap"
+        stays = start < since or state == "complete" or why in _STAY
         parts.append((start, end, (state, why) if stays else new))
+    _put(row, parts)
+    follows = "ids are left out before" if left_out else "then follows"
+    at = datetime.fromtimestamp(hour // SECOND_NS, UTC)
+    row["evidence"] = f"{row['evidence']}; {follows} id {first_id}, in the hour of {at:%Y-%m-%d %H:%M}"
+
+
+def _parts(row: Row) -> list[_Part]:
+    """
+    The stretches of a row.
+    """
+    ends = [*row["span_start"][1:], row["start"] + round(sum(row[name] for name in _SECONDS) * SECOND_NS)]
+    labels = zip(row["span_state"], row["span_why"], strict=True)
+    return list(zip(row["span_start"], ends, labels, strict=True))
+
+
+def _put(row: Row, parts: list[_Part]) -> None:
+    """
+    Give a row other stretches.
+    """
     spans = joined(parts)
     for state, name in zip(STATES, _SECONDS, strict=True):
         row[name] = sum(end - start for start, end, label in spans if label[0] == state) / SECOND_NS
@@ -100,6 +136,62 @@ def _tell(row: Row, since: int, left_out: int, first_id: int, hour: int) -> None
     row["span_start"] = [start for start, _, _ in spans]
     row["span_state"] = [state for _, _, (state, _) in spans]
     row["span_why"] = [why for _, _, (_, why) in spans]
-    follows = f"{left_out:,} ids are left out before" if left_out else "then follows"
-    at = datetime.fromtimestamp(hour // SECOND_NS, UTC)
-    row["evidence"] = f"{row['evidence']}; {follows} id {first_id}, in the hour of {at:%Y-%m-%d %H:%M}"
+
+
+def _take_back(by_stream: dict[tuple[str, str], list[Row]], parts: pl.DataFrame) -> bool:
+    """
+    Change the rows whose gaps fills have closed since; True if any was.
+    """
+    in_ns = parts.with_columns(pl.col("start", "end", "true_start").to_physical()).rows(named=True)
+    late: dict[str, int] = {}
+    for part in in_ns:
+        if part["kind"] == LATE:
+            late[part["event_id"]] = late.get(part["event_id"], 0) - (part["missing"] or 0)
+    if not any(late.values()):
+        return False
+    untrue: dict[str, Spans] = {kind: union(_bounds(in_ns, kind)) for kind in _LATE}
+    changed = False
+    for (_, symbol), rows in by_stream.items():
+        told = [part for part in in_ns if part["kind"] == GAP and part["symbol"] == symbol]
+        left: dict[str, int] = {}
+        for part in told:
+            left[part["event_id"]] = left.get(part["event_id"], -late.get(part["event_id"], 0)) + (part["missing"] or 0)
+        closed = union((p["true_start"], p["end"]) for p in told if p["event_id"] in late and left[p["event_id"]] <= 0)
+        still = union((p["true_start"], p["end"]) for p in told if left[p["event_id"]] > 0 or p["event_id"] not in late)
+        healed = difference(closed, still)
+        for row in rows:
+            whole = [(row["start"], row["start"] + HOUR_NS)]
+            came = sum(
+                min(late.get(p["event_id"], 0), p["missing"])
+                for p in told
+                if p["missing"] and row["start"] < p["end"] <= row["start"] + HOUR_NS
+            )
+            if not came and not intersection(healed, whole):
+                continue
+            row["fills_missing"] = max((row["fills_missing"] or 0) - came, 0)
+            _put(row, [new for part in _parts(row) for new in _healed(part, healed, untrue)])
+            row["evidence"] += (
+                f"; of what was missing, {came:,} came later" if came else "; what was missing came later"
+            )
+            changed = True
+    return changed
+
+
+def _bounds(parts: list[Row], kind: str) -> Spans:
+    return [(part["start"], part["end"]) for part in parts if part["kind"] == kind]
+
+
+def _healed(part: _Part, healed: Spans, untrue: dict[str, Spans]) -> list[_Part]:
+    """
+    A stretch, where it was missing for a gap that is none any more: complete, as far as receive times are true.
+    """
+    start, end, (_, why) = part
+    if why != GAP:
+        return [part]
+    again = intersection([(start, end)], healed)
+    layers: list[tuple[Spans, tuple[str, str]]] = [
+        (difference([(start, end)], again), part[2]),
+        *((spans, ("suspect", kind)) for kind, spans in sorted(untrue.items())),
+        (again, ("complete", IDS)),
+    ]
+    return layered(layers, start, end)

@@ -20,7 +20,7 @@ import polars as pl
 from recorder.analysis.condition import DAY_NS, TOLERANCE, conditions
 from recorder.analysis.events import whole_events
 from recorder.analysis.gaps import HOLES, Gaps, State, holes, marked, mode, spans
-from recorder.analysis.proving import LOOK_AROUND_NS, with_later_proof
+from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
 from recorder.analysis.published import Published, read_root
 from recorder.analysis.units import NS_UTC, Instant, instant, moment, natural, polars_schema
 from recorder.errors import DamagedFile, RecorderError
@@ -188,8 +188,13 @@ class Tables:
         if market is not None:
             names = self._known(market, first, last)
             frame = frame.filter(pl.col("symbol").str.to_lowercase().is_in(sorted(names)))
+
+        def gaps() -> pl.DataFrame:
+            parts = self._scan("quality", self._published.files("quality", from_ns, to_ns))
+            return parts.filter(pl.col("kind").is_in(GAPS)).collect()
+
         proven = frame.map_batches(
-            with_later_proof,
+            lambda rows: with_later_proof(rows, gaps),
             predicate_pushdown=False,
             projection_pushdown=False,
             slice_pushdown=False,

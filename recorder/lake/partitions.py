@@ -21,7 +21,7 @@ from recorder.lake.parquet import Draft, first_line
 from recorder.lake.root import Binding
 from recorder.lake.schema import ROW_GROUP_BYTES, ROW_GROUP_ROWS, table
 from recorder.lake.survey import DROPPED, FIRST_LANE, NOWHERE, UNPLACED, HourJournal, Lane, Partition, Survey
-from recorder.quality.events import Tallies, printable
+from recorder.quality.events import Tallies, channel_of, printable
 from recorder.records import Entry, Event, Stream
 from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode
 from recorder.venue.protocol import FrameKind, peek
@@ -231,7 +231,7 @@ class PartitionWriter:
             # A name may stand twice in an envelope: then the glance that gave the lane saw another channel.
             reason = decoded.reason if isinstance(decoded, Undecodable) else "its envelope names two channels"
             self._written.unplaced.keep(ordinal, entry, "undecodable", reason)
-            self._find("undecodable", entry, reason, making)
+            self._find("undecodable", entry, reason, making, channel=channel_of(way.stream))
             return
         match decoded, columns:
             case Book() as row, BookColumns() as to:
@@ -251,7 +251,7 @@ class PartitionWriter:
             log = making.logs[lane] = RowLog()
         log.add(entry.recv_ts, ts, len(entry.payload), decoded.flags | flags)
 
-    def _find(self, kind: str, entry: Entry, evidence: str, making: _Making) -> None:
+    def _find(self, kind: str, entry: Entry, evidence: str, making: _Making, *, channel: str | None = None) -> None:
         making.events += making.findings.take_idle(entry.recv_ts)
         making.findings.add(
             kind,
@@ -261,6 +261,7 @@ class PartitionWriter:
             run=entry.run,
             connection=entry.connection,
             symbol=making.part.symbol,
+            channel=channel,
         )
 
     def _flush(self, making: _Making) -> None:

@@ -19,6 +19,7 @@ from recorder.lake.schema import TABLES
 from recorder.lake.survey import Survey
 from recorder.quality.coverage import CoverageRow, HourFacts, StreamCount, by_symbol
 from recorder.quality.events import build, cut, in_order
+from recorder.quality.gaps import settled
 from recorder.quality.intervals import length, union
 from recorder.quality.state import HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, QualitySettings, Stream
@@ -55,8 +56,17 @@ def hour_events(survey: Survey, written: Written, hour: int, *, kept: Iterable[s
         build("journal_damaged", cause="recorder", start=hour, end=hour + HOUR_NS, evidence=words, symbol=None)
         for words in kept
     ]
-    events = [*survey.events, *written.events, *failed, *poorer]
-    return in_order([part for event in events if (part := cut(event, hour)) is not None])
+    found = (_named(event, survey.carry.identity) for event in survey.events)
+    events = [*found, *written.events, *failed, *poorer]
+    return in_order(settled(part for event in events if (part := cut(event, hour)) is not None))
+
+
+def _named(event: Event, names: dict[str, str]) -> Event:
+    """
+    An event of a market that had no name yet when it was told, under the name that a book gave it since: its rows are.
+    """
+    name = names.get(event.symbol.replace("-", ":", 1)) if event.symbol is not None else None
+    return event if name is None else msgspec.structs.replace(event, symbol=name)
 
 
 def coverage_rows(

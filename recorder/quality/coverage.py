@@ -167,7 +167,7 @@ class StreamCount:
         latencies = _latencies(arrivals, stamps)
         counted = fills is not None and stream.channel == "trades"
         ticks = self._ticks(arrivals, stamps, flags) if is_book else Ticks()
-        judged = self._judge(stream, of, ticks, fills if counted else None, arrivals[0] if arrivals else None)
+        judged = self._judge(stream, of, ticks, fills if counted else None, arrivals)
         seconds = {state: sum(j.end - j.start for j in judged if j.state == state) / SECOND_NS for state in STATES}
         row = CoverageRow(
             start=of.hour,
@@ -237,7 +237,7 @@ class StreamCount:
         return learn(arrivals, stamps if NO_TS not in stamps else None)
 
     def _judge(
-        self, stream: Stream, of: HourFacts, ticks: Ticks, fills: FillState | None, first: int | None
+        self, stream: Stream, of: HourFacts, ticks: Ticks, fills: FillState | None, arrivals: list[int]
     ) -> list[Judged]:
         events = of.about(stream)
         said = effects(
@@ -252,8 +252,7 @@ class StreamCount:
         if stream.channel in BOOK_CHANNELS:
             return judge_books(ticks, said, start=start, until=until, silence_ns=of.silence_ns + _SILENCE_SLACK_NS)
         if stream.channel == "trades":
-            anew = any(e.kind == "schema_drift" and (e.symbol, e.channel) == (stream.symbol, "trades") for e in events)
-            return judge_trades(fills, first, said, start=start, until=until, began_anew=anew)
+            return judge_trades(fills, arrivals, said, start=start, until=until)
         return judge_others(said, start=start, until=until)
 
 

@@ -17,7 +17,7 @@ from recorder.records import Event, Stream
 
 Carrier = tuple[str, int]
 """(run, connection)."""
-Effect = Literal["absent", "doubtful", "late", "counted", "none"]
+Effect = Literal["absent", "doubtful", "late", "counted", "unnumbered", "none"]
 
 EFFECTS: Mapping[str, Effect] = {
     # Nothing of the stream came, or not all of it.
@@ -46,11 +46,14 @@ EFFECTS: Mapping[str, Effect] = {
     "clock_step": "late",
     # Judged by the fill counter itself.
     "trade_gap": "counted",
+    # Its ids prove nothing there.
+    "trade_unnumbered": "unnumbered",
     # Nothing is lost by these, or another event says what is.
     "recorder_started": "none",
     "recorder_stopped": "none",
     "connect_failed": "none",
     "trade_repeat": "none",
+    "trade_late": "none",
     "unrequested": "none",
     "schema_drift": "none",
     "identity_conflict": "none",
@@ -77,6 +80,10 @@ class Effects(msgspec.Struct, frozen=True):
     """By any connection, also where another outweighs it: tells why a book is not there."""
     counted: list[Event] = []
     """Gaps of the stream's own fill counter."""
+    unnumbered: Spans = []
+    """Where fills came that its ids do not count."""
+    undecodable: list[Span] = []
+    """Frames of the stream that could not be decoded: the first and the last of a run."""
 
 
 class _Voice(msgspec.Struct):
@@ -124,23 +131,32 @@ def effects(
     """
     voices: dict[Carrier, _Voice] = {carrier: _Voice() for carrier in carriers}
     asked = bool(voices)
-    counted = []
+    counted: list[Event] = []
+    unnumbered: list[Span] = []
+    undecodable: list[Span] = []
     for event in events:
         effect = effect_of(event.kind)
         if effect == "none" or not _concerns(event, stream):
             continue
+        # What the fills of a market say holds whoever brought them.
         if effect == "counted":
             counted.append(event)
             continue
+        if effect == "unnumbered":
+            unnumbered.append((event.start, event.end))
+            continue
+        if event.kind == "undecodable" and event.channel is not None:
+            undecodable.append((event.start, event.end))
         for carrier in _said_by(event, voices, asked=asked):
             voices.setdefault(carrier, _Voice()).spans.setdefault(event.kind, []).append((event.start, event.end))
     if not_running:
         for carrier in list(voices) or [_NOBODY]:
             voices.setdefault(carrier, _Voice()).spans.setdefault(NOT_RUNNING, []).extend(not_running)
-    return _best(voices, since, until, counted)
+    best = _best(voices, since, until)
+    return msgspec.structs.replace(best, counted=counted, unnumbered=union(unnumbered), undecodable=undecodable)
 
 
-def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: int, counted: list[Event]) -> Effects:
+def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: int) -> Effects:
     """
     At each instant what the best carrier says.
     """
@@ -173,7 +189,6 @@ def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: in
         doubtful=_joined(bad["doubtful"]),
         late=_joined(bad["late"]),
         any_absent=_joined(everything),
-        counted=counted,
     )
 
 

@@ -168,11 +168,31 @@ KINDS: Mapping[str, Kind] = {
     ),
     "trade_gap": Kind(
         "stream",
-        "Fill ids are missing: a proof, `missing` is exact. Fills that came without an id are not counted.",
+        "Fill ids are missing: a proof, `missing` is exact. Fills that came without an id are not counted. Beyond "
+        "200 of a market in an hour (10,000 of all), the further ones are one event with their count.",
         "receipt of the fill before the missing ids (when it was due, if by its block time it came late) → receipt of "
         "the fill after them (2 s later, where fills came out of order)",
-        "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had",
-        "when the missing fills were made; nor that none is missing after the last id",
+        "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had, "
+        "and of many with different causes",
+        "when the missing fills were made; nor that none is missing after the last id; nor that they stay away: "
+        "`trade_late` takes back what comes after all",
+    ),
+    "trade_late": Kind(
+        "stream",
+        "Fills came after they had been told as missing (10 s after the fill that followed). Part of that "
+        "`trade_gap`, under its `event_id`: `missing` is negative, so that the sum over the parts is exact. In the "
+        "hour that has the gap itself, the gap is smaller instead, and becomes a `trade_late` once nothing is left "
+        "of it.",
+        "first → last of them; of a gap of which nothing is left: its own",
+        "venue",
+        "why they were late: their `recv_ts` is when they came",
+    ),
+    "trade_unnumbered": Kind(
+        "stream",
+        "Fills came without an id in a market whose fills have ids.",
+        "receipt of the fill with an id before them → receipt of the one after them",
+        "venue",
+        "that a fill is missing: but whether one is, no id can tell",
     ),
     "trade_repeat": Kind(
         "stream",
@@ -386,7 +406,9 @@ class Tally(msgspec.Struct):
 
 
 MAX_TALLIES = 256
-"""Findings told apart at one time; a hostile venue could invent millions, so the rest share one."""
+"""Findings told apart at one time; a hostile venue could invent millions, so the rest of a place share one …"""
+MAX_PLACES = 512
+"""… and beyond this many, all of them do."""
 TALLY_IDLE_NS = 60_000_000_000
 """A run of like findings ends when none came for this long."""
 
@@ -411,22 +433,32 @@ class Tallies:
         symbol: str | None = None,
         channel: str | None = None,
         whole: bool = False,
+        since: int | None = None,
+        count: int = 1,
     ) -> bool:
         """
-        Count one finding; True if it is the first of its run. `whole`: it is a frame that is in no table of its own.
+        Count one finding; True if it is the first of its run.
+
+        `whole`: it is a frame that is in no table of its own. `since`: it reaches back to then, ns.
+        `count`: 0 for what only shows how far the run reaches.
         """
         evidence = printable(evidence)
         symbol = printable(symbol) if symbol is not None else None
         channel = printable(channel) if channel is not None else None
         tally = self._open.get((kind, run, connection, symbol, channel, evidence))
         if tally is None and len(self._open) >= MAX_TALLIES:
-            symbol, channel, evidence = None, None, "many different findings"
+            # Whose they are matters more than what: a place that is not named has no doubt cast on it.
+            evidence = "many different findings"
             tally = self._open.get((kind, run, connection, symbol, channel, evidence))
+            if tally is None and len(self._open) >= MAX_PLACES:
+                symbol, channel = None, None
+                tally = self._open.get((kind, run, connection, symbol, channel, evidence))
         if tally is None:
             key = (kind, run, connection, symbol, channel, evidence)
-            self._open[key] = Tally(kind, cause, run, connection, symbol, channel, now, now, 1, evidence, whole)
+            begin = now if since is None else since
+            self._open[key] = Tally(kind, cause, run, connection, symbol, channel, begin, now, count, evidence, whole)
             return True
-        tally.count += 1
+        tally.count += count
         tally.end = now
         return False
 

@@ -3,25 +3,37 @@ The fill counters: which trades are missing, told by the ids the venue gives the
 
 `fillRecordId` counts up by one per market, so a jump proves a loss and says how large it is. But within a slot the
 newest transaction comes first, a restarted publisher sends its last one again, and ids may be absent. So a jump waits
-some seconds before it is judged, and whatever arrives late closes it.
+some seconds before it is judged. What arrives later still takes the gap back: `trade_late`, with the gap's own id.
 
 A gap begins with the fill before it and ends with the one after it. One that came late, by its block time, vouches only
 for the time it was due at; and where fills come out of order, one that is missing may have been due a little later.
+
+A fill without an id is not counted, and may be one of those that the next id seems to jump over. So where such fills
+came, ids prove nothing: `trade_unnumbered`, from the id before them to the id after them.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from recorder.quality.findings import Findings
-from recorder.quality.state import FillState, MissingFills
-from recorder.records import SECOND_NS, Entry, Flag
+from recorder.quality.gaps import gap_event, late_event, many_event
+from recorder.quality.state import FillState, LateFills, ManyGaps, MissingFills, ToldGap
+from recorder.records import HOUR_NS, SECOND_NS, Cause, Entry, Flag
 from recorder.venue.protocol import Peek
 
 MAX_PENDING = 4096
-MAX_JUDGED = 256
+MAX_TOLD = 256
+"""Gaps of a market that late fills still find."""
+LATEST_NS = 48 * HOUR_NS
+"""And for so long."""
 MAX_MARKETS = 4096
 """Counters kept; there are some hundred markets, and a venue could invent indices."""
+MAX_GAPS = 200
+"""Of a market and hour that are told one by one; any further are one event, with their count."""
+MAX_ALL_GAPS = 10_000
+"""Likewise, of all markets together."""
 NEAR = 10_000
 """Ids this far from the counter are of it, whatever the time."""
 FILLS_PER_SECOND = 2_500
@@ -49,6 +61,8 @@ class Fills:
     def __init__(self, fills: dict[str, FillState], findings: Findings) -> None:
         self._fills = fills
         self._findings = findings
+        self._told = sum(each.hour_told for each in fills.values())
+        """Gaps of this hour that were told one by one."""
 
     def take(self, entry: Entry, seen: Peek, fill_id: int, symbol: str) -> int:
         """
@@ -60,14 +74,13 @@ class Fills:
             fill_id: its id.
             symbol: its market.
         """
-        assert seen.channel is not None
-        key = f"{seen.channel.market_type}:{seen.channel.market_index}"
+        key = _key(seen)
         now = entry.recv_ts
         fills = self._fills.get(key)
         if fills is None:
             if len(self._fills) < MAX_MARKETS:
                 self._fills[key] = fills = FillState(
-                    symbol, fill_id, fill_id, now, seen.slot, hour_first=fill_id, hour_last=fill_id
+                    symbol, fill_id, fill_id, now, seen.slot, hour_first=fill_id, hour_last=fill_id, begun=now
                 )
                 _lateness(fills, seen.ts, now)
             return 0
@@ -76,23 +89,26 @@ class Fills:
             fills.stray = None
         elif not self._begin_anew(key, fills, entry, fill_id):
             return 0
-        fills.hour_first = fill_id if fills.hour_first is None else min(fills.hour_first, fill_id)
-        fills.hour_last = fill_id if fills.hour_last is None else max(fills.hour_last, fill_id)
         if fill_id > fills.highest:
+            if fills.nameless:
+                self._unnumbered(fills, entry, 0)
             if fill_id > fills.highest + 1:
                 self._jumped(key, fills, entry, seen, fill_id)
             fills.highest, fills.highest_ts, fills.highest_slot, fills.nameless = fill_id, now, seen.slot, 0
             fills.highest_late = _lateness(fills, seen.ts, now)
+            _count(fills, fill_id)
             return 0
         if fill_id < fills.lowest:
             # Before our first: the venue sends the newest transaction of a slot first.
             if fill_id < fills.lowest - 1:
                 self._await(key, fills, _before_first(fills, entry, seen, fill_id))
             fills.lowest = fill_id
+            _count(fills, fill_id)
             return 0
-        if _take_out(fills.pending, fill_id) or _take_out_of_judged(fills.judged, fill_id):
+        if _take_out(fills.pending, fill_id) or self._take_back(fills, fill_id, now):
             if now - fills.highest_ts > BURST_NS:
                 fills.overtaken = now
+            _count(fills, fill_id)
             return 0
         fills.hour_repeated += 1
         self._findings.tallies.add(
@@ -107,14 +123,15 @@ class Fills:
         )
         return Flag.REPEAT.value
 
-    def nameless(self, seen: Peek) -> None:
+    def nameless(self, entry: Entry, seen: Peek, symbol: str) -> None:
         """
-        Count a fill that came without an id: it is one of those that the next id will seem to jump over.
+        Count a fill that came without an id: it may be one of those that the next id will seem to jump over.
         """
-        assert seen.channel is not None
-        fills = self._fills.get(f"{seen.channel.market_type}:{seen.channel.market_index}")
+        fills = self._fills.get(_key(seen))
         if fills is not None:
+            fills.symbol = symbol
             fills.nameless += 1
+            self._unnumbered(fills, entry, 1)
 
     def clock(self, now: int, wait_ns: int) -> None:
         """
@@ -132,13 +149,28 @@ class Fills:
             while fills.pending:
                 self._judge(key, fills, fills.pending.pop(0))
 
-    def turn_hour(self) -> None:
+    def turn_hour(self, hour: int) -> None:
         """
         The counts of the hour start again.
         """
+        self.tell_rest(before=hour)
+        self._told = 0
         for fills in self._fills.values():
             fills.hour_first = fills.hour_last = None
-            fills.hour_repeated = 0
+            fills.hour_repeated = fills.hour_told = 0
+            fills.hour_floor, fills.hour_anew = fills.highest, False
+            fills.told = [gap for gap in fills.told if hour - gap.right_ts < LATEST_NS]
+
+    def tell_rest(self, *, before: int | None = None) -> None:
+        """
+        Tell what is told once an hour: gaps beyond the limit that end before an instant, and what came late.
+        """
+        for fills in self._fills.values():
+            self._findings.events += [late_event(fills.symbol, late) for late in fills.late]
+            fills.late = []
+            over = [many for many in fills.many if before is None or many.hour < before]
+            self._findings.events += [many_event(many) for many in over if many.missing > 0]
+            fills.many = [many for many in fills.many if many not in over]
 
     def _jumped(self, key: str, fills: FillState, entry: Entry, seen: Peek, fill_id: int) -> None:
         missing = MissingFills(
@@ -160,11 +192,12 @@ class Fills:
             self._judge(key, fills, fills.pending.pop(0))
 
     def _judge(self, key: str, fills: FillState, missing: MissingFills) -> None:
-        fills.judged.append((missing.first, missing.last))
-        del fills.judged[:-MAX_JUDGED]
         count = missing.last - missing.first + 1 - missing.nameless
         if count <= 0:
+            # As many came without an id, and `trade_unnumbered` tells of them. One that comes late is no repeat.
+            self._remember(fills, missing, "")
             return
+        cause: Cause
         if missing.before_first:
             cause, why = "unknown", "they may have been sent before we listened"
         else:
@@ -173,21 +206,98 @@ class Fills:
                 # What was overtaken would have come after those that overtook it.
                 missing.right_ts += OVERTAKEN_NS
             cause, why = self._findings.cause_between(missing.left_ts, missing.right_ts, **place)
-        without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""
-        self._findings.emit(
-            "trade_gap",
-            cause=cause,
-            start=missing.left_ts,
-            end=missing.right_ts,
-            run=missing.run,
-            connection=missing.connection,
+        if fills.hour_told < MAX_GAPS and self._told < MAX_ALL_GAPS:
+            fills.hour_told += 1
+            self._told += 1
+            event = gap_event(key, fills.symbol, missing, count, cause, why)
+            self._findings.events.append(event)
+            event_id = event.event_id
+        else:
+            event_id = self._one_of_many(fills, missing, count, cause, why)
+        self._remember(fills, missing, event_id)
+
+    @staticmethod
+    def _remember(fills: FillState, missing: MissingFills, event_id: str) -> None:
+        fills.told.append(ToldGap(missing.first, missing.last, event_id, missing.left_ts, missing.right_ts))
+        del fills.told[:-MAX_TOLD]
+
+    def _one_of_many(self, fills: FillState, missing: MissingFills, count: int, cause: Cause, why: str) -> str:
+        """
+        Count a gap that is not told by itself. Returns the id that its event will have.
+        """
+        hour = missing.right_ts - missing.right_ts % HOUR_NS
+        many = next((each for each in fills.many if each.hour == hour), None)
+        if many is None:
+            many = ManyGaps(
+                "",
+                hour,
+                fills.symbol,
+                missing.run,
+                missing.connection,
+                cause,
+                why,
+                missing.first,
+                missing.last,
+                missing.left_ts,
+                missing.right_ts,
+                missing.left_slot,
+                missing.right_slot,
+            )
+            many.event_id = many_event(many).event_id
+            fills.many.append(many)
+            self._findings.opening(
+                f"{fills.symbol}: so many gaps of fill ids that the rest of the hour's are one event"
+            )
+        if many.cause != cause:
+            many.cause, many.why = "unknown", "their causes differ"
+        many.gaps += 1
+        many.missing += count
+        many.first, many.last = min(many.first, missing.first), max(many.last, missing.last)
+        many.right_ts, many.right_slot = max(many.right_ts, missing.right_ts), missing.right_slot
+        return many.event_id
+
+    def _take_back(self, fills: FillState, fill_id: int, now: int) -> bool:
+        """
+        Take an id that arrived after all out of those that were told as missing; False if it was not among them.
+        """
+        for index, told in enumerate(fills.told):
+            if not told.first <= fill_id <= told.last:
+                continue
+            parts = _without((told.first, told.last), fill_id)
+            fills.told[index : index + 1] = [msgspec.structs.replace(told, first=a, last=b) for a, b in parts]
+            # Splitting may have made one more; the oldest go first.
+            del fills.told[:-MAX_TOLD]
+            if not told.event_id:
+                return True
+            many = next((each for each in fills.many if each.event_id == told.event_id), None)
+            if many is not None and many.hour == now - now % HOUR_NS:
+                many.missing -= 1  # it is not told yet
+                return True
+            late = next((each for each in fills.late if each.event_id == told.event_id), None)
+            waited = now - told.right_ts
+            if late is None:
+                fills.late.append(LateFills(told.event_id, told.left_ts, fill_id, fill_id, now, now, waited))
+                if len(fills.late) > MAX_TOLD:
+                    self._findings.events.append(late_event(fills.symbol, fills.late.pop(0)))
+                return True
+            late.first_id, late.last_id = min(late.first_id, fill_id), max(late.last_id, fill_id)
+            late.last_ts, late.waited_ns = now, max(late.waited_ns, waited)
+            late.count += 1
+            return True
+        return False
+
+    def _unnumbered(self, fills: FillState, entry: Entry, count: int) -> None:
+        self._findings.tallies.add(
+            "trade_unnumbered",
+            entry.recv_ts,
+            since=fills.highest_ts - fills.highest_late,
+            cause="venue",
+            run=entry.run,
+            connection=entry.connection,
             symbol=fills.symbol,
             channel="trades",
-            missing=count,
-            first_slot=missing.left_slot,
-            last_slot=missing.right_slot,
-            evidence=f"fill ids {missing.first} to {missing.last} of {key} never came{without}; {why}",
-            apart=str(missing.first),
+            evidence="fills without an id, of which the ids around them prove nothing",
+            count=count,
         )
 
     def _begin_anew(self, key: str, fills: FillState, entry: Entry, fill_id: int) -> bool:
@@ -195,6 +305,7 @@ class Fills:
         An id that cannot follow the counter. One is nonsense and not counted; two side by side are a new counter.
         """
         stray = fills.stray
+        fills.hour_anew = True
         self._findings.tallies.add(
             "schema_drift",
             entry.recv_ts,
@@ -210,12 +321,39 @@ class Fills:
             return False
         while fills.pending:
             self._judge(key, fills, fills.pending.pop(0))
-        fills.judged.clear()
+        fills.told.clear()
         fills.lowest = fills.highest = stray
         fills.highest_ts, fills.highest_slot, fills.stray = entry.recv_ts, None, None
-        fills.highest_late = 0
+        fills.highest_late = fills.nameless = 0
         fills.hour_first = fills.hour_last = stray
+        fills.hour_floor, fills.begun = None, entry.recv_ts
         return True
+
+
+def _key(seen: Peek) -> str:
+    assert seen.channel is not None
+    return f"{seen.channel.market_type}:{seen.channel.market_index}"
+
+
+def _count(fills: FillState, fill_id: int) -> None:
+    """
+    One that had not come before is among the first and last of the hour.
+
+    What comes late, from before the hour, is not; nor does an id stand for those below it while one is missing there:
+    whoever holds the hour's first id against the last of an earlier hour must find what is left out between them.
+    """
+    floor = fills.hour_floor
+    if floor is None or fill_id > floor:
+        fills.hour_last = fill_id if fills.hour_last is None else max(fills.hour_last, fill_id)
+    if floor is None:
+        fills.hour_first = fill_id if fills.hour_first is None else min(fills.hour_first, fill_id)
+    elif fill_id > floor:
+        if fills.hour_first is None:
+            fills.hour_first = fill_id
+        if fill_id <= fills.hour_first:
+            below = fills.hour_first
+            ends = [last for _, last in _open(fills) if floor < last < below]
+            fills.hour_first = max(ends, default=floor) + 1
 
 
 def _lateness(fills: FillState, block_time: int | None, now: int) -> int:
@@ -239,7 +377,15 @@ def _is_far(fills: FillState, fill_id: int, now: int) -> bool:
         return False
     if ahead > 0:
         return ahead > NEAR + FILLS_PER_SECOND * max(now - fills.highest_ts, 0) // SECOND_NS
-    return not any(missing.first <= fill_id <= missing.last for missing in fills.pending)
+    return not any(first <= fill_id <= last for first, last in _open(fills))
+
+
+def _open(fills: FillState) -> Iterator[_Range]:
+    """
+    The ids that are missing, whether that is told yet or not.
+    """
+    yield from ((missing.first, missing.last) for missing in fills.pending)
+    yield from ((told.first, told.last) for told in fills.told)
 
 
 def _before_first(fills: FillState, entry: Entry, seen: Peek, fill_id: int) -> MissingFills:
@@ -269,16 +415,6 @@ def _take_out(pending: list[MissingFills], fill_id: int) -> bool:
                 part.nameless = max(missing.nameless - (left[0].last - left[0].first + 1), 0)
                 left[0].nameless -= part.nameless
             pending[index : index + 1] = left
-            return True
-    return False
-
-
-def _take_out_of_judged(judged: list[_Range], fill_id: int) -> bool:
-    for index, (first, last) in enumerate(judged):
-        if first <= fill_id <= last:
-            judged[index : index + 1] = _without((first, last), fill_id)
-            # Splitting may have made one more; the oldest go first.
-            del judged[:-MAX_JUDGED]
             return True
     return False
 

@@ -254,7 +254,7 @@ class Monitor:
             connection.last_frame = now
         if route.counts and not duplicate:
             if seen.fill_id is None:
-                self._fills.nameless(seen)
+                self._fills.nameless(entry, seen, route.resolution.symbol)
                 return Verdict(route.resolution, flags) if flags else route.plain
             flags |= self._fills.take(entry, seen, seen.fill_id, route.resolution.symbol)
         return Verdict(route.resolution, flags) if flags else route.plain
@@ -355,7 +355,7 @@ class Monitor:
         self._findings.end_tallies()
         self._spells.turn_hour()
         self._connections.turn_hour(hour)
-        self._fills.turn_hour()
+        self._fills.turn_hour(hour)
         self._runs.forget(hour)
 
     def _bury(self, run: RunState, *, stopped_by: str | None = None) -> None:
@@ -554,6 +554,7 @@ class Monitor:
             self._fills.judge_all()
             self._tracks.unjudged(at)
         self._settle(at, at_once=True)
+        self._fills.tell_rest()
         self._findings.end_tallies()
         going_on = [
             *self._spells.finish(self._tracks.going_on(at)),

@@ -11,11 +11,14 @@ did not publish, no book can prove.
 
 Trades. The venue counts the fills of a market, so between two fills whose ids follow each other nothing is missing,
 even if the recorder was down. Such seconds are *complete*. Where ids are missing, the whole stretch from the fill
-before them to the fill after them is *missing*. After the last fill of an hour (before the first ever) nothing is
-proven yet: such seconds are *missing* inside a hole, *suspect* close to one, else *unverifiable*, until the next id
-proves them. Streams without ids (priority fees) are never complete.
+before them to the fill after them is *missing*. Where fills came without an id, ids prove nothing (*unverifiable*);
+where one came that could not be decoded, it is not in the table (*suspect*). After the last fill of an hour (before
+the first ever) nothing is proven yet: such seconds are *missing* inside a hole, *suspect* close to one, else
+*unverifiable*, until the next id proves them. Streams without ids (priority fees) are never complete.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -53,6 +56,7 @@ NO_PACE, NO_IDS, NO_FILL, NO_LATER_FILL, NO_EARLIER_FILL = (
     "no earlier fill",
 )
 IDS_BEGAN_ANEW = "ids began anew"
+UNNUMBERED, UNDECODABLE = "trade_unnumbered", "undecodable"
 NEAR = "near "
 """Before the kind of a hole: close to it."""
 
@@ -95,8 +99,11 @@ def judge_books(ticks: Ticks, said: Effects, *, start: int, until: int, silence_
         (covered, ("complete", TICKS)),
     ]
     parts = layered(layers, start, until)
+    pace = max((pace for _, pace in ticks.cadences), default=SECOND_NS)
+    lent_ns = int(pace * LIMIT)
     for hole in difference(union([(start, until)]), covered):
-        parts += _explained(hole, said.any_absent, silence_ns)
+        broken = any(hole[0] <= first and last <= hole[1] for first, last in said.undecodable)
+        parts += _explained(hole, said.any_absent, silence_ns, lent_ns, broken=broken)
     return [Judged(a, b, *label) for a, b, label in joined(parts)]
 
 
@@ -112,63 +119,86 @@ def _covered(ticks: Ticks, said: Effects, *, start: int, until: int) -> Spans:
     pace_then, pace_now = ticks.cadences[0][1], ticks.cadences[-1][1]
     absent = union(*said.absent.values())
     edges: Spans = []
-    if ticks.first - start <= pace_then * LIMIT and not cut(absent, (start, ticks.first)):
+    broken = said.undecodable
+    if (
+        ticks.first - start <= pace_then * LIMIT
+        and not cut(absent, (start, ticks.first))
+        and not any(first < ticks.first for first, _ in broken)
+    ):
         edges.append((start, ticks.first))
-    if until - ticks.last <= pace_now * LIMIT:
+    if until - ticks.last <= pace_now * LIMIT and not any(last > ticks.last for _, last in broken):
         edges += difference(union([(ticks.last, until)]), absent)
     else:
         edges.append((ticks.last, min(ticks.last + pace_now, until)))
     return union(ticks.covered, edges)
 
 
-def _explained(hole: Span, absent: dict[str, Spans], silence_ns: int) -> list[tuple[int, int, _Label]]:
+def _explained(
+    hole: Span, absent: dict[str, Spans], silence_ns: int, lent_ns: int, *, broken: bool
+) -> list[tuple[int, int, _Label]]:
     """
-    A stretch without ticks. If something says why, all of it is missing, for none of its ticks is there.
+    A stretch without ticks. Where something says why, it is missing; what nothing speaks of is judged by its length.
+
+    Args:
+        hole: the stretch.
+        absent: what says why, and when.
+        silence_ns: no silence that is longer goes without an event.
+        lent_ns: what is left of a hole, and is no longer than this, no tick need have been in: it has its neighbour's.
+        broken: a book came, and could not be decoded.
     """
     why = {kind: inside for kind, spans in absent.items() if (inside := cut(spans, hole))}
-    if why:
-        # Where several say so, the one that fills most of it.
-        strongest = sorted(why, key=lambda kind: (-length(why[kind]), kind))
-        layers: list[_Layer] = [(why[kind], ("missing", kind)) for kind in strongest]
-        return layered([*layers, ([hole], ("missing", strongest[0]))], *hole)
-    if hole[1] - hole[0] > silence_ns:
-        return [(*hole, ("missing", UNASKED))]
-    return [(*hole, ("suspect", SLOW_TICK))]
+    # Where several say so, the one that fills most of it.
+    strongest = sorted(why, key=lambda kind: (-length(why[kind]), kind))
+    layers: list[_Layer] = [(why[kind], ("missing", kind)) for kind in strongest]
+    for rest in difference([hole], union(*why.values())):
+        if why and rest[1] - rest[0] <= lent_ns:
+            next_to = (kind for kind in strongest if any(rest[0] == b or rest[1] == a for a, b in why[kind]))
+            layers.append(([rest], ("missing", next(next_to, strongest[0]))))
+        elif rest[1] - rest[0] > silence_ns:
+            layers.append(([rest], ("missing", UNDECODABLE if broken else UNASKED)))
+        else:
+            layers.append(([rest], ("suspect", UNDECODABLE if broken else SLOW_TICK)))
+    return layered(layers, *hole)
 
 
 def judge_trades(
     fills: FillState | None,
-    first: int | None,
+    arrivals: Sequence[int],
     said: Effects,
     *,
     start: int,
     until: int,
-    began_anew: bool,
 ) -> list[Judged]:
     """
     The seconds of a trade stream, in order and without a hole.
 
     Args:
         fills: the market's counter at the hour's end; None if it never had a fill with an id.
-        first: receipt of the hour's first fill; None without one.
+        arrivals: receipt of the hour's fills that are stored, in order.
         said: what events say of the stream.
         start: ns at which the hour begins.
         until: ns up to which it is over.
-        began_anew: ids that cannot follow the counter came in this hour, so what lies between is not known.
     """
+    first = arrivals[0] if arrivals else None
     proven_to = proven_until(fills, start=start, until=until)
-    if fills is None or began_anew:
-        why = IDS_BEGAN_ANEW if began_anew else NO_FILL if first is None else NO_IDS
+    if fills is None or fills.hour_anew:
+        # After ids that cannot follow the counter, what lies between is not known.
+        why = IDS_BEGAN_ANEW if fills is not None else NO_FILL if first is None else NO_IDS
         return _judge_unproven(said, start=start, until=until, why=why)
     # The counter knew a fill from before: from that one on every id was waited for.
     known_before = fills.hour_first is not None and fills.lowest < fills.hour_first
     proven: Spans = []
+    # The first that is stored may have come without an id.
+    since = start if known_before else max(first or start, fills.begun)
     if proven_to is not None and first is not None:
-        proven = union([(start if known_before else first, proven_to)])
+        proven = union([(since, proven_to)])
     gaps = union((gap.start, gap.end) for gap in said.counted)
-    open_before = union([(start, first)]) if proven and not known_before and first is not None else []
+    open_before = union([(start, since)]) if proven else []
+    unnumbered = [*said.unnumbered, *([(fills.highest_ts, until)] if fills.nameless else [])]
     layers: list[_Layer] = [
         (gaps, ("missing", "trade_gap")),
+        (cut(union(_around(arrivals, said.undecodable, start, until)), (start, until)), ("suspect", UNDECODABLE)),
+        (cut(union(unnumbered), (start, until)), ("unverifiable", UNNUMBERED)),
         *_all(said.late, "suspect", within=proven),
         (proven, ("complete", IDS)),
         *_unproven(said),
@@ -176,6 +206,18 @@ def judge_trades(
         ([(start, until)], ("unverifiable", NO_LATER_FILL)),
     ]
     return _judged(layers, start, until)
+
+
+def _around(arrivals: Sequence[int], undecodable: Sequence[Span], start: int, until: int) -> Iterator[Span]:
+    """
+    From the fill before to the fill after each run of fills that came, and could not be decoded.
+    """
+    for first, last in undecodable:
+        before, after = bisect_left(arrivals, first) - 1, bisect_right(arrivals, last)
+        yield (
+            arrivals[before] if before >= 0 else start,
+            arrivals[after] if after < len(arrivals) else until,
+        )
 
 
 def proven_until(fills: FillState | None, *, start: int, until: int) -> int | None:

@@ -4,6 +4,8 @@ Missing fills: proved, counted, and never claimed while they may still come.
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quality_cases import (
     HOUR,
@@ -22,8 +24,10 @@ from quality_cases import (
     trade_frame,
     unusual,
 )
-from recorder.quality.fills import MAX_JUDGED, MAX_MARKETS, MAX_PENDING
-from recorder.records import HOUR_NS, Entry, EntryKind, Flag, Overflowed, QualitySettings
+from recorder.quality.fills import MAX_ALL_GAPS, MAX_GAPS, MAX_MARKETS, MAX_PENDING, MAX_TOLD
+from recorder.quality.gaps import settled
+from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Flag, Overflowed, QualitySettings
+from recorder.venue.markets import market_list
 from recorder.venue.protocol import peek
 
 
@@ -71,16 +75,63 @@ def test_reordered_fills_are_no_gap_and_no_repeat(order):
     assert (counter(tape).lowest, counter(tape).highest) == (1, max(order))
 
 
-@pytest.mark.parametrize(("late_s", "gaps"), [(9.5, 0), (11.5, 1)])
-def test_a_late_fill_closes_its_gap_if_it_comes_within_the_wait(late_s, gaps):
+@pytest.mark.parametrize(("late_s", "told_of"), [(9.5, []), (11.5, [("trade_gap", 1), ("trade_late", -1)])])
+def test_a_late_fill_closes_its_gap_whenever_it_comes(late_s, told_of):
     """
-    Ten seconds; after that the gap is told, and the fill that comes after all is still no repeat.
+    Within ten seconds none is told; later it is taken back, under its own id, and the fill is no repeat.
     """
-    tape = traded([(10, 1), (20, 3), (20 + late_s, 2)])
+    events = [e for e in fold(traded([(10, 1), (20, 3), (20 + late_s, 2)])) if e.kind.startswith("trade")]
 
-    events = fold(tape)
+    assert [(e.kind, e.missing) for e in events] == told_of
+    assert len({(e.event_id, e.true_start) for e in events}) <= 1
+    assert [e.kind for e in settled(events)] == [kind for kind, _ in told_of[1:]]
 
-    assert [e.kind for e in events if e.kind.startswith("trade")] == ["trade_gap"] * gaps
+
+def test_what_is_left_of_a_gap_is_told_in_its_hour():
+    """
+    Of two, one came, half a minute late; the bounds are those of the fills around them.
+    """
+    events = settled(fold(traded([(10, 1), (20, 4), (52, 3)])))
+
+    gap = one(events, "trade_gap")
+    assert (since(gap.start), since(gap.end), gap.missing) == (10, 20, 1)
+    assert gap.evidence.endswith("but fill id 3 came after all, up to 32.0 s after the fill that followed")
+
+
+def test_late_fills_of_an_hour_are_one_event_of_their_gap():
+    """
+    However many, and in whatever order they come.
+    """
+    ids = [(10, 1), (20, 9), *((32 + n, fill_id) for n, fill_id in enumerate([5, 2, 8, 3]))]
+
+    late = one(fold(traded(ids)), "trade_late")
+
+    assert (since(late.start), since(late.end), late.missing) == (32, 35, -4)
+    assert late.evidence.startswith("4 fills, ids 2 to 8, came after all, up to 15.0 s")
+
+
+def test_fills_may_come_an_hour_after_they_were_told_as_missing():
+    """
+    The hour that told of them is sealed; the later one takes the gap back, for whoever adds up both.
+    """
+    judge = monitor()
+    feed(judge, traded([(3500, 1), (3520, 4)], until=3590).entries())
+    judge.turn_hour(HOUR + HOUR_NS)
+    gap = one(judge.events, "trade_gap")
+    following = monitor(carried(judge.state()))
+    tape = Tape()
+    tape.run(3601, 3700, [SOL_TRADES], run="b")
+    tape.connection(3601.1, 3700, [SOL_TRADES], run="b")
+    for t, fill_id in ((3610, 5), (3650, 3), (3660, 2), (3661, 2)):
+        tape.trade(t, fill_id, run="b")
+    feed(following, tape.entries())
+
+    fills = following.fills()["perp:0"]
+    assert (fills.hour_first, fills.hour_last, fills.hour_repeated) == (5, 5, 1)
+    following.finish(at(3700), closed=True)
+    late = one(following.events, "trade_late")
+    assert (late.event_id, late.true_start, since(late.start), late.missing) == (gap.event_id, gap.start, 3650, -2)
+    assert told(following.events, "trade_repeat") == [("trade_repeat", 3661, 3661, "venue")]
 
 
 def test_a_late_fill_that_comes_twice_is_a_repeat_the_second_time():
@@ -89,8 +140,9 @@ def test_a_late_fill_that_comes_twice_is_a_repeat_the_second_time():
     """
     events = fold(traded([(10, 1), (20, 4), (35, 2), (36, 2), (37, 3)], until=150))
 
-    assert told(events, "trade_gap", "trade_repeat") == [
+    assert told(events, "trade_gap", "trade_late", "trade_repeat") == [
         ("trade_gap", 10, 20, "venue"),
+        ("trade_late", 35, 37, "venue"),
         ("trade_repeat", 36, 36, "venue"),
     ]
 
@@ -342,7 +394,8 @@ def test_counters_are_bounded_whatever_the_venue_sends():
     fills = judge.fills()
     assert len(fills) <= MAX_MARKETS
     assert len(fills["perp:0"].pending) <= MAX_PENDING * 2
-    assert len(fills["perp:0"].judged) <= MAX_JUDGED
+    assert len(fills["perp:0"].told) <= MAX_TOLD
+    assert len(fills["perp:0"].late) <= MAX_TOLD
 
 
 def test_what_would_be_waited_for_beyond_the_last_look_is_judged_there():
@@ -360,18 +413,124 @@ def test_what_would_be_waited_for_beyond_the_last_look_is_judged_there():
     assert (since(event.start), since(event.end), event.missing) == (5, 6, 3)
 
 
-def test_fills_without_an_id_are_not_missing():
+def test_fills_without_an_id_are_not_missing_and_nothing_is_proven_around_them():
     """
-    They came; the ids that the next one seems to jump over are theirs.
+    They came, and the ids that the next one seems to jump over may be theirs; or those are lost, and nobody can tell.
     """
     tape = steady(60, [SOL_TRADES])
-    for number, fill_id in enumerate([1, 2, None, None, 5, None, 8]):
+    for number, fill_id in enumerate([1, 2, None, None, 5, None, 8, 9, None, 10]):
         tape.trade(1 + number, fill_id)
 
-    event = one(fold(tape), "trade_gap")
+    events = fold(tape)
 
+    event = one(events, "trade_gap")
     assert (since(event.start), since(event.end), event.missing) == (5, 7, 1)
     assert "fill ids 6 to 7 of perp:0 never came, but 1 fills without an id did" in event.evidence
+    # A run of like findings is one: from the id before the first to the id after the last.
+    unnumbered = one(events, "trade_unnumbered")
+    assert (since(unnumbered.start), since(unnumbered.end), unnumbered.missing) == (2, 10, None)
+    assert unnumbered.evidence.endswith("(4 times)")
+
+
+def test_an_id_that_is_late_is_no_repeat_where_fills_without_one_stood_for_it():
+    """
+    No gap was told, so nothing is taken back.
+    """
+    events = fold(traded([(10, 1), (11, None), (12, 3), (30, 2)]))
+
+    assert [e.kind for e in events if e.kind.startswith("trade")] == ["trade_unnumbered"]
+
+
+@given(
+    order=st.permutations(range(4, 16)),
+    lost=st.sets(st.integers(4, 15)),
+    again=st.lists(st.integers(1, 15), max_size=6),
+    gaps_s=st.lists(st.sampled_from([0.1, 3.0, 15.0]), min_size=18, max_size=18),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_the_hours_first_and_last_id_leave_out_is_what_is_missing_before_them(order, lost, again, gaps_s):
+    """
+    Whatever is late, lost, out of order or repeated: whoever holds the hour's first id against the last of the hour
+    before finds a hole if there is one, and none if there is none. And the gaps add up to what never came.
+    """
+    judge = monitor()
+    feed(judge, traded([(10, 1), (11, 2), (12, 3)], until=60).entries())
+    judge.turn_hour(HOUR + HOUR_NS)
+    following = monitor(carried(judge.state()))
+    heard = [fill_id for fill_id in order if fill_id not in lost]
+    put = [*heard, *(fill_id for fill_id in again if fill_id <= 3 or fill_id in heard)]
+    tape, t = Tape(), 3620.0
+    tape.run(3601, 4000, [SOL_TRADES], run="b")
+    tape.connection(3601.1, 4000, [SOL_TRADES], run="b")
+    for fill_id, gap_s in zip(put, gaps_s, strict=False):
+        tape.trade(t, fill_id, run="b")
+        t += gap_s
+    feed(following, tape.entries())
+
+    fills = following.fills()["perp:0"]
+    assert fills.hour_last == (max(heard) if heard else None)
+    before = [fill_id for fill_id in range(4, heard[0] if heard else 4) if fill_id in lost]
+    assert fills.hour_first == (max(before, default=3) + 1 if heard else None)
+    following.finish(at(4000), closed=True)
+    left = sum(e.missing or 0 for e in following.events if e.kind in {"trade_gap", "trade_late"})
+    assert left == sum(fill_id in lost for fill_id in range(4, max(heard, default=3)))
+    assert sum(e.missing or 0 for e in settled(following.events) if e.kind == "trade_gap") == left
+
+
+def test_gaps_beyond_a_limit_are_one_event_with_their_count():
+    """
+    A venue that counts by two would make a gap of each fill; the count is exact, and so is what comes late of it.
+    """
+    judge = monitor()
+    tape = Tape()
+    tape.run(0, 1, [SOL_TRADES])
+    tape.connection(0.1, 1, [SOL_TRADES])
+    entries = tape.entries()
+    feed(judge, entries)
+    seq, now = entries[-1].seq, entries[-1].recv_ts
+    for i in range(20_000):
+        seq, now = seq + 1, now + 100_000_000
+        fill = trade_frame(2 * i)
+        judge.step(Entry(EntryKind.FRAME, 0, 1, seq, now, fill, "a"), peek(fill))
+        if i % 10 == 0:
+            judge.clock(now)
+    late = trade_frame(39_601)
+    judge.step(Entry(EntryKind.FRAME, 0, 1, seq + 1, now + 1, late, "a"), peek(late))
+    state = len(msgspec.json.encode(judge.state()))
+    judge.finish(now + SECOND_NS, closed=True)
+
+    gaps = [e for e in judge.events if e.kind == "trade_gap"]
+    assert len(gaps) == MAX_GAPS + 1
+    assert sum(e.missing or 0 for e in judge.events if e.kind in {"trade_gap", "trade_late"}) == 19_998
+    many = gaps[-1]
+    assert "fills in 19,799 gaps between fill ids 401 and 39997 never came" in many.evidence
+    assert state < 100_000
+
+
+def test_gaps_of_many_markets_share_a_limit():
+    """
+    However they spread over the markets.
+    """
+    judge = monitor()
+    tape = Tape()
+    streams = [
+        msgspec.structs.replace(SOL_TRADES, symbol=market.symbol) for market in market_list("mainnet-beta").perps
+    ]
+    tape.run(0, 1, streams)
+    tape.connection(0.1, 1, streams)
+    entries = tape.entries()
+    feed(judge, entries)
+    seq, now = entries[-1].seq, entries[-1].recv_ts
+    for i in range(MAX_GAPS):
+        for index in range(80):
+            seq, now = seq + 1, now + 1000
+            fill = trade_frame(2 * i, index=index)
+            judge.step(Entry(EntryKind.FRAME, 0, 1, seq, now, fill, "a"), peek(fill))
+    judge.finish(now + SECOND_NS, closed=True)
+
+    gaps = [e for e in judge.events if e.kind == "trade_gap"]
+    assert MAX_ALL_GAPS < len(gaps) <= MAX_ALL_GAPS + 80
+    assert sum(e.missing or 0 for e in gaps) == (MAX_GAPS - 1) * len({e.symbol for e in gaps})
 
 
 def test_a_late_fill_leaves_those_without_an_id_where_there_is_room():

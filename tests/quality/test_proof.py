@@ -33,11 +33,21 @@ def said(
     late: Kinds | None = None,
     any_absent: Kinds | None = None,
     counted: list[Event] | None = None,
+    unnumbered: list[tuple[float, float]] | None = None,
+    undecodable: list[tuple[float, float]] | None = None,
 ) -> Effects:
     """
     Effects in seconds into the hour.
     """
-    return Effects(ns(absent), ns(doubtful), ns(late), ns(absent if any_absent is None else any_absent), counted or [])
+    return Effects(
+        ns(absent),
+        ns(doubtful),
+        ns(late),
+        ns(absent if any_absent is None else any_absent),
+        counted or [],
+        [(at(a), at(b)) for a, b in unnumbered or []],
+        [(at(a), at(b)) for a, b in undecodable or []],
+    )
 
 
 def gap(start: float, end: float) -> Event:
@@ -83,16 +93,47 @@ def test_an_hour_of_ticks_is_complete():
     assert of_books(ALL) == [(0, 3600, "complete", "ticks")]
 
 
-def test_a_hole_with_an_event_is_missing_and_all_of_it():
+def test_a_hole_with_an_event_is_missing_and_what_is_left_of_a_tick_goes_with_it():
     """
-    The event may be shorter than what is not there; the book before stands for its own tick.
+    The event may be a little shorter than what is not there; the book before stands for its own tick.
     """
     books = [t for t in ALL if not 100 < t < 130]
 
-    assert of_books(books, said({"silent": [(101, 120)]})) == [
+    assert of_books(books, said({"silent": [(100.5, 129.8)]})) == [
         (0, 100.2, "complete", "ticks"),
         (100.2, 130.2, "missing", "silent"),
         (130.2, 3600, "complete", "ticks"),
+    ]
+
+
+def test_a_short_event_does_not_explain_a_long_hole():
+    """
+    What nothing speaks of is told as what it is: a slow tick, or a stretch in which nobody asked.
+    """
+    books = [t for t in ALL if not 100 < t < 130]
+
+    assert of_books(books, said({"silent": [(103, 120)]}))[1:-1] == [
+        (100.2, 103, "suspect", "slow tick"),
+        (103, 120, "missing", "silent"),
+        (120, 130.2, "missing", "nobody asked"),
+    ]
+
+
+def test_a_book_that_cannot_be_decoded_is_a_tick_that_is_not_there():
+    """
+    Also the first or last of an hour, whose neighbour nobody looks for; and it is told as what it is.
+    """
+    lost = (0.2, 100.2, 3599.8)
+    books = [t for t in ALL if not any(abs(t - n) < 0.1 for n in lost)]
+
+    got = of_books(books, said(undecodable=[(t, t) for t in lost]))
+
+    assert got == [
+        (0, 0.6, "suspect", "undecodable"),
+        (0.6, 100.2, "complete", "ticks"),
+        (100.2, 100.6, "suspect", "undecodable"),
+        (100.6, 3599.8, "complete", "ticks"),
+        (3599.8, 3600, "suspect", "undecodable"),
     ]
 
 
@@ -106,7 +147,8 @@ def test_each_part_of_a_hole_has_the_event_that_tells_of_it():
 
     assert got[1:-1] == [
         (100.2, 105, "missing", "silent"),
-        (105, 130.2, "missing", "disconnected"),
+        (105, 125, "missing", "disconnected"),
+        (125, 130.2, "suspect", "slow tick"),
     ]
 
 
@@ -179,7 +221,7 @@ def test_a_recording_that_begins_in_the_hour_proves_nothing_before():
     """
     And its end not what follows.
     """
-    got = of_books(each(600, 1200), said({"not running": [(0, 599)], "recorder_down": [(1199.7, 3600)]}))
+    got = of_books(each(600, 1200), said({"not running": [(0, 599.5)], "recorder_down": [(1199.7, 3600)]}))
 
     assert got == [
         (0, 600, "missing", "not running"),
@@ -243,23 +285,14 @@ def of_trades(
     fills: FillState | None,
     first: float | None,
     events: Effects | None = None,
-    *,
+    *more: float,
     until: float = 3600,
-    began_anew: bool = False,
 ) -> list[object]:
     """
-    The seconds of a trade stream.
+    The seconds of a trade stream, with fills stored at `first`, and at `more`.
     """
-    return told(
-        judge_trades(
-            fills,
-            at(first) if first is not None else None,
-            events or said(),
-            start=HOUR,
-            until=at(until),
-            began_anew=began_anew,
-        )
-    )
+    arrivals = [at(t) for t in (first, *more) if t is not None]
+    return told(judge_trades(fills, arrivals, events or said(), start=HOUR, until=at(until)))
 
 
 def fills(last: float, *, lowest: int = 1, first_id: int = 5, **more: object) -> FillState:
@@ -356,7 +389,44 @@ def test_a_counter_that_began_anew_proves_nothing_in_that_hour():
     """
     How many fills lie between the old ids and the new, nobody knows.
     """
-    assert of_trades(fills(3000), 100, began_anew=True) == [(0, 3600, "unverifiable", "ids began anew")]
+    assert of_trades(fills(3000, hour_anew=True), 100) == [(0, 3600, "unverifiable", "ids began anew")]
+
+
+def test_where_fills_came_without_an_id_ids_prove_nothing():
+    """
+    From the id before them to the id after them; and after the last id, until one comes.
+    """
+    got = of_trades(fills(3000, nameless=2), 100, said(unnumbered=[(500, 510)]))
+
+    assert got == [
+        (0, 500, "complete", "fill ids"),
+        (500, 510, "unverifiable", "trade_unnumbered"),
+        (510, 3000, "complete", "fill ids"),
+        (3000, 3600, "unverifiable", "trade_unnumbered"),
+    ]
+
+
+def test_the_proof_begins_with_the_first_id_not_with_the_first_fill():
+    """
+    What came before it, without an id, may not have been all.
+    """
+    got = of_trades(fills(3000, lowest=5, begun=at(200)), 100)
+
+    assert got[:2] == [(0, 200, "unverifiable", "no earlier fill"), (200, 3000, "complete", "fill ids")]
+
+
+def test_a_fill_that_could_not_be_decoded_is_not_in_the_table():
+    """
+    Its id was counted, so that no other is missing; but from the fill before to the fill after it, one is.
+    """
+    got = of_trades(fills(3000), 100, said(undecodable=[(500, 520), (3000, 3000)]), 400, 600, 2900)
+
+    assert got == [
+        (0, 400, "complete", "fill ids"),
+        (400, 600, "suspect", "undecodable"),
+        (600, 2900, "complete", "fill ids"),
+        (2900, 3600, "suspect", "undecodable"),
+    ]
 
 
 def test_of_an_open_hour_ids_that_are_still_waited_for_prove_nothing():
