@@ -365,9 +365,12 @@ CASES: tuple[Case, ...] = (
     ),
     _case(
         "alter, no_fill_id",
-        "nothing",
+        "shows",
         Alter(from_s=40, to_s=60, what="no_fill_id", market=SOL, channels="trades"),
-        also=frozenset({"schema_drift"}),
+        kinds="trade_unnumbered",
+        window=(40.0, 60.0),
+        # From the fill before them to the fill after them.
+        slack_s=10.0,
     ),
     _case(
         "alter, explanation",
