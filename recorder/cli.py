@@ -6,6 +6,7 @@ Heavy libraries are imported by the verbs that need them: the process that recor
 
 import asyncio
 import errno
+import faulthandler
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from rich.console import Console
 from recorder import __version__
 from recorder.cli_export import export
 from recorder.cli_quality import coverage, quality
+from recorder.cli_serve import serve
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
 from recorder.terminal import console as _console
@@ -149,6 +151,7 @@ def main() -> None:
 main.add_command(quality)
 main.add_command(coverage)
 main.add_command(export)
+main.add_command(serve)
 
 
 class _LogFormat(logging.Formatter):
@@ -194,11 +197,16 @@ def run(config: Path, for_s: float | None, *, beside: bool) -> None:
     takes at most 5 s; a second signal exits at once. SIGHUP reads CONFIG again and takes over its markets.
     """
     from recorder.config import load_config  # noqa: PLC0415
-    from recorder.daemon import Recorder, record  # noqa: PLC0415
+    from recorder.daemon import Recorder, Supervision, record  # noqa: PLC0415
 
+    # A watchdog ends us with SIGABRT: say where every thread stood.
+    faulthandler.enable()
     settings = load_config(config)
     _logging(settings.log.level)
-    recorder = Recorder(settings, beside=beside, for_s=for_s, reread=lambda: load_config(config))
+    supervision = Supervision(os.environ)
+    recorder = Recorder(
+        settings, beside=beside, for_s=for_s, reread=lambda: load_config(config), supervision=supervision
+    )
     record(recorder)
     if for_s is None:
         return
@@ -554,7 +562,8 @@ def seal(
     Safe at any time, beside a running recorder, and after being killed: the same journal gives the same bytes.
     """
     if background:
-        os.nice(19)
+        with suppress(OSError):  # a hardened unit may forbid it: then the kernel shares out evenly
+            os.nice(19)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_FIRST), encoding="ascii")
     if want_free is not None:

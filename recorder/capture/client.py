@@ -174,6 +174,15 @@ class Capture:
             if line.socket is not None and line.connected is not None
         ]
 
+    def now_recorded(self) -> tuple[set[Stream], int, str]:
+        """
+        What is recorded now: the streams that are, on any connection; open connections; why one is not open.
+        """
+        lines = list(self._copy_of)
+        recorded = {stream for line in lines for stream in line.session.recorded()}
+        shut = [f"connection {line.index}: {line.trouble}" for line in lines if line.trouble and self._needed(line)]
+        return recorded, sum(line.socket is not None for line in lines), shut[0] if shut else ""
+
     def carry(self, streams: list[Stream]) -> None:
         """
         Record these from now on, sorted. What was and is recorded goes on untouched, in each copy alike.
@@ -238,6 +247,7 @@ class Capture:
             delay_s = line.session.ended(monotonic_ns(), opened=False)
             # A run of failures is one event, told when it ends; whoever just started us wants to know now.
             log.warning("connection %d: attempt %d: %s; again in %.1f s", line.index, line.attempt, words, delay_s)
+            line.trouble = f"attempt {line.attempt}: {words}"
             fact = ConnectFailed(line.url, line.attempt, words, cause, round(delay_s, 3))
             self._tape().fact(fact, connection=line.index, attempt=line.attempt)
             return delay_s
@@ -249,6 +259,7 @@ class Capture:
         opened = loop.time()
         line.connected = Connected(line.url, line.attempt, round((opened - started) * 1000, 3), compressed(socket))
         line.socket = socket
+        line.trouble = ""
         self._tape().fact(line.connected, connection=line.index, attempt=line.attempt)
         try:
             await self._converse(line, socket)

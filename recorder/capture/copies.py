@@ -51,6 +51,8 @@ class Line:
         self.socket: Wire | None = None
         self.cut: Cut | None = None
         self.connected: Connected | None = None
+        self.trouble = ""
+        """Why the last attempt got no connection, in words."""
         self.wanted = asyncio.Event()
         """It has, or will have, something to carry."""
         if session.streams:

@@ -194,6 +194,12 @@ class Session:
         """
         return [want.stream for want in self._wants.values() if want.state in {"asked", "live"}]
 
+    def recorded(self) -> list[Stream]:
+        """
+        The streams that are acknowledged, or bring data, on the open connection.
+        """
+        return [want.stream for want in self._wants.values() if want.state == "live"] if self._open else []
+
     # ---- the socket's life
 
     def opened(self, now: int) -> list[Action]:

@@ -30,6 +30,7 @@ from recorder.daemon.jobs import Jobs
 from recorder.daemon.reload import change
 from recorder.daemon.runs import Runs
 from recorder.daemon.settings import client_settings, session_settings
+from recorder.daemon.supervision import Pulse, Supervision
 from recorder.daemon.vitals import Vitals
 from recorder.daemon.watch import Watch
 from recorder.errors import RecorderError
@@ -65,6 +66,7 @@ class Recorder:
         on_event: Callable[[Event], None] | None = None,
         telemetry_s: float = TELEMETRY_S,
         reread: Callable[[], Config] | None = None,
+        supervision: Supervision | None = None,
     ) -> None:
         """
         Args:
@@ -76,6 +78,7 @@ class Recorder:
             on_event: told of each event, beside the log.
             telemetry_s: between two rows about ourselves.
             reread: gives the configuration as it is now, or raises ConfigError; for SIGHUP. None: it never changes.
+            supervision: tells a service manager how we do; None: nobody.
         """
         self._config = config
         self._beside = beside
@@ -93,6 +96,9 @@ class Recorder:
         self._reload_asked = asyncio.Event()
         self._runs = Runs(self._root, on_event=self._tell, on_opening=self._warn)
         self._vitals = Vitals(self._root)
+        self._supervision = supervision or Supervision({})
+        self._refused = ""
+        """What the disk said since the last second, if it refused."""
         self._seal = SealChild(self._root, config.journal)
         self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
         self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
@@ -212,6 +218,7 @@ class Recorder:
         """
         Close, drain, commit: the way of the data. True if everything is on disk.
         """
+        self._supervision.stopping(self._reason or "stopped")
         self._jobs.end_all()
         await self._capture.stop()
         await asyncio.wait(tasks[:1], timeout=DRAIN_S)
@@ -253,6 +260,25 @@ class Recorder:
                 self.tape.fact(LoopStalled(late_ns))
                 due = loop.time()
             self._second()
+            self._supervise()
+
+    def _supervise(self) -> None:
+        recorded, connections, trouble = self._capture.now_recorded()
+        journal = self.tape.journal
+        refused, self._refused = self._refused, ""
+        self._supervision.second(
+            Pulse(
+                run=self.tape.run,
+                committed=journal.committed[0],
+                appended=journal.appended,
+                queued_bytes=journal.queued_bytes,
+                refused=refused,
+                streams=len(self.tape.streams),
+                recorded=len(recorded.intersection(self.tape.streams)),
+                connections=connections,
+                trouble=trouble,
+            )
+        )
 
     def _second(self) -> None:
         """
@@ -270,6 +296,7 @@ class Recorder:
         self._last_second = now
         for failure in self.tape.journal.take_failures():
             log.error("journal: %s of %s failed: %s", failure.operation, failure.segment, failure.error)
+            self._refused = f"{failure.operation}: {failure.error}"
             self.tape.fact(failure)
         self.tape.alive()
         self._runs.counts.second()
@@ -310,6 +337,7 @@ class Recorder:
             self._reload_asked.clear()
             if self._reread is None:
                 continue
+            self._supervision.reloading()
             try:
                 # On a thread: the file may be on a disk that hangs.
                 fresh = await asyncio.to_thread(self._reread)
@@ -319,6 +347,8 @@ class Recorder:
             except Exception as error:
                 log.exception("our own fault, in taking over another configuration")
                 self._refuse(f"our own fault: {type(error).__name__}: {error}")
+            finally:
+                self._supervision.reloaded()
 
     def _take_over(self, fresh: Config) -> None:
         wanted = change(self._config, fresh)
@@ -338,6 +368,7 @@ class Recorder:
         """
         words = printable(words)
         log.error("the new configuration is refused, recording goes on by the old one: %s", words)
+        self._supervision.warn(f"the new configuration is refused: {words}")
         self.tape.fact(JobFailed("reload", words))
 
     # ---- the world
@@ -359,6 +390,7 @@ class Recorder:
         # What a stop brings about is no news: the events say it, without alarm.
         if not self._stop.is_set():
             log.warning("%s", opening)
+            self._supervision.warn(opening)
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:

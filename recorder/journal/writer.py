@@ -124,6 +124,13 @@ class Journal:
         return self._taken_bytes - self._released_bytes
 
     @property
+    def appended(self) -> int:
+        """
+        Number of the last entry that was appended, or dropped; 0 before the first.
+        """
+        return self._next_seq - 1
+
+    @property
     def committed(self) -> tuple[int, int]:
         """
         (seq, recv_ts) up to which all is committed; (0, 0) before the first commit.
