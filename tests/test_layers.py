@@ -29,9 +29,10 @@ LAYERS = {
     "export": ("export.*",),
     "history": ("history.*",),
     "report": ("report.*",),
+    "page": ("page.*",),
     "daemon": ("daemon.*",),
     "verbs": ("check", "demo", "show", "show_quality", "terminal", "timeline"),
-    "cli": ("cli", "cli_export", "cli_quality", "cli_replay", "cli_report", "__main__"),
+    "cli": ("cli", "cli_export", "cli_quality", "cli_replay", "cli_report", "cli_serve", "__main__"),
 }
 """Every module is in one layer; what verbs of the command line need a file for is in `verbs`."""
 
@@ -64,9 +65,10 @@ MAY_IMPORT = {
     "export": {"base", "venue", "journal", "lake", "analysis", "export"},
     "history": {"base", "venue", "journal", "lake", "analysis", "simulator", "history"},
     "report": {"base", "venue", "quality", "lake", "analysis", "report"},
+    "page": {"base", "venue", "journal", "quality", "lake", "analysis", "page"},
     "daemon": {*EVERYTHING_BELOW, "daemon"},
     "verbs": {*EVERYTHING_BELOW, "daemon", "verbs"},
-    "cli": {*EVERYTHING_BELOW, "daemon", "verbs", "cli"},
+    "cli": {*EVERYTHING_BELOW, "daemon", "page", "verbs", "cli"},
 }
 
 PURE = (

@@ -1,0 +1,98 @@
+"""
+What a journal gains, as it gains it: the entries of every run that is written to, while they are committed.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from recorder.journal.names import is_run_name
+from recorder.journal.reader import run_segments
+from recorder.journal.tail import Tail
+from recorder.records import HOUR_NS, SECOND_NS, Entry, SegmentHeader
+
+BEFORE_NS = 300 * SECOND_NS
+"""How much of what was recorded before is read at the start."""
+_FIND_EACH = 4
+"""Reads from one look for new runs to the next."""
+_RAREST = 40
+"""Reads from one look at a run that has been silent for long to the next."""
+
+
+class Batch(msgspec.Struct):
+    """
+    What came since the read before, run by run, each in the order of its numbers.
+    """
+
+    entries: list[Entry] = []
+    headers: list[SegmentHeader] = []
+
+
+class _Run(msgspec.Struct):
+    tail: Tail
+    header: SegmentHeader | None = None
+    quiet: int = 0
+    """Reads in a row that brought nothing."""
+    wait: int = 0
+
+
+class Follower:
+    """
+    All runs of a root.
+    """
+
+    def __init__(self, journal: Path, *, now: int) -> None:
+        """
+        Args:
+            journal: the root's folder of that name.
+            now: ns; what is older than BEFORE_NS is not read, but for the end of the newest run.
+        """
+        self._journal = journal
+        self._since = now - BEFORE_NS
+        self._runs: dict[str, _Run] = {}
+        self._old: set[str] = set()
+        self._reads = 0
+
+    def read(self) -> Batch:
+        """
+        What has come; a long past comes in several calls. Blocks for as long as that takes to read.
+        """
+        if self._reads % _FIND_EACH == 0:
+            self._find()
+        self._reads += 1
+        batch = Batch()
+        for run in self._runs.values():
+            if run.wait > 0:
+                run.wait -= 1
+                continue
+            entries = run.tail.take()
+            if run.tail.header is not None and run.tail.header is not run.header:
+                run.header = run.tail.header
+                batch.headers.append(run.header)
+            batch.entries += entries
+            run.quiet = 0 if entries else run.quiet + 1
+            # A run that has ended brings nothing any more; one that lives brings something each second.
+            run.wait = min(run.quiet // 20, _RAREST)
+        return batch
+
+    def _find(self) -> None:
+        if not self._journal.is_dir():
+            return
+        names = sorted(path.name for path in self._journal.iterdir() if is_run_name(path.name))
+        for name in reversed(names):
+            if name in self._runs or name in self._old:
+                continue
+            listed = run_segments(self._journal / name)
+            if not listed:
+                continue  # it has just begun
+            if self._runs and listed[-1].start < self._since - HOUR_NS:
+                self._old.add(name)
+            else:
+                self._runs[name] = _Run(Tail(self._journal / name, since=self._since))
+
+    def close(self) -> None:
+        """
+        Let go of the files.
+        """
+        for run in self._runs.values():
+            run.tail.close()

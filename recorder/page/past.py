@@ -1,0 +1,88 @@
+"""
+What the page shows of lake and disk: the last days hour by hour, what is sealed, how much room is left.
+"""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recorder.analysis import Lake
+from recorder.errors import RecorderError
+from recorder.journal.reader import segments
+from recorder.lake.layout import JOURNAL
+from recorder.records import HOUR_NS, SECOND_NS
+
+DAYS = 7
+DAY_NS = 24 * HOUR_NS
+STATES = ("complete", "suspect", "missing", "unverifiable")
+
+
+def calendar(root: Path, *, now: int) -> dict[str, Any]:
+    """
+    Of the last days each hour's seconds in each state: of all markets together, and of each.
+
+    Returns:
+        `start`, ms of the first hour; `days`; `hours`, by market ("" for all together), a list with an item for each
+        hour: None where nothing is sealed, else the shares of complete, suspect, missing and unverifiable seconds, and
+        whether the hour is over; `sealed`, ms at which the last sealed hour ends; `problem`, why there is nothing.
+    """
+    first = now // DAY_NS * DAY_NS - (DAYS - 1) * DAY_NS
+    result: dict[str, Any] = {"start": first // 1_000_000, "days": DAYS, "hours": {}, "sealed": None, "problem": ""}
+    try:
+        lake = Lake(root)
+        published = lake.hours(first, now + HOUR_NS).collect()
+        rows = (
+            lake.coverage(None, first, now + HOUR_NS)
+            .select("symbol", "start", *(f"{state}_s" for state in STATES))
+            .collect()
+        )
+    except (RecorderError, OSError, pl.exceptions.PolarsError) as error:
+        result["problem"] = str(error)
+        return result
+    complete = dict(published.select(pl.col("hour").dt.epoch("ns"), "complete").iter_rows())
+    over = [hour for hour, whole in complete.items() if whole]
+    result["sealed"] = (max(over) + HOUR_NS) // 1_000_000 if over else None
+    sums = [pl.col(f"{state}_s").sum() for state in STATES]
+    by_hour = pl.col("start").dt.truncate("1h").dt.epoch("ns").alias("hour")
+    each = rows.group_by("symbol", by_hour).agg(sums)
+    together = rows.group_by(by_hour).agg(sums).select(pl.lit("").alias("symbol"), "hour", pl.exclude("symbol", "hour"))
+    for symbol, hour, *seconds in pl.concat([each, together.select(each.columns)]).iter_rows():
+        hours = result["hours"].setdefault(symbol, [None] * (DAYS * 24))
+        place, total = (hour - first) // HOUR_NS, sum(seconds)
+        if 0 <= place < len(hours) and total > 0:
+            hours[place] = [*(round(s / total, 5) for s in seconds), complete.get(hour, False)]
+    return result
+
+
+def disk(root: Path, *, now: int) -> dict[str, Any]:
+    """
+    Room on the disk, and what the journal takes of it.
+
+    Returns:
+        Bytes `free` and `total`; of the journal `bytes`, `segments`, `oldest` (ms), bytes written a day as of the last
+        hour (`daily`), and the `days` that are left at that rate; None for what cannot be told.
+    """
+    usage = shutil.disk_usage(root)
+    found = segments(root / JOURNAL)
+    sizes = []
+    for segment in found:
+        with suppress(OSError):  # removed, or finished, since the listing
+            sizes.append((segment.start, segment.path.stat().st_size))
+    lately = [(start, size) for start, size in sizes if now - start < HOUR_NS]
+    daily = None
+    if lately:
+        span = now - min(start for start, _ in lately)
+        if span > 30 * SECOND_NS:
+            daily = sum(size for _, size in lately) * DAY_NS // span
+    return {
+        "free": usage.free,
+        "total": usage.total,
+        "bytes": sum(size for _, size in sizes),
+        "segments": len(found),
+        "oldest": min((segment.start for segment in found), default=0) // 1_000_000 or None,
+        "daily": daily,
+        "days": round(usage.free / daily, 1) if daily else None,
+    }

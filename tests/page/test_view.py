@@ -1,0 +1,240 @@
+"""
+What the page shows of the present, of recordings made in virtual time.
+"""
+
+import json
+
+import msgspec
+import pytest
+
+from recorder.journal.names import is_run_name
+from recorder.lake.layout import JOURNAL, parse_hour
+from recorder.lake.sealing import seal
+from recorder.page.follow import Follower
+from recorder.page.past import calendar, disk
+from recorder.page.view import TRADES, View
+from recorder.records import SECOND_NS, Stream
+from recorder.simulator.core import Venue
+from recorder.simulator.kinds import Drop, Garbage, Silence
+from recorder.simulator.markets import DEFAULT_MARKETS
+from virtual_recorder import NETWORK, VirtualRecorder
+
+HOUR = parse_hour("2026-03-01T10")
+START = HOUR + 600 * SECOND_NS
+PERPS = [market for market in DEFAULT_MARKETS if market.symbol in {"SOL-PERP", "BTC-PERP"}]
+STREAMS = [
+    Stream("perp", symbol, channel, 1 if channel == "orderbook" else None)
+    for symbol in ("SOL-PERP", "BTC-PERP")
+    for channel in ("orderbook", "trades")
+]
+
+
+def at(seconds: float) -> int:
+    """
+    So long after the start, ns.
+    """
+    return START + round(seconds * SECOND_NS)
+
+
+def record(root, *faults, until_s=60.0, stop=False, start=START, **options):
+    """
+    A recording of both markets; one that is not stopped has just been killed, with everything committed.
+    """
+    recorder = VirtualRecorder(root, Venue(PERPS, start=start, faults=list(faults)), STREAMS, start=start, **options)
+    recorder.until(start + round(until_s * SECOND_NS))
+    if stop:
+        recorder.stop()
+    else:
+        recorder.journal.close(10)
+    return recorder
+
+
+def follow(root, now, *, into=None):
+    """
+    What a view has made of all that is in the journal.
+    """
+    follower, view = Follower(root / JOURNAL, now=now), into or View(NETWORK)
+    while True:
+        batch = follower.read()
+        for header in batch.headers:
+            view.adopt(header)
+        if not batch.entries:
+            follower.close()
+            return view
+        view.take(batch.entries)
+
+
+def test_a_market_is_shown_with_its_book_and_trades(tmp_path):
+    """
+    Natural units, best levels first, ages up to now.
+    """
+    record(tmp_path, stop=True)
+
+    shown = follow(tmp_path, at(60)).picture(at(59.9), "SOL-PERP")
+
+    row = next(row for row in shown["rows"] if row["m"] == "SOL-PERP")
+    book = shown["book"]
+    assert [row["m"] for row in shown["rows"]] == ["BTC-PERP", "SOL-PERP"]
+    assert (row["state"], row["type"]) == ("live", "perp")
+    assert row["bid"] == book["bids"][0][0] < book["asks"][0][0] == row["ask"]
+    assert book["bids"] == sorted(book["bids"], reverse=True)
+    assert book["asks"] == sorted(book["asks"])
+    assert 0 <= row["age"] < 1000
+    assert 2 < row["rate"] < 20
+    assert 0 < len(shown["trades"]) <= TRADES
+    assert shown["trades"] == sorted(shown["trades"], key=lambda trade: -trade["n"])
+    assert all(abs(trade["price"] / row["bid"] - 1) < 0.2 for trade in shown["trades"])
+
+
+def test_a_silence_is_seen_and_told_as_the_hole_it_was(tmp_path):
+    """
+    While it lasts the market is silent; once it is over there is an event with its length, judged as the seal does.
+    """
+    record(tmp_path, Silence(from_s=20, to_s=33, market="SOL-PERP"), until_s=60)
+    view = follow(tmp_path, at(60))
+
+    holes = [hole for hole in view.picture(at(60), None)["holes"] if hole["kind"] == "silent"]
+
+    assert [hole["place"] for hole in holes] == ["SOL-PERP orderbook"]
+    assert 13 < holes[0]["lasted_s"] < 15
+    assert any(hole["kind"] == "began" and "SOL-PERP" in hole["words"] for hole in view.picture(at(60), None)["holes"])
+
+
+def test_a_market_that_is_silent_now_says_so(tmp_path):
+    """
+    Its age counts up; the other is live.
+    """
+    record(tmp_path, Silence(from_s=20, to_s=3000, market="SOL-PERP"), until_s=32)
+
+    rows = {row["m"]: row for row in follow(tmp_path, at(32)).picture(at(32), None)["rows"]}
+
+    assert (rows["SOL-PERP"]["state"], rows["BTC-PERP"]["state"]) == ("silent", "live")
+    assert 11_000 < rows["SOL-PERP"]["age"] < 13_000
+
+
+def test_a_recorder_that_writes_no_more_is_not_called_recording(tmp_path):
+    """
+    Nothing but the age of its last entry can be known of one that was killed; one that ended said why.
+    """
+    record(tmp_path / "killed", until_s=30)
+    view = follow(tmp_path / "killed", at(30))
+
+    assert view.picture(at(30.5), None)["recorder"]["state"] == "recording"
+    assert view.picture(at(40), None)["recorder"]["state"] == "silent"
+    assert view.picture(at(40), None)["recorder"]["age"] >= 9000
+    record(tmp_path / "ended", until_s=30, stop=True)
+    ended = follow(tmp_path / "ended", at(31)).picture(at(31), None)["recorder"]
+    assert ended["state"] == "stopped"
+    assert ended["why"]
+
+
+def test_what_two_connections_heard_is_shown_once(tmp_path):
+    """
+    With everything recorded twice a trade is still one trade.
+    """
+    record(tmp_path, copies=2, stop=True)
+
+    trades = follow(tmp_path, at(60)).picture(at(60), "SOL-PERP")["trades"]
+
+    ids = [trade["id"] for trade in trades]
+    assert len(ids) > 10
+    assert len(ids) == len(set(ids))
+
+
+def test_a_second_run_is_followed_and_the_time_between_is_a_hole(tmp_path):
+    """
+    A recorder that was killed and started again: the page goes on with the new run, and tells what is missing.
+    """
+    record(tmp_path, until_s=20)
+    record(tmp_path, until_s=20, start=at(30))
+
+    shown = follow(tmp_path, at(50)).picture(at(50), None)
+
+    assert len([path for path in (tmp_path / JOURNAL).iterdir() if is_run_name(path.name)]) == 2
+    down = [hole for hole in shown["holes"] if hole["kind"] == "recorder_down"]
+    assert [round(hole["lasted_s"]) for hole in down] == [10]
+    assert len(shown["recorder"]["runs"]) == 1
+
+
+def test_outages_and_rubbish_from_the_venue_stop_nothing(tmp_path):
+    """
+    A frame that is no JSON, and one with markup in it, are passed over, or told as text.
+    """
+    rubbish = ['{"channel":', '{"channel":"<img src=x onerror=alert(1)>","data":"1"}', '{"error":"<b>no</b>"}']
+    faults = [Garbage(at_s=10 + n, text=text) for n, text in enumerate(rubbish)]
+    record(tmp_path, *faults, Drop(at_s=20), until_s=60)
+
+    shown = follow(tmp_path, at(60)).picture(at(60), "<script>")
+
+    assert {"disconnected", "undecodable"} & {hole["kind"] for hole in shown["holes"]}
+    assert shown["chosen"] == "BTC-PERP"
+    json.loads(msgspec.json.encode(shown))
+
+
+def test_nothing_is_shown_of_an_empty_journal(tmp_path):
+    """
+    Before a recorder has begun there is nothing to tell, and nothing fails.
+    """
+    (tmp_path / JOURNAL).mkdir()
+
+    shown = follow(tmp_path, at(0)).picture(at(0), None)
+
+    assert (shown["rows"], shown["book"], shown["recorder"]["state"]) == ([], None, "unknown")
+
+
+def test_only_the_last_minutes_are_read(tmp_path):
+    """
+    A page that is opened must not read a day of journal first.
+    """
+    record(tmp_path, until_s=900)
+
+    follower = Follower(tmp_path / JOURNAL, now=at(900))
+    entries = []
+    while fresh := follower.read().entries:
+        entries += fresh
+    follower.close()
+
+    assert at(900 - 300 - 61) < entries[0].recv_ts <= at(900 - 300)
+    assert entries[-1].recv_ts > at(898)
+
+
+def test_the_calendar_tells_each_hour_in_its_states(tmp_path):
+    """
+    Of all markets and of each; what is not sealed is None, the hour so far is marked.
+    """
+    record(tmp_path, Silence(from_s=600, to_s=960, market="SOL-PERP"), until_s=1200, stop=True)
+    seal(tmp_path, open_hour=True)
+
+    told = calendar(tmp_path, now=at(1300))
+
+    place = (HOUR // 1_000_000 - told["start"]) // 3_600_000
+    assert told["problem"] == ""
+    assert set(told["hours"]) == {"", "SOL-PERP", "BTC-PERP"}
+    assert all(len(hours) == told["days"] * 24 for hours in told["hours"].values())
+    assert [n for n, hour in enumerate(told["hours"][""]) if hour is not None] == [place]
+    *sol, _ = told["hours"]["SOL-PERP"][place]
+    *btc, _ = told["hours"]["BTC-PERP"][place]
+    assert sum(sol) == pytest.approx(1, abs=1e-3)
+    assert sol[2] > btc[2]
+
+
+def test_a_lake_that_cannot_be_read_says_why(tmp_path):
+    """
+    The calendar is empty with its reason; the rest of the page goes on.
+    """
+    assert "is not a data root" in calendar(tmp_path, now=at(0))["problem"]
+
+
+def test_the_disk_is_told_with_what_the_journal_takes(tmp_path):
+    """
+    Bytes and days left, from the files of the last hour.
+    """
+    record(tmp_path, until_s=600)
+
+    told = disk(tmp_path, now=at(600))
+
+    files = [path.stat().st_size for path in (tmp_path / JOURNAL).glob("*/*.zst*")]
+    assert (told["segments"], told["bytes"]) == (len(files), sum(files))
+    assert told["daily"] == pytest.approx(told["bytes"] * 144, rel=0.05)
+    assert told["days"] == pytest.approx(told["free"] / told["daily"], rel=0.01)
+    assert 0 < told["free"] < told["total"]
