@@ -23,6 +23,7 @@ from rich.console import Console
 from recorder import __version__
 from recorder.cli_export import export
 from recorder.cli_quality import coverage, quality
+from recorder.cli_replay import replay
 from recorder.cli_serve import serve
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
@@ -152,6 +153,7 @@ main.add_command(quality)
 main.add_command(coverage)
 main.add_command(export)
 main.add_command(serve)
+main.add_command(replay)
 
 
 class _LogFormat(logging.Formatter):

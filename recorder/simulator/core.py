@@ -118,6 +118,7 @@ class Venue:
         rhythm: Rhythm = STEADY,
     ) -> None:
         self._start = start
+        self._quiet = quiet
         self._rhythm = rhythm if rhythm != STEADY else None
         self._lateness = random.Random(f"rhythm {seed}")
         self._generation = GENERATIONS[server]
@@ -245,6 +246,26 @@ class Venue:
         state.put(now, Frame("sent", text, channel, why="replay"), outputs)
         return outputs
 
+    def broadcast(self, now: int, payload: bytes, channel: str | None) -> list[Output]:
+        """
+        A frame from elsewhere (a history): to all who are subscribed to its channel, to everybody if it has none.
+        """
+        outputs: list[Output] = []
+        if channel is None:
+            frame = Frame("garbage", "", why="replay", raw=payload)
+            for client, state in self._clients.items():
+                if self._router.is_subscribed(client):
+                    state.put(now, frame, outputs, counted=False)
+        else:
+            self._router.hand_out(now, Frame("sent", "", channel, why="replay", raw=payload), outputs)
+        return outputs
+
+    def listeners(self, channel: str | None) -> list[int]:
+        """
+        The clients that get what is sent on a channel; None: those that are subscribed to anything.
+        """
+        return [client for client in self._clients if self._router.is_subscribed(client, channel)]
+
     def has_subscribed(self, client: int) -> bool:
         """
         Whether a client is subscribed to anything at present.
@@ -309,7 +330,7 @@ class Venue:
                 self._router.restart()
 
     def _fetch_initial(self, now: int, client: int, name: str) -> None:
-        if name not in self._by_book or self._generation.initial == "none":
+        if self._quiet or name not in self._by_book or self._generation.initial == "none":
             return
         published, channel = self._by_book[name]
         text = self._publisher.stored(published, channel, self._last_tick)

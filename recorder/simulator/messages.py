@@ -49,6 +49,8 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     why: str | None = None
     """What made it out of the ordinary: the kind of a fault, `initial`, `replay`."""
     binary: bool = False
+    raw: bytes | None = None
+    """Bytes to send in place of the text, which need not be UTF-8."""
 
     @property
     def sha(self) -> str | None:
@@ -62,7 +64,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         """
         As it goes over the wire: a lone surrogate becomes bytes that are not UTF-8.
         """
-        return self.text.encode("utf-8", "surrogatepass")
+        return self.raw if self.raw is not None else self.text.encode("utf-8", "surrogatepass")
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):

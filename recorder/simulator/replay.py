@@ -6,8 +6,9 @@ are sent, because the simulator answers requests and beats by itself; verbatim, 
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import zstandard
@@ -36,6 +37,41 @@ class CapturedFrame(msgspec.Struct, frozen=True, gc=False):
     kind: FrameKind
     channel: str
     """Channel name of a data frame, else empty."""
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """
+    A frame of a history, and when it is due.
+    """
+
+    offset_ns: int
+    """After the history's beginning."""
+    payload: bytes
+    channel: str | None
+    """Channel name of a data frame; None for what goes to everybody."""
+
+
+class Timeline(Protocol):
+    """
+    A history that all clients hear together, as they hear the venue.
+    """
+
+    @property
+    def markets(self) -> Sequence[SimMarket]:
+        """
+        That may be asked for.
+        """
+
+    @property
+    def ungrouped(self) -> bool:
+        """
+        Whether books are ungrouped unless asked for otherwise, as old servers had it.
+        """
+
+    def batches(self) -> Iterator[list[Due]]:
+        """
+        All frames in order. It may block.
+        """
 
 
 def read_capture(path: Path, *, verbatim: bool = False) -> list[CapturedFrame]:

@@ -42,11 +42,14 @@ from recorder.simulator.messages import (
     Text,
     sent_line,
 )
-from recorder.simulator.replay import CapturedFrame, due_after, markets_of, read_capture
+from recorder.simulator.replay import CapturedFrame, Due, Timeline, due_after, markets_of, read_capture
 from recorder.simulator.rhythm import STEADY, Rhythm
 from recorder.venue.protocol import BACKLOG_LIMIT_BYTES, PATH
 
 _MAX_REQUEST_BYTES = 1 << 20
+_ROOM_STEP_S = 0.002
+_STUCK_S = 30.0
+"""A client that takes nothing for so long holds up a history no more."""
 _STOP_TIMEOUT_S = 2.0
 """For clients that do not answer the close frame when the simulator stops."""
 
@@ -73,6 +76,10 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Send these captured frames to each client after its first subscribe, in place of simulated ones."""
     speed: float = 1.0
     """Of the replay; 0: as fast as the client reads."""
+    timeline: Timeline | None = None
+    """Send this history, by one clock for all clients, which starts `lead_s` after the first subscribe."""
+    lead_s: float = 2.0
+    """For the clients to make all their subscriptions before the history begins."""
     verbatim: bool = False
     """Replay all captured frames from connect on, with no acknowledgements or heartbeats of our own."""
     once: bool = False
@@ -155,13 +162,15 @@ class _Shell:
         self._options, self._frames, self._stop = options, frames, stop
         self._clock = SystemClock()
         markets = list(options.markets) if frames is None else [*markets_of(frames), *options.markets]
+        if options.timeline is not None:
+            markets = list(options.timeline.markets)
         self._venue = Venue(
             markets,
             start=self._clock.now(),
             seed=options.seed,
             tick_ms=options.tick_ms,
             faults=options.faults,
-            quiet=frames is not None,
+            quiet=frames is not None or options.timeline is not None,
             priority_fees=options.priority_fees,
             server=options.server,
             publisher=options.publisher,
@@ -175,6 +184,7 @@ class _Shell:
         self._connections: dict[int, ServerConnection] = {}
         self._replaying: set[int] = set()
         self._last_client = 0
+        self._playing = False
         self._moved = asyncio.Event()
         """Something may have become due earlier than the timer thinks."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -308,10 +318,63 @@ class _Shell:
         finally:
             self._step([Gone(client, connection.close_code)])
             del self._connections[client]
-            if self._options.once and not self._connections and client in self._replaying:
+            if self._options.once and not self._connections and (self._playing or client in self._replaying):
                 self._stop.set()
 
+    async def _play(self, timeline: Timeline) -> None:
+        """
+        Send a history: each frame when it is due, to whoever is subscribed by then.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time() + self._options.lead_s
+        batches = timeline.batches()
+
+        def following() -> list[Due] | None:
+            return next(batches, None)
+
+        # The next batch is read while this one is sent: reading must not make frames late.
+        reading = asyncio.create_task(asyncio.to_thread(following))
+        try:
+            while (batch := await reading) is not None and not self._stop.is_set():
+                reading = asyncio.create_task(asyncio.to_thread(following))
+                for number, due in enumerate(batch):
+                    speed = self._options.speed
+                    at = began + (due.offset_ns / SECOND_NS / speed if speed > 0 else 0.0)
+                    if at > loop.time() and await _happens(self._stop, at - loop.time()):
+                        return
+                    await self._room(due.channel)
+                    self._perform(self._venue.broadcast(self._clock.now(), due.payload, due.channel))
+                    if number % 50 == 0:
+                        await asyncio.sleep(0)
+        finally:
+            reading.cancel()
+        if self._options.once:
+            for client in list(self._connections):
+                self._perform(self._venue.close(self._clock.now(), client, 1001))
+
+    async def _room(self, channel: str | None) -> None:
+        """
+        Wait for clients that are behind, so that each gets everything; one that takes nothing for long is cut.
+        """
+        waited = 0.0
+        while behind := [
+            client
+            for client in self._venue.listeners(channel)
+            if self._connections[client].transport.get_write_buffer_size() >= BACKLOG_LIMIT_BYTES // 2
+        ]:
+            if await _happens(self._stop, _ROOM_STEP_S):
+                return
+            waited += _ROOM_STEP_S
+            if waited > _STUCK_S:
+                for client in behind:
+                    self._connections[client].transport.abort()
+                await asyncio.sleep(0)
+
     def _start_replay(self, client: int) -> None:
+        timeline = self._options.timeline
+        if timeline is not None and not self._playing and self._tasks is not None and not self._stop.is_set():
+            self._playing = True
+            self._tasks.create_task(self._play(timeline))
         if self._frames is None or client in self._replaying or self._tasks is None or self._stop.is_set():
             return
         self._replaying.add(client)
@@ -343,6 +406,10 @@ def _write(connection: ServerConnection, frame: Frame) -> None:
     """
     Queue without waiting, as the real server does.
     """
+    if frame.raw is not None:
+        connection.protocol.send_text(frame.raw)
+        connection.send_data()
+        return
     if frame.binary:
         broadcast([connection], frame.payload)
         return
