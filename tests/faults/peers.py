@@ -36,6 +36,8 @@ class Loop:
     """
 
     def __enter__(self) -> Self:
+        self.endings: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """Run before it ends."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -53,8 +55,9 @@ class Loop:
         self._thread.join(10)
         self._loop.close()
 
-    @staticmethod
-    async def _end() -> None:
+    async def _end(self) -> None:
+        for end in self.endings:
+            await end()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -82,6 +85,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server = loop.run(asyncio.start_server(self._serve, host, 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
+        loop.endings.append(self._stop)
 
     @property
     def url(self) -> str:
