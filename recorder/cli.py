@@ -625,16 +625,23 @@ def _seal(root: Path, *, hour: int | None = None, open_hour: bool = False) -> in
 
 @main.command()
 @click.argument("root", type=_FILE)
-def verify(root: Path) -> None:
-    """Read all of ROOT back and compare it with what was written. Changes nothing.
+@click.option("--repair", is_flag=True, help="First set aside what is damaged, and make it again from the journal.")
+def verify(root: Path, *, repair: bool) -> None:
+    """Read all of ROOT back and compare it with what was written. Changes nothing, unless told to --repair.
 
-    Exit code 9 if anything is missing or damaged.
+    Exit code 9 if anything is missing or damaged (still, with --repair). What --repair finds damaged goes to
+    ROOT/quarantine, and is never deleted.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from recorder.lake.verify import verify as check_root  # noqa: PLC0415
     from recorder.quality.events import printable  # noqa: PLC0415
     from recorder.show import size  # noqa: PLC0415
 
+    if repair:
+        from recorder.lake.repair import repair as mend  # noqa: PLC0415
+
+        for done in mend(root):
+            click.echo(f"{'mended' if done.well else 'NOT mended'}: {printable(done.path)}: {printable(done.words)}")
     with _progress("verifying") as show:
         report = check_root(root, progress=show)
     for problem in report.problems:

@@ -50,7 +50,7 @@ def keep_what_is_richer(
     made = {draft.path: (draft, file) for draft, file in drafts}
     there = {
         path.relative_to(root)
-        for path in _files_of_hour(root, journal.hour)
+        for path in files_of_hour(root, journal.hour)
         if path.suffix == ".parquet" and path.parents[2].name.startswith("market=")
     }
     for path in sorted(made.keys() | there):
@@ -84,7 +84,7 @@ def publish(root: Path, publication: Publication, journal: HourJournal) -> list[
         OSError: the disk.
     """
     for damaged in sorted({damage.path for damage in journal.damages}):
-        _copy_aside(root, damaged)
+        copy_aside(root, damaged)
     manifests.withdraw(root, journal.hour)
     staying = [*publication.kept, *publication.richer]
     names = {root / file.path for file in staying} | {root / draft.path for draft, _ in publication.drafts}
@@ -94,7 +94,7 @@ def publish(root: Path, publication: Publication, journal: HourJournal) -> list[
         if more and target.exists() and _rows_of(target) > file.rows:
             quarantine(root, target)
         draft.publish()
-    for stray in _files_of_hour(root, journal.hour):
+    for stray in files_of_hour(root, journal.hour):
         if stray in names:
             continue
         if stray.name.startswith(".") and stray.name.endswith(".tmp"):
@@ -104,9 +104,9 @@ def publish(root: Path, publication: Publication, journal: HourJournal) -> list[
     return sorted([*staying, *(file for _, file in publication.drafts)], key=lambda file: file.path)
 
 
-def quarantine(root: Path, path: Path) -> None:
+def quarantine(root: Path, path: Path) -> Path:
     """
-    Move a file out of the way, under a name that is free.
+    Move a file out of the way, under a name that is free. Returns that.
     """
     target = root / QUARANTINE / path.relative_to(root)
     again = 0
@@ -116,16 +116,20 @@ def quarantine(root: Path, path: Path) -> None:
         free = target.with_name(f"{target.name}.{again}")
     durable.make_directories(free.parent, below=root)
     durable.rename(path, free)
+    return free
 
 
-def _copy_aside(root: Path, path: Path) -> None:
+def copy_aside(root: Path, path: Path) -> Path | None:
     """
-    A damaged segment stays where it is, since most of it can be read; a copy survives its expiry.
+    A damaged segment stays where it is, since most of it can be read; a copy survives its expiry. Returns that, or
+    None if there was one.
     """
     target = root / QUARANTINE / path.relative_to(root)
-    if not target.exists():
-        durable.make_directories(target.parent, below=root)
-        durable.publish_bytes(target, durable.read_bytes(path))
+    if target.exists():
+        return None
+    durable.make_directories(target.parent, below=root)
+    durable.publish_bytes(target, durable.read_bytes(path))
+    return target
 
 
 def _made_from(before: Manifest | None, journal: HourJournal, path: Path) -> bool:
@@ -168,7 +172,7 @@ def _rows_of(path: Path) -> int:
         return 0
 
 
-def _files_of_hour(root: Path, hour: int) -> list[Path]:
+def files_of_hour(root: Path, hour: int) -> list[Path]:
     """
     Everything in the hour's folders, of all tables and markets.
     """

@@ -68,35 +68,50 @@ def seal(
     binding = read_binding(root)
     lock = seal_lock(root)
     try:
-        found = segments(root / JOURNAL)
-        ends = run_ends(root, found)
-        on_record = hours_to_seal(found, ends)
-        until = closed_until(ends, wall=wall_ns())
-        known = {h: m for h in [*on_record, *(h - HOUR_NS for h in on_record[:1])] if (m := _manifest(root, h))}
-        todo = due(on_record, found, known, until=until)
-        if on_note is not None:
-            for segment in never_sealed(found, known):
-                on_note(
-                    f"{segment.path.relative_to(root)} was never sealed, and cannot be: other journal of its hour has "
-                    "expired; it is kept, and can be sealed in a root of its own"
-                )
-        if hour is not None:
-            todo = _only(hour, on_record, known, todo, found, until=until, open_hour=open_hour)
-        sealer = _Sealer(root, binding, found, on_record, known, open_until(ends) if ends else until, progress)
-        for number, at in enumerate(todo):
-            if hour is None and is_sealed(known.get(at), window(found, at), known.get(at - HOUR_NS)):
-                continue  # it was due only because the hour before it was, and that one ended with the same carry
-            sealer.make(at, len(todo) - number, closed=at + HOUR_NS + LOOK_AHEAD_NS <= until)
-        if open_hour and hour is None:
-            now = _hours_of_now(found, ends, wall=wall_ns())
-            for at in on_record:
-                manifest = known.get(at)
-                if at + HOUR_NS + LOOK_AHEAD_NS > until and (manifest is None or not manifest.complete) and at in now:
-                    sealer.make(at, 1, closed=False)
-        sealer.tell_failures()
-        return sealer.sealed
+        return seal_locked(root, binding, hour=hour, open_hour=open_hour, progress=progress, on_note=on_note)
     finally:
         lock.release()
+
+
+def seal_locked(
+    root: Path,
+    binding: Binding,
+    *,
+    hour: int | None = None,
+    open_hour: bool = False,
+    progress: Callable[[int, int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Sealed]:
+    """
+    As `seal`, for who holds the seal lock already.
+    """
+    found = segments(root / JOURNAL)
+    ends = run_ends(root, found)
+    on_record = hours_to_seal(found, ends)
+    until = closed_until(ends, wall=wall_ns())
+    known = {h: m for h in [*on_record, *(h - HOUR_NS for h in on_record[:1])] if (m := _manifest(root, h))}
+    todo = due(on_record, found, known, until=until)
+    if on_note is not None:
+        for segment in never_sealed(found, known):
+            on_note(
+                f"{segment.path.relative_to(root)} was never sealed, and cannot be: other journal of its hour has "
+                "expired; it is kept, and can be sealed in a root of its own"
+            )
+    if hour is not None:
+        todo = _only(hour, on_record, known, todo, found, until=until, open_hour=open_hour)
+    sealer = _Sealer(root, binding, found, on_record, known, open_until(ends) if ends else until, progress)
+    for number, at in enumerate(todo):
+        if hour is None and is_sealed(known.get(at), window(found, at), known.get(at - HOUR_NS)):
+            continue  # it was due only because the hour before it was, and that one ended with the same carry
+        sealer.make(at, len(todo) - number, closed=at + HOUR_NS + LOOK_AHEAD_NS <= until)
+    if open_hour and hour is None:
+        now = _hours_of_now(found, ends, wall=wall_ns())
+        for at in on_record:
+            manifest = known.get(at)
+            if at + HOUR_NS + LOOK_AHEAD_NS > until and (manifest is None or not manifest.complete) and at in now:
+                sealer.make(at, 1, closed=False)
+    sealer.tell_failures()
+    return sealer.sealed
 
 
 def _hours_of_now(found: list[SegmentFile], ends: list[RunEnd], *, wall: int) -> set[int]:

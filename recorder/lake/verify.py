@@ -5,6 +5,7 @@ Reads everything back and compares it with what was written: journal, manifests,
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from recorder.errors import DamagedFile, ForeignFile
 from recorder.journal.reader import Damage, SegmentFile, read_segment, segments
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, LAKE, manifest_path
+from recorder.lake.links import foreign_in_journal, foreign_links, locks, open_to_all
 from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed
 from recorder.lake.parquet import read_back
@@ -70,6 +72,7 @@ def verify(root: Path, *, progress: Step | None = None) -> Report:
     lock = seal_lock(root)
     try:
         report = Report()
+        _look_for_foreign(root, report)
         made = _verify_lake(root, binding, report, progress)
         _verify_journal(root, binding, report, made, progress)
     finally:
@@ -139,9 +142,33 @@ def _check_file(root: Path, file: LakeFile, report: Report, hint: str) -> None:
         report.problems.append(Problem(file.path, f"has {rows} rows, not {file.rows}", hint))
 
 
+def _look_for_foreign(root: Path, report: Report) -> None:
+    """
+    What is not ours, or open to others.
+    """
+    name = f"`drift-recorder verify --repair {quote(str(root))}`"
+    report.problems += [
+        Problem(path.relative_to(root).as_posix(), "is a symbolic link, which nothing here follows", f"run {name}")
+        for path in foreign_links(root)
+    ]
+    report.problems += [
+        Problem(path.relative_to(root).as_posix(), "is no journal segment, and nothing reads it", "move it away")
+        for path in foreign_in_journal(root)
+    ]
+    report.problems += [
+        Problem(path.relative_to(root).as_posix(), "is a lock, and should be empty", "empty it")
+        for path in locks(root)
+        if path.stat().st_size
+    ]
+    report.problems += [
+        Problem(path.relative_to(root).as_posix(), "can be written by anybody", "chmod o-w it")
+        for path in open_to_all(root)
+    ]
+
+
 def _look_for_strays(root: Path, listed: set[str], report: Report) -> None:
     for path in sorted((root / LAKE).rglob("*")):
-        if path.is_dir():
+        if path.is_dir() or path.is_symlink():
             continue
         relative = path.relative_to(root).as_posix()
         if path.name.endswith(".tmp"):

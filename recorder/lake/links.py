@@ -1,0 +1,63 @@
+"""
+What has no business in a data root: links, and files whose names are not ours.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name, parse_segment_name
+from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, QUARANTINE, SEAL_LOCK
+
+RESERVE = "reserve"
+"""In the journal: a file that only takes space, see `daemon/disk.py`."""
+
+
+def foreign_links(root: Path) -> Iterator[Path]:
+    """
+    Every symbolic link below a root, sorted; none is followed.
+    """
+    for part in (JOURNAL, LAKE, MANIFEST, QUARANTINE):
+        for folder, folders, files in os.walk(root / part):
+            folders.sort()
+            for name in sorted([*folders, *files]):
+                path = Path(folder) / name
+                if path.is_symlink():
+                    yield path
+
+
+def foreign_in_journal(root: Path) -> Iterator[Path]:
+    """
+    Files in the journal that nothing reads, sorted; those under temporary names, which mean nothing, left out.
+    """
+    for path in sorted((root / JOURNAL).iterdir()):
+        if path.is_symlink():
+            continue
+        if path.is_dir() and is_run_name(path.name):
+            for file in sorted(path.iterdir()):
+                if file.name != RUN_LOCK and parse_segment_name(file.name) is None and not file.is_symlink():
+                    yield file
+        elif path.name not in {START_LOCK, RESERVE} and not path.name.startswith("."):
+            yield path
+
+
+def locks(root: Path) -> Iterator[Path]:
+    """
+    The lock files there are: all of them are empty.
+    """
+    journal = root / JOURNAL
+    for path in (root / MANIFEST / SEAL_LOCK, journal / START_LOCK, *sorted(journal.glob(f"*/{RUN_LOCK}"))):
+        if path.is_file():
+            yield path
+
+
+def open_to_all(root: Path) -> Iterator[Path]:
+    """
+    What anybody on this machine could write, sorted.
+    """
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            path = Path(folder) / name
+            if not path.is_symlink() and path.stat().st_mode & 0o002:
+                yield path
