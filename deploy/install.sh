@@ -138,7 +138,8 @@ install -d -m 750 -o root -g drift-recorder "$etc"
 install -d -m 700 "$etc/credentials"
 install -m 640 -o root -g drift-recorder config/velocity-mainnet.toml "$etc/config.toml.example"
 if [ ! -e "$etc/config.toml" ]; then
-  install -m 640 -o root -g drift-recorder config/velocity-mainnet.toml "$etc/config.toml"
+  install -m 640 -o root -g drift-recorder /dev/null "$etc/config.toml"
+  sed 's#^root = "data"#root = "/var/lib/drift-recorder/data"#' config/velocity-mainnet.toml >"$etc/config.toml"
   say "wrote $etc/config.toml: look it through before the first start"
 fi
 for unit in deploy/*.service; do

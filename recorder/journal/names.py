@@ -27,6 +27,14 @@ def run_name(started: int, nonce: str) -> str:
     return f"{moment:%Y%m%dT%H%M%S}.{started % SECOND_NS // 1000:06d}Z-{nonce}"
 
 
+def run_started(name: str) -> int:
+    """
+    When a run began (ns, to the µs), by its name.
+    """
+    began = datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    return int(began.timestamp()) * SECOND_NS + began.microsecond * 1000
+
+
 def is_run_name(name: str) -> bool:
     """
     Whether a folder below `journal/` is a run's.

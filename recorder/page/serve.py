@@ -33,6 +33,8 @@ log = logging.getLogger("recorder.page")
 
 EXPOSE_WORDS = "I accept that anybody who reaches this port can look"
 READ_S = 0.25
+CATCHING_UP = 2000
+"""Entries in one read: so many are of the past, and more may be waiting."""
 PUSH_S = 0.5
 SPARKS_S = 5.0
 DISK_S = 15.0
@@ -172,7 +174,7 @@ class Page:
             for begin in range(0, len(batch.entries), 500):
                 self.view.take(batch.entries[begin : begin + 500])
                 await asyncio.sleep(0)
-            if not batch.entries:
+            if len(batch.entries) < CATCHING_UP:
                 self._ready.set()
                 await asyncio.sleep(READ_S)
 
@@ -197,7 +199,6 @@ class Page:
         if self._lookers >= LOOKERS:
             return web.Response(status=503, text=f"{LOOKERS} browsers look already.\n")
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
-        response.enable_compression()
         await response.prepare(request)
         chosen = request.query.get("market")
         self._lookers += 1

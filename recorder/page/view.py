@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from recorder.journal.names import run_started
 from recorder.quality.identity import Identity
 from recorder.quality.monitor import Monitor
 from recorder.quality.pairing import Pairing
@@ -88,7 +89,6 @@ class View:
         self._trades: dict[str, deque[dict[str, Any]]] = {}
         self._holes: deque[dict[str, Any]] = deque(maxlen=HOLES)
         self._open: dict[tuple[str, int], bool] = {}
-        self._started: dict[str, int] = {}
         self._stopped: dict[str, str] = {}
         self._telemetry: Telemetry | None = None
         self._numbers = 0
@@ -138,7 +138,7 @@ class View:
         self._folded = entry.recv_ts
         self._monitor.step(entry, seen, duplicate=duplicate)
         for words in self._monitor.openings:
-            self._tell(entry.recv_ts, "began", words)
+            self._tell(entry.recv_ts, "noticed", words)
         for event in self._monitor.events:
             self._tell_event(event, entry.recv_ts)
         self._monitor.openings.clear()
@@ -172,7 +172,6 @@ class View:
             return  # of a newer version
         match fact:
             case RunStarted():
-                self._started[entry.run] = entry.recv_ts
                 for stream in fact.streams:
                     self._flows.setdefault(stream, _Flow(stream))
             case RunStopped():
@@ -335,7 +334,7 @@ class View:
             "last": last,
             "host": header.host if header else None,
             "version": header.recorder_version if header else None,
-            "since": self._started.get(last, 0) // 1_000_000 or None if last is not None else None,
+            "since": run_started(last) // 1_000_000 if last is not None else None,
             "streams": len(header.streams) if header else 0,
             "connections": sum(self._open.get((run, n), False) for run, n in self._open if run in live),
             "rss": self._telemetry.rss_bytes if self._telemetry else None,

@@ -97,7 +97,9 @@ def test_a_silence_is_seen_and_told_as_the_hole_it_was(tmp_path):
 
     assert [hole["place"] for hole in holes] == ["SOL-PERP orderbook"]
     assert 13 < holes[0]["lasted_s"] < 15
-    assert any(hole["kind"] == "began" and "SOL-PERP" in hole["words"] for hole in view.picture(at(60), None)["holes"])
+    assert any(
+        hole["kind"] == "noticed" and "SOL-PERP" in hole["words"] for hole in view.picture(at(60), None)["holes"]
+    )
 
 
 def test_a_market_that_is_silent_now_says_so(tmp_path):

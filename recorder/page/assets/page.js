@@ -10,6 +10,7 @@ const LEVELS = 12;
 let stream = null;
 let chosen = decodeURIComponent(location.hash.slice(1)) || null;
 let past = null;
+let everything = true;
 let sparks = {};
 const rows = new Map();
 
@@ -35,7 +36,11 @@ function choose(symbol) {
   chosen = symbol;
   history.replaceState(null, "", `#${encodeURIComponent(symbol)}`);
   for (const [name, row] of rows) mark(row.line, name === chosen ? "chosen" : "");
-  listen();
+  if (past) showCalendar();
+  for (const [id, all] of [["calendar-all", true], ["calendar-one", false]]) {
+  byId(id).addEventListener("click", () => { everything = all; if (past) showCalendar(); });
+}
+listen();
 }
 
 function showAbout(about) {
@@ -200,7 +205,7 @@ function showHoles(holes, counts) {
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   list.replaceChildren(...holes.map((hole) => {
-    const item = make("li", hole.kind === "began" ? "began" : hole.quiet ? "quiet" : "hole");
+    const item = make("li", hole.kind === "noticed" ? "noticed" : hole.quiet ? "quiet" : "hole");
     const title = make("span");
     title.append(make("b", "", hole.kind.replaceAll("_", " ")));
     if (hole.place) title.append(make("span", "muted", ` ${hole.place}`));
@@ -230,6 +235,19 @@ function worst([complete, suspect, missing, unverifiable]) {
   return unverifiable > complete ? "unverifiable" : "complete";
 }
 
+// The hour as a glass: what is complete below, what is not above it; the least hole is seen.
+function stacked(hour) {
+  const [complete, suspect, missing, unverifiable] = hour.map((share, n) => (n > 0 && n < 4 && share > 0 ? Math.max(share, 0.14) : share));
+  const total = complete + suspect + missing + unverifiable;
+  let at = 0;
+  const bands = [["good", complete], ["unknown", unverifiable], ["warn", suspect], ["bad", missing]].map(([name, share]) => {
+    const from = at;
+    at += (share / total) * 100;
+    return `var(--${name}) ${from.toFixed(1)}% ${at.toFixed(1)}%`;
+  });
+  return `linear-gradient(to top, ${bands.join(", ")})`;
+}
+
 function percent(share) {
   // Rounded down: what is not whole must not be shown as if it were.
   return share === 1 ? "100 %" : `${(Math.floor(share * 10_000) / 100).toFixed(2)} %`;
@@ -239,7 +257,12 @@ function showCalendar() {
   const names = Object.keys(past.hours);
   byId("no-calendar").hidden = names.length > 0;
   write(byId("no-calendar"), past.problem || "No hour of the last days is sealed yet: one is, a minute and a bit after it is over.");
-  const hours = past.hours[""] ?? Array(past.days * 24).fill(null);
+  const one = chosen !== null && !everything && names.includes(chosen);
+  byId("calendar-all").setAttribute("aria-pressed", String(!one));
+  byId("calendar-one").setAttribute("aria-pressed", String(one));
+  byId("calendar-one").hidden = chosen === null || !names.includes(chosen);
+  write(byId("calendar-one"), chosen ?? "");
+  const hours = past.hours[one ? chosen : ""] ?? Array(past.days * 24).fill(null);
   write(byId("sealed"), past.sealed === null ? "–" : `${clock(past.sealed).slice(0, 5)} UTC`);
   const late = past.sealed === null ? null : Date.now() - past.sealed;
   write(byId("sealed-more"), past.sealed === null ? "no hour yet" : `${day(past.sealed)} · ${late < HOUR ? "up to date" : `${span(late)} ago`}`);
@@ -257,6 +280,7 @@ function showCalendar() {
       const named = `${day(at)} ${String(h).padStart(2, "0")}:00 UTC`;
       if (hour) {
         cell.classList.add(`c-${worst(hour)}`);
+        cell.style.background = stacked(hour);
         if (!hour[4]) cell.classList.add("open");
         const shares = STATES.map((name, n) => [name, hour[n]]).filter(([, share]) => share > 0);
         cell.title = `${named}${hour[4] ? "" : ", so far"}: ${shares.map(([name, share]) => `${percent(share)} ${name}`).join(", ")}`;
@@ -274,4 +298,7 @@ function showCalendar() {
   byId("calendar").replaceChildren(...days);
 }
 
+for (const [id, all] of [["calendar-all", true], ["calendar-one", false]]) {
+  byId(id).addEventListener("click", () => { everything = all; if (past) showCalendar(); });
+}
 listen();
