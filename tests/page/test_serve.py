@@ -149,7 +149,8 @@ def test_too_many_browsers_are_refused(root, monkeypatch):
 async def _live(tmp_path):
     async with simulator(port=0) as venue, recording(tmp_path / "root", venue), page(tmp_path / "root") as url:
         for _ in range(50):
-            if (await told(url, "now"))["now"]["book"]:
+            rows = (await told(url, "now"))["now"]["rows"]
+            if rows and all(row["state"] == "live" for row in rows):
                 break
             await asyncio.sleep(0.1)
         before = _files(tmp_path / "root" / "lake"), sorted((tmp_path / "root").iterdir())
