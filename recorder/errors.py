@@ -43,7 +43,13 @@ class RootError(RecorderError):
 
     exit_code = 3
 
-    def __init__(self, root: Path, problem: str, hint: str) -> None:
+    def __init__(self, root: Path | str, problem: str, hint: str) -> None:
+        """
+        Args:
+            root: a folder, or the URL of a lake.
+            problem: what is wrong with it.
+            hint: what to do.
+        """
         super().__init__(f"{root}: {problem}; {hint}")
         self.root, self.problem, self.hint = root, problem, hint
 

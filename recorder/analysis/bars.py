@@ -15,14 +15,12 @@ error    collecting raises `GapError` if there is a hole in the range.
 ignore   what was heard, as if nothing were missing; `covered` still tells.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
 import polars as pl
 
-from recorder.analysis.gaps import Gaps, outside, refused, with_uncovered
-from recorder.analysis.units import NS_UTC, moment
+from recorder.analysis.gaps import Gaps, Span, outside, refused, with_uncovered
+from recorder.analysis.intervals import blanked, resampled, shares
 from recorder.errors import RecorderError
 from recorder.records import Flag
 from recorder.venue.protocol import PERP_SIZE_EXPONENT, PRICE_EXPONENT
@@ -72,34 +70,6 @@ VALUES = (*_PRICES, *_COUNTS, *_AMOUNTS, "quote_volume")
 `sell` are the taker's; a trade of which that is not known is in neither."""
 
 
-class Span(msgspec.Struct, frozen=True):
-    """
-    One market's holes in a range, and the range, ns.
-    """
-
-    symbol: str
-    first: int
-    last: int
-    holes: pl.LazyFrame
-    unproven: pl.LazyFrame
-    """What is not proven complete, holes among it."""
-
-
-def whole_bars(first: int, last: int, every: str) -> tuple[int, int]:
-    """
-    A range, widened to the bars it touches.
-
-    Raises:
-        RecorderError: `every` is no duration.
-    """
-    try:
-        begin = pl.Series([first]).cast(NS_UTC).dt.truncate(every)
-        end = pl.Series([max(last - 1, first)]).cast(NS_UTC).dt.truncate(every).dt.offset_by(every)
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise RecorderError(f"every={every!r} is no duration ({error}); write it as 1s, 5m, 1h or 1d") from None
-    return int(begin.cast(pl.Int64)[0]), int(end.cast(pl.Int64)[0])
-
-
 def time_bars(rows: pl.LazyFrame, span: Span, *, every: str, gaps: Gaps, units: str) -> pl.LazyFrame:
     """
     Bars by time, also those without a trade (counts and volumes 0, prices null).
@@ -115,49 +85,11 @@ def time_bars(rows: pl.LazyFrame, span: Span, *, every: str, gaps: Gaps, units: 
         `symbol`, `start`, `end`, `VALUES`, `covered` and `proven`: the shares of the bar that lie in no hole, and that
         are proven complete; in mode `split` also `segment`.
     """
-    bar = pl.col("recv_ts").dt.truncate(every)
-    if gaps == "split":
-        found = outside(rows, span.holes).group_by("segment", bar=bar).agg(_summary())
-        bars = (
-            _stretches(span, every)
-            .join(found, on=["segment", "bar"], how="full", coalesce=True)
-            # A trade at the very start of a hole, where a bar begins: the stretch before the hole has no length there.
-            .with_columns(start=pl.col("start").fill_null(pl.col("bar")), end=pl.col("end").fill_null(pl.col("bar")))
-            .sort("start", "segment")
-        )
-    else:
-        found = rows.group_by(start=bar).agg(_summary())
-        begins = pl.datetime_range(moment(span.first), moment(span.last), every, closed="left", time_unit="ns")
-        bars = pl.LazyFrame().select(start=begins).with_columns(end=pl.col("start").dt.offset_by(every), bar="start")
-        bars = bars.join(found, on="start", how="left", maintain_order="left")
-        if gaps == "error":
-            bars = pl.concat([refused(span.holes, bars.collect_schema()), bars])
-    bars = bars.with_columns(pl.col(*_COUNTS, *_AMOUNTS, "quote_volume").fill_null(0))
-    length = pl.col("bar").dt.offset_by(every) - pl.col("bar")
-    return _told(bars, span, length, blank=pl.col("_hole") > 0 if gaps == "mask" else None, units=units, gaps=gaps)
-
-
-def _stretches(span: Span, every: str) -> pl.LazyFrame:
-    """
-    Between the holes, cut at the edges of bars: `segment`, `bar`, `start`, `end`.
-    """
-    edge = pl.LazyFrame({"first": [span.first], "last": [span.last]}).select(pl.all().cast(NS_UTC))
-    begins = pl.concat([edge.select(begin="first"), span.holes.select(begin="end")])
-    ends = pl.concat([span.holes.select(stop="start"), edge.select(stop="last")])
-    bars = pl.datetime_ranges(pl.col("begin").dt.truncate(every), "stop", every, closed="left")
-    return (
-        pl.concat([begins, ends], how="horizontal")
-        .with_row_index("segment")
-        .filter(pl.col("begin") < pl.col("stop"))
-        .with_columns(bar=bars)
-        .explode("bar")
-        .select(
-            "segment",
-            "bar",
-            start=pl.max_horizontal("bar", "begin"),
-            end=pl.min_horizontal(pl.col("bar").dt.offset_by(every), "stop"),
-        )
-    )
+    made = resampled(rows, span, _summary(), every=every, gaps=gaps)
+    made = made.with_columns(pl.col(*_COUNTS, *_AMOUNTS, "quote_volume").fill_null(0))
+    told = _told(made, span, pl.col("length"), units=units)
+    told = blanked(told, VALUES) if gaps == "mask" else told
+    return told.select("symbol", "start", "end", *_segment(gaps), *VALUES, "covered", "proven")
 
 
 def counted_bars(rows: pl.LazyFrame, span: Span, *, kind: Kind, size: float, gaps: Gaps, units: str) -> pl.LazyFrame:
@@ -200,9 +132,15 @@ def counted_bars(rows: pl.LazyFrame, span: Span, *, kind: Kind, size: float, gap
         .with_columns(complete=pl.col("_last") > pl.col("_number"))
         .drop("_number", "_last")
     )
-    length = pl.col("end") - pl.col("start")
-    blank = ~pl.col("complete") if gaps == "mask" else None
-    return _told(bars, span, length, blank=blank, units=units, gaps=gaps, more=("complete",))
+    bars = with_uncovered(with_uncovered(bars, span.holes, "hole"), span.unproven, "unproven")
+    told = _told(bars, span, pl.col("end") - pl.col("start"), units=units)
+    if gaps == "mask":
+        told = told.with_columns(pl.when("complete").then(pl.col(name)).alias(name) for name in VALUES)
+    return told.select("symbol", "start", "end", *_segment(gaps), *VALUES, "covered", "proven", "complete")
+
+
+def _segment(gaps: Gaps) -> list[str]:
+    return ["segment"] if gaps == "split" else []
 
 
 def _summary() -> list[pl.Expr]:
@@ -227,39 +165,19 @@ def _size_scale() -> pl.Expr:
     return pl.lit(10.0).pow(pl.col("size_exponent").cast(pl.Float64).fill_null(float(PERP_SIZE_EXPONENT)))
 
 
-def _told(
-    bars: pl.LazyFrame,
-    span: Span,
-    length: pl.Expr,
-    *,
-    blank: pl.Expr | None,
-    units: str,
-    gaps: Gaps,
-    more: Sequence[str] = (),
-) -> pl.LazyFrame:
+def _told(bars: pl.LazyFrame, span: Span, length: pl.Expr, *, units: str) -> pl.LazyFrame:
     """
-    Bars in the units wanted, with what was covered, and null where nothing may be said.
+    Bars in the units wanted, with what was covered.
     """
-    bars = with_uncovered(with_uncovered(bars, span.holes, "_hole"), span.unproven, "_unproven")
-    inside = (pl.col("end") - pl.col("start")).cast(pl.Int64)
-    whole = length.cast(pl.Int64)
-    # A bar of one instant is covered: its trades are there.
-    share = [
-        pl.when(whole > 0).then((inside - pl.col(lost).cast(pl.Int64)) / whole).otherwise(1.0).alias(name)
-        for name, lost in (("covered", "_hole"), ("proven", "_unproven"))
-    ]
     price_scale = pl.lit(float(QUOTE_SCALE))
     bars = bars.with_columns(
-        *share,
+        *shares(length),
         vwap=((pl.col("quote_volume") / price_scale) / (pl.col("volume") / pl.col("_scale"))).fill_nan(None),
         symbol=pl.lit(span.symbol),
     )
-    if units == "natural":
-        bars = bars.with_columns(
-            *((pl.col(name) / pl.col("_scale").fill_null(1.0)).alias(name) for name in _AMOUNTS),
-            quote_volume=pl.col("quote_volume") / price_scale,
-        )
-    if blank is not None:
-        bars = bars.with_columns(pl.when(~blank).then(pl.col(name)).alias(name) for name in VALUES)
-    segment = ("segment",) if gaps == "split" else ()
-    return bars.select("symbol", "start", "end", *segment, *VALUES, "covered", "proven", *more)
+    if units == "raw":
+        return bars
+    return bars.with_columns(
+        *((pl.col(name) / pl.col("_scale").fill_null(1.0)).alias(name) for name in _AMOUNTS),
+        quote_volume=pl.col("quote_volume") / price_scale,
+    )

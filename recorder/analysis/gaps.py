@@ -22,6 +22,7 @@ computed from rows on both sides of a hole, or speaks for an instant inside one.
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import msgspec
 import polars as pl
 
 from recorder.analysis.units import NS_UTC, moment
@@ -40,10 +41,24 @@ HOLE_SCHEMA = pl.Schema(
     {"symbol": pl.String(), "start": NS_UTC, "end": NS_UTC, "state": pl.String(), "why": pl.String()}
 )
 _WORST: tuple[State, ...] = ("unrecorded", "missing", "suspect", "unverifiable", "complete")
-_TOTAL = pl.sum_horizontal("complete_s", "suspect_s", "missing_s", "unverifiable_s")
+_SECONDS = ("complete_s", "suspect_s", "missing_s", "unverifiable_s")
+_TOTAL = pl.sum_horizontal(_SECONDS)
 _NS = pl.Duration("ns")
 MARKER_NS = 1
 """How long after a hole's start its row stands: what is known at the start itself stays so."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """
+    One market's holes in a range, and the range, ns.
+    """
+
+    symbol: str
+    first: int
+    last: int
+    holes: pl.LazyFrame
+    unproven: pl.LazyFrame
+    """What is not proven complete, holes among it."""
 
 
 class GapError(RecorderError):
@@ -99,6 +114,7 @@ def holes(
     first: int | None,
     last: int | None,
     states: Sequence[State] = HOLES,
+    until: int | None = None,
 ) -> pl.LazyFrame:
     """
     Holes in the range as intervals `[start, end)`, by symbol and time; those that touch are one.
@@ -109,12 +125,40 @@ def holes(
         first: ns at which the range begins; None: with the first hour.
         last: ns at which it ends; None: with the last hour, of whichever market.
         states: of the stretches that are holes. What no hour covers always is.
+        until: ns from which on nothing counts as covered, whatever `coverage` has come to say.
 
     Returns:
         `symbol`, `start`, `end`, `state` (the worst of what was joined), `why` (all reasons, in order).
     """
+    names = None if symbols is None else list(symbols)
+    needed = ("symbol", "start", *_SECONDS, "span_start", "span_state", "span_why")
+
+    # As one step of the plan, and once, however often a query refers to it.
+    def found(hours: pl.DataFrame) -> pl.DataFrame:
+        return _holes(hours.lazy(), names, first, last, states, until).collect(engine="in-memory")
+
+    return (
+        coverage.select(needed)
+        .map_batches(
+            found, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False, schema=HOLE_SCHEMA
+        )
+        .cache()
+    )
+
+
+def _holes(
+    coverage: pl.LazyFrame,
+    symbols: list[str] | None,
+    first: int | None,
+    last: int | None,
+    states: Sequence[State],
+    until: int | None,
+) -> pl.LazyFrame:
     hours = spans(coverage).select("symbol", "start", "end", "state", "why", "over")
-    wanted = None if symbols is None else pl.LazyFrame({"symbol": list(symbols)}, schema={"symbol": pl.String()})
+    if until is not None:
+        hours = hours.with_columns(pl.min_horizontal(name, moment(until)) for name in ("end", "over"))
+        hours = hours.filter(pl.col("start") < pl.col("end"))
+    wanted = None if symbols is None else pl.LazyFrame({"symbol": symbols}, schema={"symbol": pl.String()})
     known = hours if wanted is None else hours.join(wanted, on="symbol", how="semi")
     known = known.sort("symbol", "start")
     told = known.filter(pl.col("state").is_in(list(states))).select("symbol", "start", "end", "state", "why")

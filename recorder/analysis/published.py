@@ -4,12 +4,14 @@ Which files of a root are published: told by its manifests, read as far as names
 An hour without a manifest is not there: it is being written, replaced or repaired.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
+from recorder.analysis.store import Identity, Store
 from recorder.errors import DamagedFile, RootError
-from recorder.lake import layout, manifest
+from recorder.lake import layout
 from recorder.lake.manifest import FORMAT, LakeFile
 from recorder.records import HOUR_NS
 
@@ -41,19 +43,28 @@ class Published:
     The manifests of a root. Each is read once, and again when it was replaced.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._manifests: dict[str, tuple[tuple[int, int, int], Index]] = {}
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._manifests: dict[str, tuple[Identity, Index]] = {}
 
-    def files(self, name: str, first: int | None, last: int | None, wanted: set[str] | None = None) -> list[Path]:
+    def files(
+        self,
+        name: str,
+        first: int | None,
+        last: int | None,
+        wanted: set[str] | None = None,
+        *,
+        without: Collection[int] = (),
+    ) -> list[str]:
         """
-        Files of a table whose hour overlaps the range, by market and hour.
+        Files of a table whose hour overlaps the range, by market and hour, relative to the root.
 
-        `wanted` names markets, in lower case; None: all.
+        `wanted` names markets, in lower case; None: all. `without` some hours.
         """
         chosen = [
-            (file.symbol or "", hour, self._root / file.path)
+            (file.symbol or "", hour, file.path)
             for hour, index in self.hours(first, last)
+            if hour not in without
             for file in index.files
             if file.table == name and (wanted is None or (file.symbol or "").lower() in wanted)
         ]
@@ -65,36 +76,42 @@ class Published:
         """
         wanted = (
             hour
-            for hour in manifest.hours(self._root)
+            for hour in self._store.hours()
             if (last is None or hour < last) and (first is None or hour + HOUR_NS > first)
         )
-        read = ((hour, self._read(self._root / layout.manifest_path(hour))) for hour in wanted)
+        read = ((hour, self.hour(hour)) for hour in wanted)
         return [(hour, index) for hour, index in read if index is not None]
 
-    def _read(self, path: Path) -> Index | None:
+    def hour(self, hour: int) -> Index | None:
+        """
+        What one hour consists of; None if it is not published.
+        """
+        name = layout.manifest_path(hour).as_posix()
+        identity = self._store.identity(name)
+        if identity is None:
+            return None
+        cached = self._manifests.get(name)
+        if cached is not None and cached[0] == identity:
+            return cached[1]
+        path = Path(self._store.root) / name
         try:
-            stat = path.stat()
-            identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            cached = self._manifests.get(path.name)
-            if cached is not None and cached[0] == identity:
-                return cached[1]
-            index = msgspec.json.decode(path.read_bytes(), type=Index)
+            index = msgspec.json.decode(self._store.read(name), type=Index)
         except FileNotFoundError:
             return None  # withdrawn this moment, to be replaced
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DamagedFile(path, f"is not a manifest: {error}", _REMAKE) from None
         if index.format > FORMAT:
             problem = f"{path.name} has format {index.format}"
-            raise RootError(self._root, problem, "upgrade drift-recorder to read it")
+            raise RootError(self._store.root, problem, "upgrade drift-recorder to read it")
         for file in index.files:
             parts = Path(file.path).parts
             if parts[:1] != (layout.LAKE,) or ".." in parts:
                 raise DamagedFile(path, f"names a file outside the lake: {file.path!r}", _REMAKE)
-        self._manifests[path.name] = (identity, index)
+        self._manifests[name] = (identity, index)
         return index
 
 
-def read_root(root: Path) -> Root:
+def read_root(store: Store) -> Root:
     """
     What a root is bound to.
 
@@ -102,16 +119,15 @@ def read_root(root: Path) -> Root:
         RootError: not a recorder's data root, or one of a newer version.
     """
     hint = "give the folder that `[storage] root` names"
+    where = store.root
     try:
-        raw = (root / layout.ROOT_FILE).read_bytes()
-        found = msgspec.json.decode(raw, type=Root)
-    except (FileNotFoundError, NotADirectoryError):
-        problem = f"is not a data root (no {layout.ROOT_FILE} in it)" if root.is_dir() else "is not a folder"
-        raise RootError(root, problem, hint) from None
-    except OSError as error:
-        raise RootError(root, f"cannot be read: {error.strerror}", "run as a user who may read it") from None
+        found = msgspec.json.decode(store.read(layout.ROOT_FILE), type=Root)
+    except FileNotFoundError:
+        here = not isinstance(store.root, Path) or store.root.is_dir()
+        problem = f"is not a data root (no {layout.ROOT_FILE} in it)" if here else "is not a folder"
+        raise RootError(where, problem, hint) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RootError(root, f"{layout.ROOT_FILE} is not a recorder's: {error}", hint) from None
+        raise RootError(where, f"{layout.ROOT_FILE} is not a recorder's: {error}", hint) from None
     if found.format > FORMAT:
-        raise RootError(root, f"has format {found.format}", "upgrade drift-recorder to read it")
+        raise RootError(where, f"has format {found.format}", "upgrade drift-recorder to read it")
     return found

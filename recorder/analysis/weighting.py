@@ -17,6 +17,7 @@ def time_weighted(
     values: Sequence[pl.Expr],
     *,
     every: str | None,
+    start: int | None = None,
     end: int | None = None,
     time: str = "recv_ts",
 ) -> pl.LazyFrame:
@@ -30,6 +31,7 @@ def time_weighted(
         rows: sorted by time within each `symbol`.
         values: expressions with a name each.
         every: a polars duration of fixed length, whose multiples are the intervals; None: one interval.
+        start: ns from which on instants count; None: from the first row on.
         end: ns up to which the last row of each market holds; None: it does not count.
         time: the column of instants.
 
@@ -47,6 +49,10 @@ def time_weighted(
     held = rows.select("symbol", *wanted, _from=pl.col(time), _until=until, _dead=dead).filter(
         ~pl.col("_dead") & (pl.col("_until") > pl.col("_from"))
     )
+    if start is not None:
+        held = held.filter(pl.col("_until") > moment(start)).with_columns(
+            _from=pl.max_horizontal("_from", moment(start))
+        )
     keys = ["symbol"]
     if every is not None:
         # A row that holds over the edges of intervals counts in each of them, so it becomes a piece in each.

@@ -7,10 +7,13 @@ own, and then given up until the next seal.
 """
 
 from array import array
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Protocol
 from zlib import crc32
 
 import msgspec
+import pyarrow as pa
 
 from recorder.errors import SealFailed
 from recorder.lake.columns import NULL, BookColumns, FeeColumns, TradeColumns
@@ -133,6 +136,27 @@ class Written(msgspec.Struct):
     """Partitions (by their place in the survey) that could not be written, and why."""
 
 
+class Sink(Protocol):
+    """
+    Takes the rows of one partition: a file in the making, or memory.
+    """
+
+    def write(self, rows: pa.Table) -> None:
+        """
+        Append rows.
+        """
+
+    def finish(self, symbol: str | None) -> LakeFile | None:
+        """
+        No more rows come. Returns what is to be published; None if nothing is.
+        """
+
+    def discard(self) -> None:
+        """
+        Forget them.
+        """
+
+
 class _Making:
     """
     One partition while it is being made.
@@ -143,7 +167,7 @@ class _Making:
         self.columns = _columns_for(part.table)
         self.room = _first_row_group(part)
         """Rows of the row group that is being filled."""
-        self.draft: Draft | None = None
+        self.sink: Sink | None = None
         self.logs: dict[int, RowLog] = {}
         """By lane."""
         self.findings = Tallies([])
@@ -155,8 +179,27 @@ class PartitionWriter:
     Makes drafts of all partitions of a survey.
     """
 
-    def __init__(self, root: Path, binding: Binding, journal: HourJournal, survey: Survey) -> None:
+    def __init__(
+        self,
+        root: Path,
+        binding: Binding,
+        journal: HourJournal,
+        survey: Survey,
+        *,
+        only: Collection[int] | None = None,
+        sink: Callable[[Partition], Sink] | None = None,
+    ) -> None:
+        """
+        Args:
+            root: of the data.
+            binding: of the root.
+            journal: of the hour.
+            survey: what the first reading found.
+            only: places in the survey of the partitions to make; None: all.
+            sink: where the rows of one go; None: to a draft of its file.
+        """
         self._root, self._binding, self._journal, self._survey = root, binding, journal, survey
+        self._only, self._sink = only, sink or self._draft
         self._written = Written(Unplaced())
         self._making: dict[int, _Making] = {}
         self._failed_now: dict[int, str] = {}
@@ -170,7 +213,9 @@ class PartitionWriter:
         """
         try:
             for number, group in enumerate(_groups(self._survey.partitions)):
-                self._read_group(group, first=number == 0)
+                wanted = group if self._only is None else [at for at in group if at in self._only]
+                if wanted or self._only is None:
+                    self._read_group(wanted, first=number == 0)
             again, self._failed_now = list(self._failed_now), {}
             if again:
                 self._read_group(again, first=False)
@@ -185,8 +230,8 @@ class PartitionWriter:
         Remove all drafts.
         """
         for making in self._making.values():
-            if making.draft is not None:
-                making.draft.discard()
+            if making.sink is not None:
+                making.sink.discard()
         for draft, _ in self._written.drafts:
             draft.discard()
 
@@ -267,23 +312,26 @@ class PartitionWriter:
     def _flush(self, making: _Making) -> None:
         if not making.columns.rows:
             return
-        if making.draft is None:
-            part = making.part
-            making.draft = Draft(
-                self._root,
-                partition(part.table, self._journal.hour, part.symbol),
-                table(part.table),
-                hour=self._journal.hour,
-                metadata=self._metadata(making),
-            )
-        making.draft.write(making.columns.take())
+        if making.sink is None:
+            making.sink = self._sink(making.part)
+        making.sink.write(making.columns.take())
 
-    def _metadata(self, making: _Making) -> dict[str, str]:
+    def _draft(self, part: Partition) -> Draft:
+        return Draft(
+            self._root,
+            partition(part.table, self._journal.hour, part.symbol),
+            table(part.table),
+            hour=self._journal.hour,
+            metadata=self._metadata(part),
+        )
+
+    def _metadata(self, part: Partition) -> dict[str, str]:
         """
         What the file says of itself, so that it can be read alone.
         """
-        ways = [lane for lane in self._survey.lanes if lane.partition == making.at]
-        metadata = {"venue": self._binding.venue, "network": self._binding.network, "symbol": making.part.symbol}
+        at = self._survey.partitions.index(part)
+        ways = [lane for lane in self._survey.lanes if lane.partition == at]
+        metadata = {"venue": self._binding.venue, "network": self._binding.network, "symbol": part.symbol}
         for name, values in (
             ("market_type", {lane.channel.market_type for lane in ways}),
             ("market_index", {lane.channel.market_index for lane in ways}),
@@ -297,12 +345,12 @@ class PartitionWriter:
         making = self._making[at]
         try:
             self._flush(making)
-            written = making.draft.finish(making.part.symbol) if making.draft is not None else None
+            written = making.sink.finish(making.part.symbol) if making.sink is not None else None
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(at, error)
             return
-        if making.draft is not None and written is not None:
-            self._written.drafts.append((making.draft, written))
+        if isinstance(making.sink, Draft) and written is not None:
+            self._written.drafts.append((making.sink, written))
         for lane, log in making.logs.items():
             self._written.rows.setdefault(self._survey.lanes[lane - FIRST_LANE].stream, []).append(log)
         self._written.events += making.events + making.findings.take_all()
@@ -310,8 +358,8 @@ class PartitionWriter:
 
     def _fail(self, at: int, error: Exception) -> None:
         making = self._making.pop(at)
-        if making.draft is not None:
-            making.draft.discard()
+        if making.sink is not None:
+            making.sink.discard()
         self._failed_now[at] = f"{making.part.table} of {printable(making.part.symbol)}: {first_line(error)}"
 
     def _keep_unplaced(self, ordinal: int, entry: Entry) -> None:

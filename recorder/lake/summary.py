@@ -152,22 +152,11 @@ def connection_rows(survey: Survey, hour: int, *, events: list[Event]) -> list[d
     return rows
 
 
-def write_summary(
-    root: Path,
-    binding: Binding,
-    survey: Survey,
-    written: Written,
-    *,
-    hour: int,
-    events: list[Event],
-    coverage: list[CoverageRow],
-) -> list[tuple[Draft, LakeFile]]:
+def summary_rows(
+    survey: Survey, written: Written, *, hour: int, events: list[Event], coverage: list[CoverageRow]
+) -> dict[str, Sequence[msgspec.Struct | dict[str, Any]]]:
     """
-    Drafts of the hour's own tables; none for a table without rows.
-
-    Raises:
-        SealFailed: one could not be read back.
-        OSError: the disk.
+    Rows of the hour's own tables, by table; their integers fit the columns.
     """
     telemetry = [
         {"recv_ts": entry.recv_ts, "run": entry.run, "seq": entry.seq, **msgspec.structs.asdict(fact)}
@@ -186,13 +175,33 @@ def write_summary(
         }
         for entry, kind, reason in written.unplaced.rows()
     ]
-    of_table: dict[str, Sequence[msgspec.Struct | dict[str, Any]]] = {
+    return {
         "quality": [_clamped(event) for event in events],
         "coverage": [_clamped(row) for row in coverage],
         "connections": connection_rows(survey, hour, events=events),
         "telemetry": telemetry,
         "undecodable": undecodable,
     }
+
+
+def write_summary(
+    root: Path,
+    binding: Binding,
+    survey: Survey,
+    written: Written,
+    *,
+    hour: int,
+    events: list[Event],
+    coverage: list[CoverageRow],
+) -> list[tuple[Draft, LakeFile]]:
+    """
+    Drafts of the hour's own tables; none for a table without rows.
+
+    Raises:
+        SealFailed: one could not be read back.
+        OSError: the disk.
+    """
+    of_table = summary_rows(survey, written, hour=hour, events=events, coverage=coverage)
     metadata = {"venue": binding.venue, "network": binding.network}
     drafts: list[tuple[Draft, LakeFile]] = []
     draft: Draft | None = None

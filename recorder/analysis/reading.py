@@ -1,0 +1,373 @@
+"""
+How tables are read: which files and hours, whose rows, which holes. `Lake` asks here; nothing is collected here but, to
+tell a wrong name from a right one, the last hour's coverage.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import polars as pl
+
+from recorder.analysis.gaps import HOLES, UNPROVEN, Gaps, Span, State, holes, marked, mode
+from recorder.analysis.open_hours import OpenHours, View
+from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
+from recorder.analysis.published import Published, read_root
+from recorder.analysis.store import Folder, open_store
+from recorder.analysis.units import Instant, instant, moment, natural, polars_schema
+from recorder.errors import RecorderError
+from recorder.lake import layout
+from recorder.lake.schema import table
+from recorder.records import HOUR_NS
+from recorder.venue.markets import NETWORKS, market_list
+
+Units = Literal["natural", "raw"]
+Markets = str | Sequence[str] | None
+"""One, several, or all."""
+
+BOOK_TABLE = re.compile(r"books(_ungrouped|_grouped_\d+)?(_indicative)?")
+
+
+class Reader:
+    """
+    A root, to read tables from.
+    """
+
+    def __init__(self, root: Any, options: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401  # Path | str
+        """
+        Raises:
+            RootError: not a recorder's data root, or one of a newer version.
+        """
+        self.store = open_store(root, options)
+        self.root = self.store.root
+        self.binding = read_root(self.store)
+        self.published = Published(self.store)
+        self._open = OpenHours(self.store.root, self.published) if isinstance(self.store, Folder) else None
+
+    def view(self, *, live: bool) -> View | None:
+        """
+        What is committed and not sealed, now; None if that is not wanted.
+
+        Raises:
+            RecorderError: the root has no journal here.
+        """
+        if not live:
+            return None
+        if self._open is None:
+            raise RecorderError(f"{self.root}: live=True reads the journal on the recorder's own disk; give its path")
+        return self._open.view()
+
+    def rows(
+        self,
+        name: str,
+        market: Markets,
+        first: int | None,
+        last: int | None,
+        *,
+        units: Units,
+        columns: Sequence[str] | None = None,
+        gaps: Gaps = "ignore",
+        view: View | None = None,
+    ) -> pl.LazyFrame:
+        """
+        Rows of a table that arrived in the range, market by market, as `Tables.books` says.
+        """
+        if units not in {"natural", "raw"}:
+            raise RecorderError(f'units={units!r} is unknown; give "natural" or "raw"')
+        there = [column.name for column in table(name).columns]
+        for column in columns or ():
+            if column not in there:
+                raise RecorderError(f"{name} has no column {column!r}{near(column, there)}")
+        if mode(gaps) == "ignore":
+            wanted = None if market is None else self.known(market, first, last, view)
+            frame = self._stored(name, wanted, first, last, units=units, view=view)
+            return frame if columns is None else frame.select(columns)
+        needed = None if columns is None else list(dict.fromkeys(("recv_ts", "symbol", *columns)))
+        frames = []
+        for symbol in self.symbols(name, market, first, last, view) or [""]:
+            rows = self._stored(name, {symbol.lower()}, first, last, units=units, view=view)
+            of = self.holes(name, [symbol] if symbol else [], first, last, view=view)
+            frames.append(marked(rows if needed is None else rows.select(needed), of, gaps, symbol=symbol))
+        frame = pl.concat(frames)
+        said = {"mask": ["gap"], "split": ["segment"]}.get(gaps, [])
+        return frame if columns is None else frame.select(*columns, *said)
+
+    def _stored(
+        self,
+        name: str,
+        wanted: set[str] | None,
+        first: int | None,
+        last: int | None,
+        *,
+        units: Units,
+        view: View | None,
+    ) -> pl.LazyFrame:
+        """
+        Rows as they are; `wanted` markets in lower case.
+        """
+        frame = self._frames(name, wanted, first, last, view)
+        if first is not None or last is not None:
+            frame = frame.filter(between("recv_ts", first, last))
+        return frame.with_columns(natural(table(name))) if units == "natural" else frame
+
+    def _frames(
+        self, name: str, wanted: set[str] | None, first: int | None, last: int | None, view: View | None
+    ) -> pl.LazyFrame:
+        """
+        All rows of the hours that overlap a range: of their files, and of the journal.
+        """
+        of_files = wanted if table(name).by_market else None
+        if view is None:
+            return self.scan(name, first, last, of_files)
+        sealed = self.scan(name, first, last, of_files, without=view.hours)
+        assert self._open is not None
+        hours = [self._open.frame(view, name, hour, wanted) for hour in view.within(first, last)]
+        return pl.concat([sealed, *hours]) if hours else sealed
+
+    def scan(
+        self,
+        name: str,
+        first: int | None,
+        last: int | None,
+        wanted: set[str] | None = None,
+        *,
+        without: Sequence[int] = (),
+    ) -> pl.LazyFrame:
+        """
+        The published files of a table whose hours overlap the range, all their rows.
+
+        Raises:
+            DamagedFile: one is not there.
+        """
+        schema = polars_schema(table(name))
+        files = self.published.files(name, first, last, wanted, without=without)
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(
+            self.store.locations(files),
+            schema=schema,  # so that no file is opened before it is needed
+            glob=False,  # names are percent-encoded; a root may hold a bracket
+            hive_partitioning=False,  # files identify themselves
+            missing_columns="insert",  # of an older format
+            extra_columns="ignore",  # of a newer one
+            storage_options=self.store.options,
+        )
+
+    def coverage(self, market: Markets, first: int | None, last: int | None, view: View | None = None) -> pl.LazyFrame:
+        """
+        Hours that begin in the range, those of trades as far as the fills of the days around prove them.
+        """
+        # Of an hour that begins outside of the range not even the file is read, but for the proof of trades.
+        from_ns = None if first is None else first - LOOK_AROUND_NS
+        to_ns = None if last is None else last + LOOK_AROUND_NS
+        names = None if market is None else self.known(market, first, last, view)
+        frame = self._frames("coverage", names, from_ns, to_ns, view)
+        if names is not None:
+            frame = frame.filter(pl.col("symbol").str.to_lowercase().is_in(sorted(names)))
+
+        def gaps() -> pl.DataFrame:
+            parts = self._frames("quality", names, from_ns, to_ns, view)
+            return parts.filter(pl.col("kind").is_in(GAPS)).collect()
+
+        proven = frame.map_batches(
+            lambda rows: with_later_proof(rows, gaps),
+            predicate_pushdown=False,
+            projection_pushdown=False,
+            slice_pushdown=False,
+            schema=polars_schema(table("coverage")),
+        )
+        return proven if first is None and last is None else proven.filter(between("start", first, last))
+
+    def quality(self, markets: Markets, first: int | None, last: int | None, view: View | None = None) -> pl.LazyFrame:
+        """
+        Events that overlap the range.
+        """
+        wanted = None if markets is None else self.known(markets, first, last, view)
+        frame = self._frames("quality", wanted if view is not None else None, first, last, view)
+        if last is not None:
+            frame = frame.filter(pl.col("start") < moment(last))
+        if first is not None:
+            # A moment (start == end) at the first instant is in; a hole that ends there is not.
+            frame = frame.filter((pl.col("end") > moment(first)) | (pl.col("start") >= moment(first)))
+        if wanted is not None:
+            frame = frame.filter(pl.col("symbol").is_null() | pl.col("symbol").str.to_lowercase().is_in(sorted(wanted)))
+        return frame
+
+    def holes(
+        self,
+        name: str,
+        symbols: Sequence[str] | None,
+        first: int | None,
+        last: int | None,
+        *,
+        states: Sequence[State] = HOLES,
+        view: View | None = None,
+    ) -> pl.LazyFrame:
+        """
+        Holes of a table, as `gaps.holes` gives them; `symbols` as they are spelt.
+        """
+        # The whole hours that the range touches; trades are proven by the fills around it.
+        from_ns = None if first is None else first // HOUR_NS * HOUR_NS
+        to_ns = None if last is None else -(-last // HOUR_NS) * HOUR_NS
+        wanted = None if symbols is None else {symbol.lower() for symbol in symbols}
+        if name == "trades":
+            coverage = self.coverage(symbols, from_ns, to_ns, view)
+        else:
+            coverage = self._frames("coverage", wanted, from_ns, to_ns, view)
+        if first is None and symbols is not None:
+            first = self.bounds(None, last, view)[0]
+        until = view.until if view is not None and view.hours else None
+        return holes(coverage.filter(streams_of(name)), symbols, first=first, last=last, states=states, until=until)
+
+    def spans(
+        self, name: str, market: Markets, first: int, last: int, *, read_from: int | None = None, view: View | None
+    ) -> list[Span]:
+        """
+        The wanted markets with their holes.
+
+        Raises:
+            RecorderError: there are none.
+        """
+        symbols = self.symbols(name, market, first, last, view)
+        if not symbols:
+            raise RecorderError(f"{self.root}: no {name} of any market in this range; Lake.hours() lists what there is")
+        return [
+            self.span(name, symbol, first if read_from is None else read_from, last, view=view) for symbol in symbols
+        ]
+
+    def span(self, name: str, symbol: str, first: int, last: int, *, view: View | None) -> Span:
+        """
+        One market with its holes.
+        """
+        of = (name, [symbol], first, last)
+        return Span(symbol, first, last, self.holes(*of, view=view), self.holes(*of, states=UNPROVEN, view=view))
+
+    def bounds(self, first: int | None, last: int | None, view: View | None = None) -> tuple[int, int]:
+        """
+        A range with both its ends: those of what there is, where it has none.
+        """
+        hours = self.published.hours(first, last) if first is None or last is None else []
+        begins = [hour for hour, _ in hours[:1]] + [*(view.within(first, last)[:1] if view is not None else [])]
+        if first is None:
+            first = min(begins, default=last or 0)
+        if last is None:
+            ends = [first]
+            if hours:
+                hour, index = hours[-1]
+                seen = [file.last_recv_ts + 1 for file in index.files if file.last_recv_ts is not None]
+                ends.append(hour + HOUR_NS if index.complete or not seen else max(seen))
+            if view is not None and view.hours:
+                ends.append(view.until)
+            last = max(ends)
+        return first, max(first, last)
+
+    def symbols(
+        self, name: str, market: Markets, first: int | None, last: int | None, view: View | None = None
+    ) -> list[str]:
+        """
+        Wanted markets as they are spelt, sorted; None: those of which the table has rows, or may have.
+        """
+        there = self._recorded(None if market is not None else name, first, last, view)
+        if market is None:
+            return sorted(there)
+        wanted = self.known(market, first, last, view)
+        spelt = {symbol.lower(): symbol for symbol in there}
+        if not wanted <= spelt.keys():
+            spelt = {symbol.lower(): symbol for symbol in self._all_symbols()} | spelt
+        return sorted(spelt.get(symbol, symbol) for symbol in wanted)
+
+    def known(
+        self, market: str | Sequence[str], first: int | None, last: int | None, view: View | None = None
+    ) -> set[str]:
+        """
+        The wanted names in lower case.
+
+        Raises:
+            RecorderError: one was never recorded here, and the venue's list does not have it either.
+        """
+        names = [market] if isinstance(market, str) else list(market)
+        there = self._recorded(None, first, last, view)
+        unknown = [name for name in names if name.lower() not in {symbol.lower() for symbol in there}]
+        if unknown:
+            folders = self.store.markets()
+            there |= self._all_symbols()
+            lower = {symbol.lower() for symbol in there}
+            for name in unknown:
+                # A name that is too long for a folder cannot be told from it: ask for the folder itself.
+                if name.lower() not in lower and layout.encode_name(name) not in folders:
+                    problem = f"no market {name[:80]!r}{near(name, there)}"
+                    raise RecorderError(f"{self.root}: {problem}; Lake.markets() lists what was recorded")
+        return {name.lower() for name in names}
+
+    def _recorded(self, name: str | None, first: int | None, last: int | None, view: View | None) -> set[str]:
+        """
+        Markets with rows in the range, of one table or any; of a live hour, those that were asked for.
+        """
+        files = (file for _, index in self.published.hours(first, last) for file in index.files)
+        found = {file.symbol for file in files if file.symbol and name in {None, file.table}}
+        if view is not None and self._open is not None:
+            found |= self._open.symbols(view, first, last)
+        return found
+
+    def _all_symbols(self) -> set[str]:
+        """
+        Every name that makes sense to ask for: recorded in any hour, configured lately, or in the venue's list.
+        """
+        symbols = {unquote(folder) for folder in self.store.markets()}
+        if self.binding.network in NETWORKS:
+            shipped = market_list(self.binding.network)
+            symbols |= {market.symbol for market in (*shipped.perps, *shipped.spots)}
+        last = [
+            hour for hour, index in self.published.hours(None, None) if any(f.table == "coverage" for f in index.files)
+        ]
+        coverage = self.scan("coverage", last[-1], last[-1] + HOUR_NS) if last else pl.LazyFrame({"symbol": []})
+        return symbols | set(coverage.select("symbol").collect()["symbol"])
+
+
+def streams_of(name: str) -> pl.Expr:
+    """
+    The rows of `coverage` that speak of a table.
+    """
+    books = BOOK_TABLE.fullmatch(name)
+    if books is None:
+        return pl.col("channel") == {"priority_fees": "priorityfees"}.get(name, name)
+    channel = pl.col("channel") == ("orderbook_indicative" if books[2] else "orderbook")
+    grouped = re.fullmatch(r"_grouped_(\d+)", books[1] or "")
+    if grouped is not None:
+        return channel & (pl.col("grouping") == int(grouped[1]))
+    # An old server sends ungrouped books whatever was asked for.
+    return channel & (pl.col("grouping").is_null() | (pl.col("grouping") == 1))
+
+
+def time_range(start: Instant | None, end: Instant | None) -> tuple[int | None, int | None]:
+    """
+    Bounds in ns.
+    """
+    first = None if start is None else instant(start, "start")
+    last = None if end is None else instant(end, "end")
+    if first is not None and last is not None and last < first:
+        raise RecorderError(f"end ({end}) lies before start ({start})")
+    return first, last
+
+
+def between(column: str, first: int | None, last: int | None) -> pl.Expr:
+    """
+    Whether an instant lies in a range.
+    """
+    inside = pl.lit(True)  # polars' own
+    if first is not None:
+        inside = pl.col(column) >= moment(first)
+    if last is not None:
+        inside = (pl.col(column) < moment(last)) if first is None else inside & (pl.col(column) < moment(last))
+    return inside
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """
+    Names like one that is not known, in words to append.
+    """
+    by_lower = {symbol.lower(): symbol for symbol in known}
+    alike = [by_lower[found] for found in get_close_matches(name.lower()[:200], by_lower, n=3)]
+    return f"; near: {', '.join(alike)}" if alike else ""

@@ -1,0 +1,275 @@
+"""
+Where a lake lies: a folder, or an object store that polars scans. Lists and small reads; Parquet is read by polars.
+
+A URL is given to polars as it is, with its `storage_options`; lists and manifests are read with `obstore` (the extra
+`cloud`), which takes the same options, both being the same Rust library. `file://` is a folder.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlparse
+
+from recorder.errors import DamagedFile, RecorderError, RootError
+from recorder.lake.layout import LAKE, MANIFEST, parse_hour
+
+Identity = tuple[Any, ...]
+"""Changes when a file is replaced."""
+
+REMAKE = (
+    "`drift-recorder verify` tells what else is missing; `drift-recorder seal` makes the hour again once its manifest "
+    "is moved to quarantine/, as long as its journal is kept"
+)
+
+
+class Store(Protocol):
+    """
+    A root, by names relative to it.
+    """
+
+    @property
+    def root(self) -> Path | str:
+        """
+        As it was given.
+        """
+
+    @property
+    def options(self) -> dict[str, Any] | None:
+        """
+        For polars.
+        """
+
+    def hours(self) -> list[int]:
+        """
+        Those with a manifest, oldest first.
+        """
+
+    def identity(self, name: str) -> Identity | None:
+        """
+        Of a manifest; None if it is not there.
+        """
+
+    def read(self, name: str) -> bytes:
+        """
+        A small file.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            RootError: it cannot be read.
+        """
+
+    def locations(self, names: Iterable[str]) -> list[Path] | list[str]:
+        """
+        Of files, for polars.
+
+        Raises:
+            DamagedFile: one is not there.
+        """
+
+    def tables(self) -> list[str]:
+        """
+        Names of the tables that have files.
+        """
+
+    def markets(self) -> set[str]:
+        """
+        Names of the folders of markets, encoded as they are there.
+        """
+
+
+def open_store(root: Path | str, options: Mapping[str, Any] | None = None) -> Store:
+    """
+    The store of a path or URL.
+
+    Raises:
+        RecorderError: the URL is of no kind that is known, or `obstore` is not installed.
+    """
+    if isinstance(root, str) and "://" in root:
+        url = urlparse(root)
+        if url.scheme != "file":
+            return Remote(root, options)
+        if url.netloc not in {"", "localhost"}:
+            raise RecorderError(f"{root}: a file:// URL has three slashes: file:///srv/drift")
+        root = unquote(url.path)
+    return Folder(Path(root).expanduser())
+
+
+class Folder:
+    """
+    A root on a disk.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.options: dict[str, Any] | None = None
+
+    def hours(self) -> list[int]:
+        """
+        See `Store`.
+        """
+        return _hours(path.name for path in (self.root / MANIFEST).glob("????-??-??T??.json"))
+
+    def identity(self, name: str) -> Identity | None:
+        """
+        See `Store`.
+        """
+        try:
+            stat = (self.root / name).stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def read(self, name: str) -> bytes:
+        """
+        See `Store`.
+        """
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(name) from None
+        except OSError as error:
+            raise RootError(self.root, f"cannot be read: {error.strerror}", "run as a user who may read it") from None
+
+    def locations(self, names: Iterable[str]) -> list[Path] | list[str]:
+        """
+        See `Store`.
+        """
+        paths = [self.root / name for name in names]
+        gone = next((path for path in paths if not path.exists()), None)
+        if gone is not None:
+            raise DamagedFile(gone, "is not there, and the manifest of its hour names it", REMAKE)
+        return paths
+
+    def tables(self) -> list[str]:
+        """
+        See `Store`.
+        """
+        return sorted(path.name for path in (self.root / LAKE).glob("*"))
+
+    def markets(self) -> set[str]:
+        """
+        See `Store`.
+        """
+        return {path.name[7:] for path in (self.root / LAKE).glob("*/market=*")}
+
+
+class Remote:
+    """
+    A root in an object store.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None) -> None:
+        self.root = url.rstrip("/")
+        self.options: dict[str, Any] | None = None if options is None else dict(options)
+        try:
+            from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra
+            from obstore.store import from_url  # noqa: PLC0415
+        except ImportError:
+            raise RecorderError(f"{url}: needs obstore; pip install 'drift-recorder[cloud]'") from None
+        self._error = BaseError
+        try:
+            config: Any = None if options is None else dict(options)
+            plain = {"allow_http": True} if _allows_http(options) else None
+            client: Any = plain
+            self._store = from_url(self.root, config=config, client_options=client)
+        except (BaseError, ValueError) as error:
+            raise RecorderError(f"{url}: {_words(error)}; give a path, or a URL as polars scans it") from None
+        self._manifests: dict[str, Identity] = {}
+
+    def hours(self) -> list[int]:
+        """
+        See `Store`. One listing, which also tells which manifests were replaced.
+        """
+        self._manifests = {
+            each["path"]: (each["e_tag"], each["last_modified"], each["size"]) for each in self._list(MANIFEST)
+        }
+        return _hours(name.rpartition("/")[2] for name in self._manifests)
+
+    def identity(self, name: str) -> Identity | None:
+        """
+        See `Store`: as of the last listing.
+        """
+        if not self._manifests:
+            self.hours()
+        return self._manifests.get(name)
+
+    def read(self, name: str) -> bytes:
+        """
+        See `Store`.
+        """
+        try:
+            return bytes(self._store.get(name).bytes())
+        except FileNotFoundError:
+            raise FileNotFoundError(name) from None
+        except self._error as error:
+            raise self._unreadable(error) from None
+
+    def locations(self, names: Iterable[str]) -> list[Path] | list[str]:
+        """
+        See `Store`. Whether they are there is asked by one listing for each market.
+        """
+        wanted = list(names)
+        by_folder: dict[str, list[str]] = {}
+        for name in wanted:
+            by_folder.setdefault(name.partition("/date=")[0], []).append(name)
+        for folder, files in by_folder.items():
+            first, last = min(files), max(files)
+            there = set()
+            # The names before the first one are skipped by the store.
+            for each in self._list(folder, offset=first[:-1]):
+                there.add(each["path"])
+                if each["path"] >= last:
+                    break
+            gone = next((name for name in files if name not in there), None)
+            if gone is not None:
+                raise DamagedFile(Path(gone), f"is not in {self.root}, and the manifest of its hour names it", REMAKE)
+        return [f"{self.root}/{name}" for name in wanted]
+
+    def tables(self) -> list[str]:
+        """
+        See `Store`.
+        """
+        return sorted(prefix.rpartition("/")[2] for prefix in self._prefixes(LAKE))
+
+    def markets(self) -> set[str]:
+        """
+        See `Store`.
+        """
+        folders = (prefix.rpartition("/")[2] for table in self._prefixes(LAKE) for prefix in self._prefixes(table))
+        return {folder[7:] for folder in folders if folder.startswith("market=")}
+
+    def _prefixes(self, name: str) -> list[str]:
+        try:
+            return list(self._store.list_with_delimiter(name)["common_prefixes"])
+        except self._error as error:
+            raise self._unreadable(error) from None
+
+    def _list(self, prefix: str, *, offset: str | None = None) -> Iterable[Any]:
+        try:
+            for chunk in self._store.list(prefix, offset=offset, chunk_size=1000):
+                yield from chunk
+        except self._error as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> RecorderError:
+        hint = "see that the address and storage_options are right, and the bucket may be listed and read"
+        return RecorderError(f"{self.root}: {_words(error)}; {hint}")
+
+
+def _hours(names: Iterable[str]) -> list[int]:
+    found = []
+    for name in names:
+        if name.endswith(".json"):
+            try:
+                found.append(parse_hour(name.removesuffix(".json")))
+            except ValueError:
+                continue
+    return sorted(found)
+
+
+def _allows_http(options: Mapping[str, Any] | None) -> bool:
+    return any(str(value).startswith("http://") for value in (options or {}).values())
+
+
+def _words(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
