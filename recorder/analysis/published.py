@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from recorder.analysis.store import Identity, Store
+from recorder.analysis.store import Folder, Identity, Store
 from recorder.errors import DamagedFile, RootError
 from recorder.lake import layout
 from recorder.lake.manifest import FORMAT, LakeFile
@@ -111,14 +111,15 @@ class Published:
         return index
 
 
-def read_root(store: Store) -> Root:
+def read_root(of: Store | Path) -> Root:
     """
-    What a root is bound to.
+    What a root is bound to: a folder, or wherever a store has it.
 
     Raises:
         RootError: not a recorder's data root, or one of a newer version.
     """
     hint = "give the folder that `[storage] root` names"
+    store = Folder(of) if isinstance(of, Path) else of
     where = store.root
     try:
         found = msgspec.json.decode(store.read(layout.ROOT_FILE), type=Root)

@@ -68,11 +68,11 @@ def instant(value: Instant, name: str) -> int:
     """
     A bound of a time range in ns since the epoch.
 
-    Takes a datetime (without a zone: UTC), a date (its midnight, UTC), the same as an ISO string such as `2026-11-22`,
-    `2026-11-22T16` or `2026-11-22T16:30:00+01:00`, or integer nanoseconds.
+    Takes a datetime with a zone, a date (its midnight, UTC), an ISO string such as `2026-11-22`, `2026-11-22T16` or
+    `2026-11-22T16:30:00+01:00` (UTC where it names no zone, as everywhere in the lake), or integer nanoseconds.
 
     Raises:
-        RecorderError: none of these, or outside of what 64-bit nanoseconds hold.
+        RecorderError: none of these, a datetime without a zone, or outside of what 64-bit nanoseconds hold.
         TypeError: of another type.
     """
     if isinstance(value, bool) or not isinstance(value, datetime | date | str | int):
@@ -83,6 +83,10 @@ def instant(value: Instant, name: str) -> int:
             raise RecorderError(f"{name}: {given} is too small for nanoseconds; give ns, a datetime or an ISO string")
         ns = given
     else:
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise RecorderError(
+                f"{name}: {value!r} has no time zone; give it one, such as tzinfo=UTC, or an ISO string"
+            )
         midnight_or_later = given if isinstance(given, datetime) else datetime(given.year, given.month, given.day)
         aware = midnight_or_later if midnight_or_later.tzinfo is not None else midnight_or_later.replace(tzinfo=UTC)
         # In whole microseconds: a float of seconds is off by hundreds of ns.

@@ -194,17 +194,25 @@ def test_a_range_is_half_open(root):
         ("2026-11-22T17", "2026-11-22T18"),
         ("2026-11-22T17:00:00Z", "2026-11-22T17:59:59.999999"),
         ("2026-11-22T18:00:00+01:00", None),
-        (datetime(2026, 11, 22, 17), datetime(2026, 11, 22, 18, tzinfo=UTC)),
+        (datetime(2026, 11, 22, 17, tzinfo=UTC), datetime(2026, 11, 22, 18, tzinfo=UTC)),
         (datetime(2026, 11, 22, 12, tzinfo=timezone(timedelta(hours=-5))), "2026-11-23"),
         ("2026-11-22 17:00", date(2026, 11, 23)),
     ],
 )
 def test_a_bound_may_be_written_in_any_of_its_forms(root, start, end):
     """
-    Without a zone it is UTC; a date is its midnight.
+    Text without a zone is UTC; a date is its midnight.
     """
     assert at(Lake(root).books("SOL-PERP", start, end))[0] == HOUR_NS
     assert len(at(Lake(root).books("SOL-PERP", start, end))) == 3
+
+
+def test_a_datetime_without_a_zone_is_refused(root):
+    """
+    Python's own functions take it for local time, so it might mean any.
+    """
+    with pytest.raises(RecorderError, match=r"start: datetime.datetime\(2026, 11, 22, 17, 0\) has no time zone"):
+        Lake(root).books("SOL-PERP", datetime(2026, 11, 22, 17))
 
 
 def test_a_day_is_a_range_of_its_dates(root):

@@ -1,0 +1,261 @@
+"""
+Hours that are not sealed yet: the rows that their seal will write, read without any effect on who records and seals.
+"""
+
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lake_cases import HOUR, NEXT, Run, S, make_root, recorded, tree
+from recorder import durable
+from recorder.analysis import Lake
+from recorder.errors import DamagedFile
+from recorder.lake.live import snapshot
+from recorder.lake.root import seal_lock
+from recorder.lake.sealing import seal
+from recorder.records import HOUR_NS, EntryKind
+
+TABLES = ("books", "trades")
+ORDER = ["symbol", "recv_ts", "run", "seq"]
+
+
+def committed(root: Path, ts: int) -> None:
+    """
+    Wait for the writer's thread.
+    """
+    for _ in range(1000):
+        if snapshot(root).until > ts:
+            return
+        time.sleep(0.01)
+    raise AssertionError("nothing was committed for 10 s")
+
+
+def rows(lake: Lake, name: str, *, live: bool) -> pl.DataFrame:
+    """
+    All rows of a table as they are stored, in one order.
+    """
+    return getattr(lake, name)(units="raw", live=live).collect().sort(ORDER)
+
+
+def test_live_rows_are_those_that_the_seal_will_write(tmp_path):
+    """
+    Every column of every row, flags included: over an hour's edge, an outage, and two runs at once.
+    """
+    root = make_root(tmp_path / "root")
+    first = Run(root, NEXT - 120 * S)
+    first.connect(NEXT - 120 * S)
+    first.hear(NEXT - 119 * S, NEXT - 30 * S)
+    first.hear(NEXT - 12 * S, NEXT + 40 * S)  # nothing for 18 s
+    first.close(NEXT + 40 * S)
+    recorded(root, NEXT - 60 * S, NEXT + 90 * S, nonce="bbbbbb")
+    lake = Lake(root)
+    live = {name: rows(lake, name, live=True) for name in TABLES}
+
+    seal(root, open_hour=True)
+
+    for name in TABLES:
+        assert len(live[name]) > 50
+        assert live[name].equals(rows(lake, name, live=False))
+    assert live["books"]["flags"].n_unique() > 1
+
+
+def test_coverage_and_holes_of_the_open_hour_are_those_of_its_seal(tmp_path):
+    """
+    So that what is derived from it is as safe.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, HOUR + 10 * S, alive=True)
+    run.connect(HOUR + 10 * S)
+    run.hear(HOUR + 11 * S, HOUR + 100 * S)
+    run.hear(HOUR + 130 * S, HOUR + 200 * S)
+    until = HOUR + 199 * S
+    committed(root, until)
+    lake = Lake(root)
+    coverage, holes = lake.coverage(live=True).collect(), lake.gaps("SOL-PERP", end=until, live=True).collect()
+
+    run.put(EntryKind.ALIVE, until + 1, b"", -1, 0)  # `seal --open` leaves out the last instant
+    committed(root, until + 1)
+    seal(root, open_hour=True)
+    run.close()
+
+    assert coverage.sort("symbol", "channel").equals(lake.coverage().collect().sort("symbol", "channel"))
+    assert holes.equals(lake.gaps("SOL-PERP", end=until).collect())
+    assert holes["why"].str.contains("recorder_down").any()  # no entry at all for half a minute
+
+
+def test_what_is_not_committed_yet_is_unrecorded(tmp_path):
+    """
+    A bar that is not over says nothing, and after the snapshot nothing is covered.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, HOUR + 10 * S)
+    run.connect(HOUR + 10 * S)
+    run.hear(HOUR + 11 * S, HOUR + 230 * S)
+    run.close()
+    lake = Lake(root)
+
+    bars = lake.bars("SOL-PERP", HOUR, HOUR + 360 * S, live=True).collect()
+
+    assert bars["covered"].to_list()[4:] == [0.0, 0.0]
+    assert bars["trades"].to_list()[3:] == [None, None, None]
+    assert bars["trades"][1] == 20
+
+
+def test_nothing_is_written_and_no_lock_is_taken_or_asked_for(tmp_path, monkeypatch):
+    """
+    A recorder that starts, or a seal that is due, never meets a reader.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, HOUR, alive=True)
+    run.connect(HOUR)
+    run.hear(HOUR + S, HOUR + 60 * S)
+    committed(root, HOUR + 59 * S)
+    held = seal_lock(root)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+    def refuse(*_args, **_options):
+        raise AssertionError("a reader touched a lock, or the disk")
+
+    for name in ("Lock", "is_locked", "publish_bytes", "make_directories", "remove", "rename"):
+        monkeypatch.setattr(durable, name, refuse)
+    lake = Lake(root)
+
+    assert len(rows(lake, "books", live=True)) == 118
+    assert lake.coverage(live=True).collect()["rows"].sum() > 118
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    monkeypatch.undo()
+    held.release()
+    run.close()
+
+
+def test_a_frame_reads_up_to_what_was_committed_when_it_was_made(tmp_path):
+    """
+    Collected twice it is the same, whatever was recorded and sealed in between.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR, HOUR + 60 * S)
+    lake = Lake(root)
+    frame = lake.books("SOL-PERP", live=True)
+    holes = lake.gaps("SOL-PERP", end=HOUR + HOUR_NS, live=True)
+    first, holes_then = frame.collect(), holes.collect()
+
+    recorded(root, HOUR + 70 * S, HOUR + 120 * S, nonce="bbbbbb")
+    assert frame.collect().equals(first)
+    seal(root)
+    assert frame.collect().equals(first)
+    assert holes.collect()["end"].to_list()[-1] == holes_then["end"].to_list()[-1]
+    assert len(lake.books("SOL-PERP").collect()) > len(first)
+
+
+def test_an_hour_whose_journal_expired_after_its_seal_is_read_from_the_lake(tmp_path):
+    """
+    A frame may be kept for days.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR, HOUR + 60 * S)
+    frame = Lake(root).books("SOL-PERP", live=True)
+    expected = frame.collect()
+    fresh = Lake(root).books("SOL-PERP", live=True)
+    seal(root)
+    for path in (root / "journal").rglob("*.zst*"):
+        path.unlink()
+
+    assert fresh.collect().equals(expected)
+
+
+def test_journal_that_is_gone_without_a_seal_is_told(tmp_path):
+    """
+    Never fewer rows without a word.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR, HOUR + 60 * S)
+    frame = Lake(root).books("SOL-PERP", live=True)
+    next(iter((root / "journal").rglob("*.zst*"))).unlink()
+
+    with pytest.raises(DamagedFile, match="is gone"):
+        frame.collect()
+
+
+def test_of_two_runs_that_go_on_the_slower_one_bounds_what_is_read(tmp_path):
+    """
+    What it commits next stands between the rows of the other.
+    """
+    root = make_root(tmp_path / "root")
+    one = recorded_so_far(root, HOUR, HOUR + 60 * S, nonce="aaaaaa")
+    recorded_so_far(root, HOUR + S, HOUR + 64 * S, nonce="bbbbbb", beside=(one,))
+
+    assert snapshot(root).until == HOUR + 59 * S
+    recorded_so_far(root, HOUR + 2 * S, HOUR + 66 * S, nonce="cccccc")  # notes nobody beside it: both have ended
+
+    assert snapshot(root).until == HOUR + 65 * S + 1
+
+
+def recorded_so_far(root: Path, start: int, end: int, **options) -> Run:
+    """
+    A run that did not stop in order.
+    """
+    run = Run(root, start, **options)
+    run.connect(start)
+    run.hear(start + S, end)
+    run.close()
+    return run
+
+
+def test_readers_are_right_while_a_recorder_writes_and_hours_are_sealed(tmp_path):
+    """
+    Under way from one hour into the next: each reading is a beginning of what is there in the end, and never shorter
+    than the one before.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, NEXT - 90 * S, alive=True)
+    run.connect(NEXT - 90 * S)
+    was_read = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for at in range(NEXT - 89 * S, NEXT + 241 * S, 15 * S):
+                run.hear(at, at + 15 * S)
+                was_read.wait(10)
+                was_read.clear()
+            run.close(NEXT + 241 * S)
+        except BaseException as error:  # noqa: BLE001  # told below
+            failures.append(error)
+
+    def keep_sealing() -> None:
+        try:
+            while writer.is_alive():
+                seal(root)
+        except BaseException as error:  # noqa: BLE001  # told below
+            failures.append(error)
+
+    writer = threading.Thread(target=write)
+    sealer = threading.Thread(target=keep_sealing)
+    lake = Lake(root)
+    readings: list[pl.DataFrame] = []
+    writer.start()
+    sealer.start()
+    while writer.is_alive():
+        found = lake.books("SOL-PERP", units="raw", live=True, columns=["recv_ts", "run", "seq", "flags"]).collect()
+        readings.append(found)
+        was_read.set()
+    writer.join()
+    sealer.join()
+    readings.append(
+        lake.books("SOL-PERP", units="raw", live=True, columns=["recv_ts", "run", "seq", "flags"]).collect()
+    )
+
+    assert failures == []
+    whole = readings[-1]
+    assert len(whole) == 330
+    for reading in readings:
+        assert reading.equals(whole.head(len(reading)))
+    lengths = [len(reading) for reading in readings]
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 5
+    seal(root, open_hour=True)
+    assert whole.equals(lake.books("SOL-PERP", units="raw", columns=["recv_ts", "run", "seq", "flags"]).collect())
+    assert tree(root)
