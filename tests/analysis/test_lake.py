@@ -231,7 +231,7 @@ def test_a_day_is_a_range_of_its_dates(root):
         ("2026-11-22T16:00:00.1234567", "finer than microseconds; give integer ns"),
         (1_795_363_200, "too small for nanoseconds"),
         (0, "too small for nanoseconds"),
-        (datetime(9999, 1, 1), "outside of 1677 to 2262"),
+        (datetime(9999, 1, 1, tzinfo=UTC), "outside of 1677 to 2262"),
         (1 << 63, "outside of 1677 to 2262"),
     ],
 )
