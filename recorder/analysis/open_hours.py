@@ -61,7 +61,7 @@ class OpenHours:
 
     def __init__(self, root: Path, published: Published) -> None:
         self._root, self._published = root, published
-        self._kept: OrderedDict[tuple[int, int], OpenHour] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], OpenHour] = OrderedDict()
         self._lock = RLock()
 
     def view(self) -> View:
@@ -138,10 +138,12 @@ class OpenHours:
         )
         if "recv_ts" in schema:
             rows = rows.filter(pl.col("recv_ts") < moment(view.until))
+            for run, last in view.at.upto.items():
+                rows = rows.filter((pl.col("run") != run) | (pl.col("seq") <= last))
         return rows.collect(engine="in-memory")
 
     def _open(self, view: View, hour: int) -> OpenHour:
-        key = (hour, view.until)
+        key = (hour, view.until, *view.at.upto.items())
         if (known := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return known

@@ -51,7 +51,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     hours: tuple[int, ...]
     """On record, oldest first, sealed or not: ns at which they begin."""
     until: int
-    """Entries before this (ns) are all there."""
+    """Entries before this (ns) are all there, but for those that `upto` leaves out."""
+    upto: dict[str, int] = {}
+    """Of runs that may go on the number of the last entry: more may come at the same instant."""
 
 
 def snapshot(root: Path) -> Snapshot:
@@ -61,8 +63,9 @@ def snapshot(root: Path) -> Snapshot:
     found = segments(root / JOURNAL)
     if not found:
         return Snapshot((), (), 0)
-    ends = _ends(found)
-    return Snapshot(tuple(found), tuple(hours_to_seal(found, ends)), _until(ends))
+    upto: dict[str, int] = {}
+    ends = _ends(found, upto)
+    return Snapshot(tuple(found), tuple(hours_to_seal(found, ends)), _until(ends), upto)
 
 
 def symbols(at: Snapshot, hour: int) -> set[str]:
@@ -108,7 +111,7 @@ class OpenHour:
         self.closed = hour + HOUR_NS + LOOK_AHEAD_NS <= at.until
         until = hour + HOUR_NS + LOOK_AHEAD_NS if self.closed else at.until
         self._inputs = window(list(at.found), hour)
-        self._journal = HourJournal(self._inputs, hour, until=until, binding=binding)
+        self._journal = HourJournal(self._inputs, hour, until=until, binding=binding, upto=at.upto)
         self._survey: Survey = survey_hour(self._journal, self._listed, carry, closed=self.closed)
         self._refuse_gone()
         self._rows: dict[int, list[pa.Table]] = {}
@@ -236,9 +239,9 @@ def carry_before(root: Path, at: Snapshot, hour: int) -> MonitorState | None:
     return None
 
 
-def _ends(found: list[SegmentFile]) -> list[RunEnd]:
+def _ends(found: list[SegmentFile], upto: dict[str, int]) -> list[RunEnd]:
     """
-    How far each run reaches, and whether it goes on as far as its journal tells.
+    How far each run reaches, and whether it goes on as far as its journal tells. Notes the last entries.
     """
     by_run: dict[str, list[SegmentFile]] = {}
     for segment in found:
@@ -250,7 +253,7 @@ def _ends(found: list[SegmentFile]) -> list[RunEnd]:
     for run, of in by_run.items():
         last, going = of[-1].start, False
         if run in recent:
-            last, going = _last_entry(of)
+            last, going, upto[run] = _last_entry(of)
             # A run that starts notes which others go on beside it.
             going = going and all(told is None or run in told for later, told in beside.items() if later > run)
         ends.append(RunEnd(run, last, alive=going))
@@ -267,15 +270,15 @@ def _beside(of: list[SegmentFile]) -> list[str] | None:
     return fact.beside if isinstance(fact, RunStarted) else None
 
 
-def _last_entry(of: list[SegmentFile]) -> tuple[int, bool]:
+def _last_entry(of: list[SegmentFile]) -> tuple[int, bool, int]:
     """
-    When the last committed entry of a run was made, and whether the run may go on: the entry is not its end.
+    When the last committed entry of a run was made, whether the run may go on (the entry is not its end), its number.
     """
     for segment in reversed(of):
         for last in deque(read_run([segment]), maxlen=1):
             ended = last.kind == EntryKind.FACT and isinstance(_fact(last.payload), RunStopped)
-            return last.recv_ts, not ended
-    return of[0].start, False
+            return last.recv_ts, not ended, last.seq
+    return of[0].start, False, 0
 
 
 def _fact(payload: bytes) -> object:

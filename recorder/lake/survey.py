@@ -7,7 +7,7 @@ the merged order, so both must see the same entries: `HourJournal` fixes which.
 """
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 
@@ -62,14 +62,25 @@ class HourJournal:
     The entries an hour is made from: the same ones at each reading, though a segment may be growing meanwhile.
     """
 
-    def __init__(self, inputs: list[SegmentFile], hour: int, *, until: int, binding: Binding) -> None:
+    def __init__(
+        self,
+        inputs: list[SegmentFile],
+        hour: int,
+        *,
+        until: int,
+        binding: Binding,
+        upto: Mapping[str, int] | None = None,
+    ) -> None:
         """
         Args:
             inputs: segments of the window.
             hour: ns at which it begins.
             until: no entry before this instant (ns) can still come; later ones are not read.
             binding: of the root. Segments of another venue or network are not read.
+            upto: the last entry (its number) of some runs that is read; the instant `until` alone does not tell it
+                where more entries come at the same one.
         """
+        self._upto = upto or {}
         self.inputs = inputs
         self.hour, self.end = hour, hour + HOUR_NS
         self.until = min(until, self.end + LOOK_AHEAD_NS)
@@ -107,7 +118,7 @@ class HourJournal:
         on_header: Callable[[SegmentHeader], None] | None = None,
     ) -> Iterator[Entry]:
         # Always with the same bounds: were a journal's time to step back, other bounds could give other entries.
-        return read_merged(
+        merged = read_merged(
             self._readable,
             start=self.hour - LOOK_BACK_NS,
             end=self.until,
@@ -115,6 +126,8 @@ class HourJournal:
             on_damage=on_damage,
             on_header=on_header,
         )
+        upto = self._upto
+        return merged if not upto else (entry for entry in merged if entry.seq <= upto.get(entry.run, entry.seq))
 
 
 def _foreign(segment: SegmentFile, binding: Binding) -> str | None:

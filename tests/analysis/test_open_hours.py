@@ -71,7 +71,8 @@ def test_coverage_and_holes_of_the_open_hour_are_those_of_its_seal(tmp_path):
     run.connect(HOUR + 10 * S)
     run.hear(HOUR + 11 * S, HOUR + 100 * S)
     run.hear(HOUR + 130 * S, HOUR + 200 * S)
-    until = HOUR + 199 * S
+    until = HOUR + 199 * S + 1
+    run.put(EntryKind.ALIVE, until, b"", -1, 0)
     committed(root, until)
     lake = Lake(root)
     coverage, holes = lake.coverage(live=True).collect(), lake.gaps("SOL-PERP", end=until, live=True).collect()
