@@ -323,9 +323,11 @@ def test_a_linter_finds_no_fault_with_the_image():
 
 def test_the_image_is_made_of_what_is_there():
     """
-    Each file that is copied exists, and .dockerignore lets it through.
+    Each file that is copied exists, and its list of what the builder may see lets it through.
     """
-    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    let_through = {
+        line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")
+    }
     copied = [
         word for kind, *words in image_lines() if kind == "COPY" and "--from=build" not in words for word in words[:-1]
     ]
