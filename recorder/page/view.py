@@ -238,12 +238,12 @@ class View:
 
         Args:
             now: ns; ages count up to it.
-            chosen: the market whose book and trades are wanted; None: the first.
+            chosen: the market whose book and trades are wanted; None: the first that has a book.
         """
         configured = self._configured()
         rows = [self._row(symbol, flows, now) for symbol, flows in configured.items()]
         if chosen not in configured:
-            chosen = next(iter(configured), None)
+            chosen = next((row["m"] for row in rows if row["bid"] is not None), next(iter(configured), None))
         return {
             "now": now // 1_000_000,
             "recorder": self._recorder(now),

@@ -122,7 +122,7 @@ function showRows(markets) {
     write(row.spread, both && mid ? `${(((market.ask - market.bid) / mid) * 10_000).toFixed(1)} bp` : "–");
     write(row.last, price(market.last, places));
     write(row.rate, market.rate.toFixed(1));
-    write(row.age, market.age === null ? "never heard" : span(market.age));
+    write(row.age, market.age === null ? "never" : span(market.age));
     mark(row.age, `num age ${market.state}`);
     mark(row.line, market.m === chosen ? "chosen" : "");
   });
