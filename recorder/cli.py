@@ -24,6 +24,7 @@ from recorder import __version__
 from recorder.cli_export import export
 from recorder.cli_quality import coverage, quality
 from recorder.cli_replay import replay
+from recorder.cli_report import report
 from recorder.cli_serve import serve
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
@@ -154,6 +155,7 @@ main.add_command(coverage)
 main.add_command(export)
 main.add_command(serve)
 main.add_command(replay)
+main.add_command(report)
 
 
 class _LogFormat(logging.Formatter):

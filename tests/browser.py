@@ -49,6 +49,8 @@ class Tab:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.complaints: list[str] = []
         """Errors and warnings of its console, exceptions, and what it failed to load."""
+        self.requests: list[str] = []
+        """Addresses of everything it asked for."""
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -59,6 +61,8 @@ class Tab:
                 continue
             about = told.get("params", {})
             match told.get("method"):
+                case "Network.requestWillBeSent":
+                    self.requests.append(about["request"]["url"])
                 case "Runtime.exceptionThrown":
                     self.complaints.append(str(about["exceptionDetails"]))
                 case "Runtime.consoleAPICalled" if about["type"] in {"error", "warning", "assert"}:

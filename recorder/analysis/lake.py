@@ -16,6 +16,7 @@ from recorder.analysis.bars import Kind, Which
 from recorder.analysis.executions import By
 from recorder.analysis.gaps import UNPROVEN, Gaps, Span, marked, mode
 from recorder.analysis.open_hours import View
+from recorder.analysis.plot import Plots
 from recorder.analysis.reading import Units, between, time_range
 from recorder.analysis.records import Hole, Record
 from recorder.analysis.replay import Order, replay, windows
@@ -555,3 +556,10 @@ class Lake(Tables):
         rows = self._reader.rows(name, span.symbol, first, last, units=units, view=view)
         default = _BEST if name != "trades" else ("price", "base_amount")
         return rows.select("recv_ts", "symbol", *(values or default))
+
+    @property
+    def plot(self) -> Plots:
+        """
+        Pictures: `price`, `depth`, `ladder`, `spread`, `coverage`. They need plotly (extra `plot`).
+        """
+        return Plots(self)

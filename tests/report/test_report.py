@@ -1,0 +1,138 @@
+"""
+The report in a real Chromium: everything is drawn, nothing is asked of a network, names stay names, a phone is enough.
+"""
+
+import asyncio
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from browser import browser, missing
+from lake_cases import HOUR, Run, S, book, make_root, trade
+from recorder.cli import main
+from recorder.errors import RecorderError
+from recorder.lake.sealing import seal
+from recorder.records import Stream
+
+WITHOUT = missing()
+in_browser = pytest.mark.skipif(
+    bool(WITHOUT) and not os.environ.get("CI"), reason=f"THE REPORT WAS NOT LOOKED AT: {WITHOUT}"
+)
+
+FITS = """document.documentElement?.dataset.drawn !== undefined &&
+  [...document.querySelectorAll('.figure')].every(f => f.clientWidth < innerWidth &&
+  f.querySelector('svg.main-svg').getBoundingClientRect().width <= f.clientWidth + 1)"""
+HOSTILE = "</script><img src=x onerror=document.title=1><b>"
+
+
+def reported(root, path, *options):
+    """
+    Run the verb.
+    """
+    arguments = [str(root), "-o", str(path), *options]
+    result = CliRunner().invoke(main.commands["report"], arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+async def seen(path, screens):
+    """
+    What a browser makes of a file: drawn figures, complaints, requests, and of each screen its width and what it needs.
+    """
+    async with browser(path.as_uri()) as tab:
+        await tab.until("document.documentElement?.dataset.drawn !== undefined")
+        drawn = int(await tab.ask("document.documentElement.dataset.drawn"))
+        shown = int(
+            await tab.ask("[...document.querySelectorAll('.figure')].filter(f => f.querySelector('svg')).length")
+        )
+        widths, grounds = [], []
+        for width, scheme in screens:
+            await tab.look(width=width, height=900, scheme=scheme, phone=width < 500)
+            await tab.until(f"innerWidth === {width}")
+            # A figure that is wider than its place is cut off there.
+            await tab.until(FITS)
+            widths.append(await tab.ask("document.documentElement.scrollWidth"))
+            grounds.append(await tab.ask("getComputedStyle(document.body).backgroundColor"))
+            if os.environ.get("KEEP_PICTURES"):
+                await tab.picture(path.with_name(f"{path.stem}-{width}-{scheme}.png"), whole=True)
+        title = await tab.ask("document.title")
+        text = await tab.ask("document.body.innerText")
+        images = await tab.ask("document.images.length")
+        return {
+            "drawn": drawn, "shown": shown, "widths": widths, "grounds": grounds, "title": title, "text": text,
+            "images": images, "complaints": tab.complaints, "requests": tab.requests,
+        }  # fmt: skip
+
+
+@in_browser
+def test_a_day_is_drawn_whole_on_any_screen_and_asks_no_network(faulty_root, tmp_path):
+    """
+    Wide and narrow, light and dark: no error, no request but for the file itself, nothing beyond the edge of a phone.
+    """
+    said = reported(faulty_root, tmp_path / "r.html")
+
+    found = asyncio.run(seen(tmp_path / "r.html", [(1280, "light"), (1280, "dark"), (390, "dark"), (390, "light")]))
+
+    assert "2026-03-01" in said
+    assert found["complaints"] == []
+    assert [url for url in found["requests"] if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert len({url for url in found["requests"] if url.startswith("file:")}) == 1
+    assert found["drawn"] == found["shown"] == 4 + 4  # calendar, events, latency, volume; the top of four books
+    assert all(needed <= width for needed, width in zip(found["widths"], (1280, 1280, 390, 390), strict=True))
+    assert found["grounds"][0] != found["grounds"][1]
+    for words in ("SOL-PERP books", "BTC-PERP trades", "silent", "trade_gap", "Coverage by hour", "What was recorded"):
+        assert words in found["text"]
+
+
+@in_browser
+def test_a_hostile_name_is_shown_and_does_nothing(tmp_path):
+    """
+    A market's name, and what an event quotes of it, come from the wire.
+    """
+    root = make_root(tmp_path / "root")
+    streams = (Stream("perp", HOSTILE, "orderbook", 1), Stream("perp", HOSTILE, "trades"))
+    run = Run(root, HOUR + S, streams=streams)
+    run.connect(HOUR + S)
+    for at in [*range(HOUR + 2 * S, HOUR + 60 * S, S), *range(HOUR + 90 * S, HOUR + 120 * S, S)]:
+        run.frame(at, book(HOSTILE, 0, at, at // S))
+        run.frame(at + 1, trade(0, at, at // S))
+    run.frame(HOUR + 121 * S, b"<script>document.title=2</script>")
+    run.close(HOUR + 122 * S)
+    seal(root)
+    reported(root, tmp_path / "r.html")
+
+    found = asyncio.run(seen(tmp_path / "r.html", [(390, "light")]))
+
+    assert HOSTILE in found["text"]
+    assert found["title"].startswith("test ·")
+    assert found["images"] == 0
+    assert found["complaints"] == []
+    assert [url for url in found["requests"] if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert found["widths"] == [390]
+
+
+def test_the_file_holds_plotly_once_and_no_address_to_load(faulty_root, tmp_path):
+    """
+    It can be mailed and kept: nothing outside of it is needed.
+    """
+    reported(faulty_root, tmp_path / "r.html", "--day", "2026-03-01")
+    text = (tmp_path / "r.html").read_text()
+
+    assert text.count("plotly.js v") == 1
+    assert "default-src 'none'" in text
+    outside = text.replace(text[text.index("<script>") : text.index("</script>")], "")
+    assert "http://" not in outside
+    assert "https://" not in outside
+    assert len(text) < 8_000_000
+
+
+def test_a_report_of_a_day_of_which_there_is_nothing_says_so(faulty_root, tmp_path):
+    """
+    A page of holes, no error; and no file is replaced unasked.
+    """
+    reported(faulty_root, tmp_path / "r.html", "--day", "2026-02-27")
+
+    assert "<p>None.</p>" in (tmp_path / "r.html").read_text()
+    with pytest.raises(RecorderError, match="--overwrite"):
+        reported(faulty_root, tmp_path / "r.html", "--day", "2026-02-27")
