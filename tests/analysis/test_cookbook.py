@@ -1,0 +1,129 @@
+"""
+Every answer of the cookbook, on a lake with holes: it runs, says something, and crosses no hole unsaid.
+"""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import recorder.analysis
+from faulty_lake import START
+from recorder.analysis import Lake
+from recorder.records import SECOND_NS
+
+FOLDER = Path(recorder.analysis.__file__).parent
+TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
+PRELUDE = re.search(r"<!-- prelude -->\n```python\n(.*?)```", TEXT, re.DOTALL)[1]
+RECIPES = {
+    heading: "\n".join(re.findall(r"```python\n(.*?)```", body, re.DOTALL))
+    for heading, body in re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", TEXT, re.DOTALL | re.MULTILINE)
+}
+SILENT = (START + 185 * SECOND_NS, START + 255 * SECOND_NS)
+"""Well inside the silence of BTC-PERP."""
+
+
+def answered(code, root, market="SOL-PERP"):
+    """
+    The names a recipe leaves behind.
+    """
+    names: dict[str, object] = {}
+    code = f"{PRELUDE}\n{code}".replace('"demo-lake"', repr(str(root))).replace('"SOL-PERP"', repr(market))
+    exec(compile(code, "cookbook", "exec"), names)  # noqa: S102  # that is the test
+    return names["answer"]
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_the_recipe_answers(heading, faulty_root, capsys):
+    """
+    As it stands in the cookbook; an empty answer would teach nothing.
+    """
+    answer = answered(RECIPES[heading], faulty_root)
+
+    assert answer.data if hasattr(answer, "to_plotly_json") else len(answer)
+
+
+def test_there_are_at_least_fifteen():
+    """
+    And no two have one number.
+    """
+    numbers = [int(heading.split(".")[0]) for heading in RECIPES]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 15
+
+
+def recipe(number):
+    """
+    By its number.
+    """
+    return next(code for heading, code in RECIPES.items() if heading.startswith(f"{number}. "))
+
+
+@pytest.mark.parametrize(("number", "value"), [(5, "mid"), (7, "bps")])
+def test_no_answer_speaks_of_an_instant_in_a_hole(number, value, faulty_root):
+    """
+    The market was silent for eighty seconds: there is no mid and no volatility of it.
+    """
+    answer = answered(recipe(number), faulty_root, "BTC-PERP")
+
+    inside = answer.filter(pl.col("recv_ts").dt.timestamp("ns").is_between(*SILENT))
+    assert inside[value].null_count() == inside.height
+    assert answer[value].drop_nulls().len() > 5
+
+
+@pytest.mark.parametrize("market", ["SOL-PERP", "BTC-PERP"])
+def test_no_whole_bar_touches_a_hole_of_the_trades(market, faulty_root):
+    """
+    Its volume would be too low, and nobody would know.
+    """
+    starts = answered(recipe(14), faulty_root, market)["start"].to_physical().to_list()
+    holes = Lake(faulty_root).holes(market, tables=["trades"])
+
+    wrong = [hole for hole in holes if hole.state != "unverifiable" for at in starts
+             if at < hole.end and at + 60 * SECOND_NS > hole.start]  # fmt: skip
+    assert len(starts) > 5
+    assert wrong == []
+
+
+def test_the_seconds_of_a_hole_do_not_count(faulty_root):
+    """
+    Of the average spread it is told how much was known.
+    """
+    answer = answered(recipe(6), faulty_root)
+
+    covered = dict(zip(answer["symbol"], answer["covered_s"], strict=True))
+    assert covered["BTC-PERP"] < covered["ETH-PERP"] - 75
+
+
+def test_missing_fills_are_those_the_venue_kept_back(faulty_root):
+    """
+    Counted by the recipe as by coverage.
+    """
+    answer = answered(recipe(18), faulty_root)
+
+    told = Lake(faulty_root).coverage("SOL-PERP").select(pl.col("fills_missing").sum()).collect().item()
+    assert answer["missing"].sum() == told > 0
+
+
+def test_the_notebook_runs_from_top_to_bottom_and_holds_no_outputs(faulty_root, tmp_path, monkeypatch):
+    """
+    Its cells in order, in one namespace, on the same lake.
+    """
+    notebook = json.loads((FOLDER / "cookbook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    (tmp_path / "demo-lake").symlink_to(faulty_root)
+    monkeypatch.chdir(tmp_path)
+
+    names: dict[str, object] = {"display": lambda *_: None}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), "notebook", "exec"), names)  # noqa: S102  # that is the test
+
+    assert notebook["nbformat"] == 4
+    assert len(cells) > 10
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert all(a < b for a, b in pairwise(ids))
