@@ -240,6 +240,8 @@ class Capture:
             if self._stopping.is_set() or self._paused:
                 return 0
             raise
+        except MemoryError:
+            raise
         except Exception as error:  # whatever it is, this connection is tried again, the others go on
             cause, words = explain(error, self._client.open_timeout_s)
             if cause == "recorder":

@@ -7,13 +7,12 @@ of the connections that are well. So what is of no use goes into two leaky bucke
 of any size can fill, and neither can one that has become unreadable as a whole.
 """
 
-JUNK_FRAMES = 50_000
-JUNK_FRAMES_S = 5_000
+JUNK_FRAMES = 20_000
+JUNK_FRAMES_S = 1_000
 """All of Drift, 96 markets each 400 ms, is some 270 frames a second."""
-JUNK_BYTES = 32 << 20
-"""More than what comes at once after a pause: the venue lets 4 to 18 MB wait."""
-JUNK_BYTES_S = 16 << 20
-"""All of Drift is 1 MB a second; five times that while it was ungrouped."""
+JUNK_BYTES = 16 << 20
+JUNK_BYTES_S = 8 << 20
+"""All of Drift is 1 MB a second; 6 while its books were ungrouped."""
 LARGE_FRAME = 256 << 10
 """The largest frame known has 24 kB. What a frame has beyond this is of no use, whatever it says."""
 

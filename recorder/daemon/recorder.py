@@ -17,6 +17,7 @@ import signal
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from recorder.capture.client import Capture
 from recorder.capture.tape import Tape
@@ -45,6 +46,9 @@ COMMIT_DEADLINE_S = 2.5
 DRAIN_S = 0.7
 FIRST_LOOK_S = 2.0
 STALL_NS = SECOND_NS
+OUT_OF_MEMORY_S = 10
+"""For an orderly end without memory."""
+_NO_MEMORY = "out of memory"
 TELEMETRY_S = 60.0
 
 _QUIET = frozenset({"connected", "recorder_started", "recorder_stopped"})
@@ -89,6 +93,7 @@ class Recorder:
         self._root = config.storage.root
         self._stop = asyncio.Event()
         self._in_time = False
+        self._out_of_memory = False
         self._reason = ""
         self._last_second = 0
         self._last_minute = 0
@@ -201,11 +206,17 @@ class Recorder:
                 self.stop(f"the {self._for_s:g} s asked for are over")
             for task in done - {waiting}:
                 failure = task.exception() or RuntimeError("it ended by itself")
+                if _without_memory(failure):
+                    self._exhausted()
                 log.critical("%s failed", task.get_name(), exc_info=failure)
                 self.stop(f"our own fault: {task.get_name()}: {failure}")
         finally:
             waiting.cancel()
             committed = await self._end(tasks)
+        if self._out_of_memory:
+            raise RecorderError(
+                f"{_NO_MEMORY}; raise its limit, or see `journal.queue_bytes` and what else runs on this machine"
+            )
         if failure is not None:
             raise RecorderError(f"{self._reason}; please report it, with the log") from failure
         if not committed:
@@ -298,6 +309,8 @@ class Recorder:
             log.error("journal: %s of %s failed: %s", failure.operation, failure.segment, failure.error)
             self._refused = f"{failure.operation}: {failure.error}"
             self.tape.fact(failure)
+            if failure.error.startswith(MemoryError.__name__):
+                self._exhausted()
         self.tape.alive()
         self._runs.counts.second()
         self._vitals.sample(self.tape)
@@ -373,8 +386,28 @@ class Recorder:
 
     # ---- the world
 
+    def _exhausted(self) -> None:
+        """
+        There is no memory: end, so that a service manager begins anew with all there is. What is queued may still be
+        committed; if not even that works, an alarm ends it, which needs no memory.
+        """
+        if not self._out_of_memory:
+            self._out_of_memory = True
+            signal.alarm(OUT_OF_MEMORY_S)
+            log.critical(_NO_MEMORY)
+            self.stop(_NO_MEMORY)
+
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """
+        What nobody caught, in a callback of the loop: the sockets' own, for one.
+        """
+        if isinstance(context.get("exception"), MemoryError):
+            self._exhausted()
+        loop.default_exception_handler(context)
+
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         if self._reread is not None:
@@ -399,6 +432,12 @@ class Recorder:
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "
         log.log(level, "%s%s%s: %s", line, event.kind, f" {place}" if place else "", event.evidence)
+
+
+def _without_memory(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_without_memory(each) for each in error.exceptions)
+    return isinstance(error, MemoryError)
 
 
 def record(recorder: Recorder) -> None:

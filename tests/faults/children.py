@@ -207,7 +207,8 @@ class Bench:
         named = ", ".join(f'"{market}"' for market in self.markets)
         path.write_text(
             f'[venue]\nname = "loopback"\nnetwork = "mainnet-beta"\nurl = "{url or self.url}"\n{venue}\n'
-            f'[markets]\nperp = [{named}]\n[storage]\nroot = "{self.root}"\n[seal]\nenabled = false\n{extra}\n',
+            f'[markets]\nperp = [{named}]\n[storage]\nroot = "{self.root}"\n[seal]\nenabled = false\n'
+            f'[metrics]\nlisten = ""\n{extra}\n',
             encoding="utf-8",
         )
         return path
@@ -251,11 +252,11 @@ class Bench:
 
         wait_until(more, within_s, f"no frame was committed: {child.said[-2000:]}")
 
-    def seal(self) -> None:
+    def seal(self, **options: object) -> None:
         """
         All hours, the open one too; by a process of its own, as the recorder does it.
         """
-        sealer = self.child("seal", "seal", self.root, "--open")
+        sealer = self.child("seal", "seal", self.root, "--open", **options)
         assert sealer.process.stdout is not None
         sealer.process.stdout.read()
         assert sealer.wait(120) == 0, sealer.said
