@@ -156,7 +156,7 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def write_all(fd: int, data: bytes | memoryview) -> None:
+def write_all(fd: int, data: bytes | bytearray) -> None:
     """
     Write the whole of `data`. A disk that fills writes short before it says ENOSPC: go on until it says so.
     """

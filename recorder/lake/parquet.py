@@ -136,6 +136,10 @@ class Draft:
         durable.remove(self.temporary)
 
 
+_PENDING_BYTES = 1 << 16
+"""Gathered before they are written: pyarrow hands over a few bytes at a time."""
+
+
 class _SummingFile:
     """
     A file to write whose bytes are summed on their way, so that what is read back can be compared with what was meant.
@@ -145,26 +149,33 @@ class _SummingFile:
         self.sha256 = hashlib.sha256()
         self._fd = durable.create_temporary(path)
         self._size = 0
+        self._pending = bytearray()
         self.closed = False
 
     def write(self, data: bytes) -> int:
         # pyarrow hands over a buffer of its own, of which only the bytes count.
         view = memoryview(data).cast("B")
         self.sha256.update(view)
-        durable.write_all(self._fd, view)
         self._size += len(view)
+        self._pending += view
+        if len(self._pending) >= _PENDING_BYTES:
+            self.flush()
         return len(view)
 
     def tell(self) -> int:
         return self._size
 
     def flush(self) -> None:
-        pass
+        pending, self._pending = self._pending, bytearray()
+        durable.write_all(self._fd, pending)
 
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            durable.close(self._fd)
+            try:
+                self.flush()
+            finally:
+                durable.close(self._fd)
 
 
 def read_back(path: Path, *, sha256: str | None = None) -> tuple[str, int, int]:

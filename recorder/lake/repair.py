@@ -129,9 +129,10 @@ def _binding(root: Path) -> Iterator[Mended]:
             "restore it: format, venue and network as JSON",
         )
     ((venue, network),) = said
-    aside = _aside(root, path)
+    # A copy: without the file this is no root any more, whatever comes of us.
+    copy_aside(root, path)
     durable.publish_bytes(path, encode_binding(Binding(FORMAT, venue, network)))
-    yield Mended(ROOT_FILE, f"was damaged; made again from what the root holds; the damaged one is {aside}", well=True)
+    yield Mended(ROOT_FILE, "was damaged; made again from what the root holds; a copy is in quarantine", well=True)
 
 
 def _bindings(root: Path) -> Iterator[tuple[str, str]]:
