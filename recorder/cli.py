@@ -26,6 +26,7 @@ from recorder.cli_quality import coverage, quality
 from recorder.cli_replay import replay
 from recorder.cli_report import report
 from recorder.cli_serve import serve
+from recorder.cli_status import reload, status, top
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
 from recorder.terminal import console as _console
@@ -146,7 +147,8 @@ def main() -> None:
     \b
     Exit codes: 0 fine, 1 error, 2 configuration or arguments, 3 data root, 4 locked by another
     process, 5 not our file, 6 damaged file, 7 could not seal, 8 venue out of reach, 9 verify
-    found problems, 10 quality or coverage found gaps (--fail-on-gaps), 130 interrupted.
+    found problems, 10 quality or coverage found gaps (--fail-on-gaps), 11 status: not all is
+    recorded, 130 interrupted.
     """
 
 
@@ -156,6 +158,9 @@ main.add_command(export)
 main.add_command(serve)
 main.add_command(replay)
 main.add_command(report)
+main.add_command(status)
+main.add_command(reload)
+main.add_command(top)
 
 
 class _LogFormat(logging.Formatter):

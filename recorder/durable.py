@@ -267,6 +267,17 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """
+    Replace what stands in a file that is there, in place and not synced: for what is of use only while we live.
+    """
+    fd = system.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
 class Lock:
     """
     An exclusive `flock`, held until `release` or the end of the process.

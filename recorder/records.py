@@ -280,6 +280,16 @@ class LoopStalled(Fact, frozen=True, tag="loop_stalled"):
     stall_ns: int
 
 
+class Reloaded(Fact, frozen=True, tag="reloaded"):
+    """
+    The configuration was read again and taken over. One that is refused is a `JobFailed` of the job `reload`.
+    """
+
+    added: list[Stream]
+    removed: list[Stream]
+    words: str
+
+
 class JobFailed(Fact, frozen=True, tag="job_failed"):
     """
     A scheduled job ended with an error. It will run again.
@@ -334,6 +344,7 @@ AnyFact = (
     | DiskFull
     | DiskFreed
     | LoopStalled
+    | Reloaded
     | JobFailed
     | Telemetry
 )

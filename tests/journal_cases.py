@@ -28,6 +28,7 @@ from recorder.records import (
     Overflowed,
     QualitySettings,
     Rejected,
+    Reloaded,
     Requested,
     RunStarted,
     RunStopped,
@@ -107,6 +108,11 @@ FACTS: list[AnyFact] = [
     ),
     RunStopped(reason="SIGTERM"),
 ]
+
+LATER_FACTS: list[AnyFact] = [
+    Reloaded(added=[TRADES], removed=[SOL], words="added SOL-PERP trades; removed SOL-PERP orderbook"),
+]
+"""That came after the golden journal was written."""
 
 
 def golden_entries() -> list[Entry]:

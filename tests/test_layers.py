@@ -31,8 +31,17 @@ LAYERS = {
     "report": ("report.*",),
     "page": ("page.*",),
     "daemon": ("daemon.*",),
-    "verbs": ("check", "demo", "show", "show_quality", "terminal", "timeline"),
-    "cli": ("cli", "cli_export", "cli_quality", "cli_replay", "cli_report", "cli_serve", "__main__"),
+    "verbs": ("check", "demo", "show", "show_quality", "show_status", "terminal", "timeline", "top"),
+    "cli": (
+        "cli",
+        "cli_export",
+        "cli_quality",
+        "cli_replay",
+        "cli_report",
+        "cli_serve",
+        "cli_status",
+        "__main__",
+    ),
 }
 """Every module is in one layer; what verbs of the command line need a file for is in `verbs`."""
 
@@ -82,6 +91,7 @@ PURE = (
     "lake.layout",
     "lake.plan",
     "status.report",
+    "status.markets",
 )
 IMPURE_MODULES = {"asyncio", "time", "os", "socket", "threading", "subprocess", "signal", "select", "secrets"}
 ASK_THE_TIME = {"clock", "durable"}

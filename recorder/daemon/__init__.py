@@ -7,8 +7,8 @@ while they run), `jobs.py` (the scheduler), `child.py` (the seal, a process of i
 about ourselves), `supervision.py` (what the service manager is told).
 """
 
-from recorder.daemon.claim import claim, live_runs
+from recorder.daemon.claim import claim
 from recorder.daemon.recorder import Recorder, record
 from recorder.daemon.supervision import Supervision
 
-__all__ = ["Recorder", "Supervision", "claim", "live_runs", "record"]
+__all__ = ["Recorder", "Supervision", "claim", "record"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from recorder import durable
 from recorder.errors import RootBusy
-from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name
+from recorder.journal.names import START_LOCK
 from recorder.lake.layout import JOURNAL
+from recorder.status.presence import live_runs
 
 
 def claim(root: Path, *, beside: bool) -> tuple[durable.Lock, list[str]]:
@@ -31,14 +32,3 @@ def claim(root: Path, *, beside: bool) -> tuple[durable.Lock, list[str]]:
         lock.release()
         raise RootBusy(root, f"run {alive[-1]} is recording into it", "stop it, or start with --beside to record both")
     return lock, alive
-
-
-def live_runs(root: Path) -> list[str]:
-    """
-    The runs that are recording into a root now, by name.
-    """
-    return sorted(
-        folder.name
-        for folder in (root / JOURNAL).iterdir()
-        if is_run_name(folder.name) and durable.is_locked(folder / RUN_LOCK)
-    )

@@ -37,7 +37,7 @@ from recorder.daemon.watch import Watch
 from recorder.errors import RecorderError
 from recorder.lake.root import bind
 from recorder.quality.events import printable
-from recorder.records import SECOND_NS, Event, JobFailed, LoopStalled
+from recorder.records import SECOND_NS, Event, JobFailed, LoopStalled, Reloaded
 
 log = logging.getLogger("recorder")
 
@@ -51,7 +51,7 @@ OUT_OF_MEMORY_S = 10
 _NO_MEMORY = "out of memory"
 TELEMETRY_S = 60.0
 
-_QUIET = frozenset({"connected", "recorder_started", "recorder_stopped"})
+_QUIET = frozenset({"connected", "recorder_started", "recorder_stopped", "reloaded"})
 
 
 class Recorder:
@@ -182,6 +182,7 @@ class Recorder:
             resume=self._capture.resume,
             press=self._press if self._sealing else None,
         )
+        self._watch.stopped_since = lambda: self._disk.stopped_since or None
         with suppress(TimeoutError):
             # First: on a disk that is full nothing must be heard that could not be kept. One that hangs shows later.
             async with asyncio.timeout(FIRST_LOOK_S):
@@ -374,6 +375,9 @@ class Recorder:
             # First: a segment that begins from now on lists what is asked for from now on.
             self.tape.streams = streams(fresh)
             self._capture.carry(self.tape.streams)
+        self._watch.reloaded(wanted.words, taken=True)
+        # Last: what is done is on record before it is said that it is done.
+        self.tape.fact(Reloaded(wanted.added, wanted.removed, printable(wanted.words)))
 
     def _refuse(self, words: str) -> None:
         """
@@ -382,6 +386,7 @@ class Recorder:
         words = printable(words)
         log.error("the new configuration is refused, recording goes on by the old one: %s", words)
         self._supervision.warn(f"the new configuration is refused: {words}")
+        self._watch.reloaded(words, taken=False)
         self.tape.fact(JobFailed("reload", words))
 
     # ---- the world

@@ -10,11 +10,11 @@ from pathlib import Path
 from recorder.capture.tape import Tape
 from recorder.clock import STEP_TOLERANCE_NS
 from recorder.config import Config
-from recorder.daemon.claim import live_runs
 from recorder.daemon.settings import tape_settings
 from recorder.errors import RecorderError
 from recorder.quality.counts import Counts
 from recorder.records import ClockStepped, Event, Fact
+from recorder.status.presence import announce, live_runs
 from recorder.venue.markets import market_list
 
 log = logging.getLogger("recorder")
@@ -95,7 +95,7 @@ class Runs:
         return True
 
     def _made(self, config: Config, *, beside: list[str], continues: str | None = None) -> Tape:
-        return Tape(
+        tape = Tape(
             tape_settings(config),
             listed=market_list(config.venue.network),
             pid=os.getpid(),
@@ -105,6 +105,12 @@ class Runs:
             continues=continues,
             counts=self.counts,
         )
+        try:
+            announce(self._root, tape.run)
+        except OSError as error:
+            # A convenience for `reload` and `status`; the run is locked, and records.
+            log.warning("%s: the run's process could not be noted: %s", tape.run, error.strerror or error)
+        return tape
 
     def let_go(self) -> None:
         """

@@ -88,6 +88,8 @@ class Watch:
         self.reloads = {"taken": 0, "refused": 0}
         self.reload: Reloading | None = None
         self.started_ts = 0
+        self.stopped_since: Callable[[], int | None] = lambda: None
+        """When capture was stopped because the disk is full, ns; None while it goes on."""
 
     def job_failed(self, job: str) -> None:
         """
@@ -162,6 +164,8 @@ class Watch:
             else None
         )
         stopping, coming = problems(streams, journal, disk, seal)
+        if (since := self.stopped_since()) is not None:
+            stopping.insert(0, f"the disk is full: capture stopped {(now - since) // SECOND_NS} s ago, until it is not")
         if tape.monitor_faults:
             coming.insert(0, "the live monitor failed, see the log: what is said of streams may be wrong")
         return Status(

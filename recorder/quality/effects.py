@@ -51,6 +51,7 @@ EFFECTS: Mapping[str, Effect] = {
     # Nothing is lost by these, or another event says what is.
     "recorder_started": "none",
     "recorder_stopped": "none",
+    "reloaded": "none",
     "connect_failed": "none",
     "trade_repeat": "none",
     "trade_late": "none",

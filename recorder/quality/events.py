@@ -31,6 +31,13 @@ KINDS: Mapping[str, Kind] = {
     "recorder_stopped": Kind(
         "recorder", "A run ended by itself.", "the moment", _OURS, "that nobody else recorded from then on"
     ),
+    "reloaded": Kind(
+        "recorder",
+        "The configuration was read again, and streams were added or removed.",
+        "the moment",
+        _OURS,
+        "since when a stream that was added is recorded: its `connected` or first row does",
+    ),
     "recorder_down": Kind(
         "recorder",
         "No run was recording: none was there, or the only one stood still. With a symbol: nobody recorded that "

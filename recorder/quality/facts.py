@@ -17,6 +17,7 @@ from recorder.records import (
     NotAcknowledged,
     Overflowed,
     Rejected,
+    Reloaded,
     RunStarted,
     RunStopped,
     Stream,
@@ -70,6 +71,8 @@ def event_of(fact: AnyFact, entry: Entry) -> Event | None:
         case LoopStalled():
             words = f"the event loop stood still for {fact.stall_ns / 1e9:.1f} s"
             return _about_recorder("loop_stall", entry, words, start=now - fact.stall_ns)
+        case Reloaded() if fact.added or fact.removed:
+            return _about_recorder("reloaded", entry, fact.words)
         case JobFailed():
             return _about_recorder("job_failed", entry, f"{fact.job}: {fact.error}")
     return None

@@ -222,9 +222,7 @@ def _stream_status(
     stream: Stream, flows: list[FlowState], heard: list[Tally], counts: Counts, now: int, *, with_prices: bool
 ) -> StreamStatus:
     state, why = min(
-        (_flow_state(flow, counts) for flow in flows),
-        key=lambda told: _RANK[told[0]],
-        default=("waiting", "was not asked for yet"),
+        (_flow_state(flow, counts) for flow in flows), key=lambda told: _RANK[told[0]], default=_unasked(counts)
     )
     newest = max(heard, key=lambda tally: tally.last, default=None)
     last = max((flow.last for flow in flows), default=0)
@@ -257,6 +255,16 @@ def _stream_status(
     )
 
 
+def _unasked(counts: Counts) -> tuple[State, str]:
+    """
+    How a stream is doing that no connection has asked for yet.
+    """
+    shut = next((line for line in list(counts.lines.values()) if not line.up and line.why), None)
+    if shut is not None:
+        return "down", f"connection {shut.connection} is down: {shut.why}"
+    return "waiting", "was not asked for yet"
+
+
 def _flow_state(flow: FlowState, counts: Counts) -> tuple[State, str]:
     """
     How a stream is doing on one connection.
@@ -266,7 +274,10 @@ def _flow_state(flow: FlowState, counts: Counts) -> tuple[State, str]:
     if not flow.up or (line is not None and not line.up and line.why):
         return "down", f"{place} is down" + (f": {line.why}" if line is not None and line.why else "")
     if flow.refusal is not None:
-        return "refused", flow.refusal.evidence
+        # The stream's name stands beside it.
+        return "refused", flow.refusal.evidence.replace(f"{flow.stream.label()} was ", "").replace(
+            f" of {flow.stream.label()}", ""
+        )
     if flow.halted:
         return "halted", "no market brings a book, though heartbeats come"
     if flow.silent:
@@ -354,7 +365,7 @@ def problems(
     return stopping, coming
 
 
-NAMED = 8
+NAMED = 6
 """Streams of one problem; the list of them all is beside it."""
 DAYS_WARNING = 3.0
 LAG_WARNING_H = 2.0

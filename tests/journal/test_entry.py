@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captures import FIXTURES
-from journal_cases import FACTS, HEADER, HOUR, RUN
+from journal_cases import FACTS, HEADER, HOUR, LATER_FACTS, RUN
 from recorder.journal.entry import (
     HEAD_SIZE,
     MAX_PAYLOAD,
@@ -319,7 +319,7 @@ def test_a_header_that_is_none_is_refused():
         decode_header(b'{"format": "one"}')
 
 
-@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: type(fact).__name__)
+@pytest.mark.parametrize("fact", FACTS + LATER_FACTS, ids=lambda fact: type(fact).__name__)
 def test_facts_survive_their_json(fact):
     """
     Every kind of fact there is.
@@ -331,7 +331,7 @@ def test_facts_of_every_kind_are_tested():
     """
     A new kind must be added to the cases, and with the next format to a golden file.
     """
-    assert {type(fact) for fact in FACTS} == set(AnyFact.__args__)
+    assert {type(fact) for fact in FACTS + LATER_FACTS} == set(AnyFact.__args__)
 
 
 def digest(entries: list[Entry]) -> str:

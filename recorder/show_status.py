@@ -1,0 +1,159 @@
+"""
+What `drift-recorder status` prints: one screen.
+"""
+
+from rich.console import Console
+from rich.text import Text
+
+from recorder.quality.events import printable
+from recorder.show import clock, plain, size
+from recorder.status.markets import MarketLine, by_market, price
+from recorder.status.report import Status
+from recorder.terminal import lasting, many
+
+FEW = 12
+"""Markets that are listed although nothing is the matter with them."""
+RECENT = 5
+MOST_PROBLEMS = 8
+STATE_STYLES = {
+    "recording": "green",
+    "waiting": "yellow",
+    "halted": "yellow",
+    "silent": "red",
+    "refused": "red",
+    "down": "red",
+}
+
+
+def print_status(console: Console, status: Status, *, everything: bool, looked_back_s: float) -> None:
+    """
+    The whole of it, what is wrong first.
+
+    Args:
+        console: to print to.
+        status: to show.
+        everything: list all markets.
+        looked_back_s: how much of the journal was read: events and holes are of that time.
+    """
+    console.print(headline(status))
+    for problem in status.problems[:MOST_PROBLEMS]:
+        console.print(Text(f"  ! {printable(problem)}", style="yellow"))
+    if len(status.problems) > MOST_PROBLEMS:
+        console.print(Text(f"  ! and {len(status.problems) - MOST_PROBLEMS} more: --json has them all", style="yellow"))
+    console.print()
+    table = plain("", "", "")
+    for name, words in rows(status):
+        table.add_row(Text(name, style="dim"), Text(words))
+    console.print(table)
+    console.print()
+    print_markets(console, status, everything=everything)
+    if status.recent:
+        console.print()
+        console.print(f"in the last {lasting(looked_back_s)} of the journal:")
+        for event in status.recent[:RECENT]:
+            place = " ".join(part for part in (event.symbol, event.channel) if part)
+            words = f"{clock(event.end, date=False)[:8]} {event.kind}{f' {place}' if place else ''}: {event.evidence}"
+            console.print(Text(f"  {printable(words)}"), overflow="ellipsis", no_wrap=True)
+
+
+def headline(status: Status) -> Text:
+    """
+    The answer, in one line.
+    """
+    if not status.recording:
+        mark, style, words = "●", "red", "not recording"
+    elif not status.ready:
+        mark, style, words = "●", "yellow", "recording, but not everything"
+    else:
+        mark, style, words = "●", "green", "recording everything"
+    good = sum(stream.state == "recording" for stream in status.streams)
+    text = Text.assemble((f"{mark} {words}", f"bold {style}"))
+    text.append(f"  {status.venue}  {good} of {many(len(status.streams), 'stream')}", "bold")
+    text.append(f"  {printable(status.root)}", "dim")
+    return text
+
+
+def rows(status: Status) -> list[tuple[str, str]]:
+    """
+    What is beside the markets: (name, words).
+    """
+    journal, disk, seal, process = status.journal, status.disk, status.seal, status.process
+    told = []
+    if status.run is not None:
+        since = f", for {lasting((status.at_ts - process.started_ts) / 1e9)}" if process.started_ts else ""
+        pid = f" as process {process.pid} on {printable(status.host)}" if process.pid is not None else ""
+        told.append(("run", f"{status.run}{pid}{since}, version {status.version}"))
+    told += [("beside", name) for name in status.beside]
+    for line in status.connections:
+        beat = f", heartbeat {line.heartbeat_age_s:.1f} s ago" if line.heartbeat_age_s is not None else ""
+        url = f" {printable(line.url)}" if line.url else ""
+        words = (
+            f"up, {many(line.streams, 'stream')}{beat}" if line.up else f"down: {printable(line.why) or 'not yet up'}"
+        )
+        if line.up or line.why:
+            told.append((f"connection {line.connection}", f"{words}{url}"))
+    parts = [f"{size(journal.bytes)} in {many(journal.segments, 'file')}"]
+    if journal.commit_age_s is not None:
+        parts.append(f"committed {lasting(journal.commit_age_s)} ago")
+    if journal.commit_p99_ms is not None:
+        parts.append(f"commit p99 {journal.commit_p99_ms:.1f} ms")
+    if journal.queued_bytes:
+        parts.append(f"{size(journal.queued_bytes)} wait")
+    if journal.dropped:
+        parts.append(f"{journal.dropped:,} entries dropped")
+    told.append(("journal", ", ".join(parts)))
+    if seal is not None:
+        last = f"up to {seal.last_hour}" if seal.last_hour is not None else "no hour yet"
+        late = (
+            f", {many(seal.unsealed_hours, 'hour')} behind (since {seal.oldest_unsealed})"
+            if seal.unsealed_hours
+            else ""
+        )
+        wrong = f", the last seal failed: {printable(seal.failed)}" if seal.failed else ""
+        told.append(("lake", f"{last}{late}{wrong}"))
+    if disk is not None:
+        left = f", full in {disk.days_left:,.0f} days at this pace" if disk.days_left is not None else ""
+        told.append(("disk", f"{size(disk.free_bytes)} free of {size(disk.total_bytes)}{left}"))
+    if process.rss_bytes and status.recording:
+        lag = f", loop lag p99 {process.loop_lag_p99_ms:.1f} ms" if process.loop_lag_p99_ms is not None else ""
+        told.append(("memory", f"{size(process.rss_bytes)}{lag}"))
+    if status.reload is not None:
+        how = "taken over" if status.reload.taken else "REFUSED"
+        told.append(("reload", f"{clock(status.reload.at_ts, date=False)[:8]} {how}: {printable(status.reload.words)}"))
+    return told
+
+
+def print_markets(console: Console, status: Status, *, everything: bool) -> None:
+    """
+    Those with something wrong, then others while there is room.
+    """
+    lines = by_market(status)
+    wrong = [line for line in lines if line.state != "recording" or line.holes]
+    well = [line for line in lines if line not in wrong]
+    shown = lines if everything else wrong[: 2 * FEW] + well[: max(FEW - len(wrong), 0)]
+    if not shown:
+        return
+    numbers = ("bid", "ask", "spread", "books/s", "trades/s", "age", "cadence", "late", "holes")
+    table = plain("", "market", "state", *numbers, right=numbers)
+    for line in shown:
+        table.add_row(line.market, Text(line.state, style=STATE_STYLES[line.state]), *cells(line))
+    console.print(table)
+    if len(shown) < len(lines):
+        console.print(f"and {many(len(lines) - len(shown), 'market')} more: --all lists them", style="dim")
+
+
+def cells(line: MarketLine) -> list[str]:
+    """
+    The numbers of a market, as text.
+    """
+    return [
+        price(line.best_bid),
+        price(line.best_ask),
+        f"{line.spread_bp:.1f} bp" if line.spread_bp is not None else "–",
+        f"{line.books_s:.1f}",
+        f"{line.trades_s:.1f}",
+        lasting(line.age_s) if line.age_s is not None else "–",
+        f"{line.cadence_ms} ms" if line.cadence_ms is not None else "–",
+        f"{line.latency_ms:.0f} ms" if line.latency_ms is not None else "–",
+        f"{line.holes}" + (f" ({lasting(line.hole_s)})" if line.hole_s else "") if line.holes else "–",
+    ]

@@ -1,0 +1,274 @@
+"""
+`status`, `top` and `reload`: a recorder seen from outside, alive, stopped and killed; and told to read its file again.
+"""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from loopback import config_text, entries, recording, simulator, until
+from recorder.config import load_config
+from recorder.records import NO_CONNECTION
+from recorder.simulator.kinds import Silence
+from recorder.status import follow, presence
+from recorder.status.follow import Follower
+from recorder.top import Top, sparkline
+
+COMMAND = (sys.executable, "-m", "recorder")
+
+
+async def said(*arguments):
+    """
+    (exit code, standard output, standard error) of a verb, in a process of its own.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *map(str, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def followed(root):
+    """
+    One look from outside.
+    """
+    follower = Follower(root)
+    try:
+        follower.advance()
+        return follower.status()
+    finally:
+        follower.close()
+
+
+def test_status_tells_from_outside_what_the_recorder_tells_itself(tmp_path):
+    """
+    From the journal alone: the same streams in the same state, the same prices, and the process it is.
+    """
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, url) as recorder:
+            await until(lambda: len(entries(tmp_path)) > 120)
+            inside = (await recorder._watch.look()).status
+            outside = await asyncio.to_thread(followed, tmp_path)
+            code, out, _ = await said("status", tmp_path, "--json")
+            shown = await said("status", tmp_path)
+            return inside, outside, code, json.loads(out), shown
+
+    inside, outside, code, told, shown = asyncio.run(scenario())
+
+    assert [(s.market, s.channel, s.state) for s in outside.streams] == [
+        (s.market, s.channel, s.state) for s in inside.streams
+    ]
+    assert outside.run == inside.run
+    assert outside.process.pid == inside.process.pid
+    assert {s.market for s in outside.streams if s.best_bid and s.best_ask and s.best_bid < s.best_ask} == {
+        "SOL-PERP",
+        "BTC-PERP",
+    }
+    assert [c.up for c in outside.connections] == [True]
+    assert (code, told["ready"], told["recording"]) == (0, True, True)
+    assert (shown[0], "recording everything" in shown[1], "SOL-PERP" in shown[1]) == (0, True, True)
+
+
+def test_a_silent_market_is_named_and_the_exit_code_says_so(tmp_path):
+    """
+    What a script asks once a minute.
+    """
+
+    async def scenario():
+        faults = (Silence(market="SOL-PERP", from_s=0.0, to_s=60.0),)
+        async with simulator(faults=faults) as url, recording(tmp_path, url):
+            await until(lambda: len(entries(tmp_path)) > 100)
+            return await said("status", tmp_path)
+
+    code, out, _ = asyncio.run(scenario())
+
+    assert code == 11
+    assert "not everything" in out
+    assert "SOL-PERP orderbook" in out
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_recorder_that_is_gone_is_told_as_gone(tmp_path, killed):
+    """
+    Stopped or killed, since when, and how things were left.
+    """
+    config = tmp_path / "config.toml"
+
+    async def scenario():
+        async with simulator() as url:
+            config.write_text(config_text(url, tmp_path / "root"))
+            process = await asyncio.create_subprocess_exec(*COMMAND, "run", str(config), stderr=subprocess.DEVNULL)
+            root = tmp_path / "root"
+            await until(lambda: (root / "journal").is_dir() and len(entries(root)) > 60, 20)
+            process.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
+            await process.wait()
+            return await said("status", root), await said("reload", root)
+
+    (code, out, _), (refused, _, error) = asyncio.run(scenario())
+
+    assert code == 11
+    assert "not recording" in out
+    assert ("died, or was killed," if killed else "stopped (SIGTERM)") in out
+    assert (refused, "no recorder is at work" in error) == (3, True)
+
+
+def test_a_root_without_a_journal_and_a_folder_that_is_none(tmp_path):
+    """
+    The one is told, the other refused.
+    """
+    from recorder.lake.root import bind  # noqa: PLC0415
+
+    root = tmp_path / "root"
+    bind(root, venue="test", network="mainnet-beta")
+
+    status = followed(root)
+    code, _, error = asyncio.run(said("status", tmp_path / "elsewhere"))
+
+    assert (status.recording, status.ready, status.run) == (False, False, None)
+    assert "none has recorded anything yet" in status.problems[0]
+    assert code == 3
+    assert "elsewhere" in error
+
+
+def test_reload_tells_what_was_added_and_removed_and_why_it_was_refused(tmp_path):
+    """
+    The outcome, not that a signal was sent; recording goes on whatever it is.
+    """
+    config = tmp_path / "config.toml"
+    root = tmp_path / "root"
+
+    async def scenario():
+        async with simulator() as url:
+            config.write_text(config_text(url, root))
+            async with recording(root, text=config.read_text(), reread=lambda: load_config(config)):
+                await until(lambda: len(entries(root)) > 20)
+                config.write_text(config_text(url, root, perp='["SOL-PERP", "ETH-PERP"]'))
+                taken = await said("reload", root)
+                same = await said("reload", root)
+                config.write_text(
+                    config_text(url, root, perp='["SOL-PERP", "ETH-PERP"]') + "[capture]\nmax_queue = 99\n"
+                )
+                fixed = await said("reload", root)
+                config.write_text("perp = [")
+                broken = await said("reload", root)
+                before = len(entries(root))
+                await until(lambda: len(entries(root)) > before + 20)
+                return taken, same, fixed, broken, await asyncio.to_thread(followed, root)
+
+    taken, same, fixed, broken, status = asyncio.run(scenario())
+
+    assert taken[0] == 0
+    assert "added ETH-PERP orderbook, ETH-PERP trades; removed BTC-PERP orderbook, BTC-PERP trades" in taken[1]
+    assert (same[0], "nothing to change" in same[1]) == (0, True)
+    assert (fixed[0], "capture.max_queue: cannot change while recording" in fixed[2]) == (2, True)
+    assert (broken[0], "TOML" in broken[2]) == (2, True)
+    assert {s.market for s in status.streams} == {"SOL-PERP", "ETH-PERP"}
+    assert (status.reload.taken, "TOML" in status.reload.words) == (False, True)
+
+
+def test_only_the_process_that_holds_the_lock_is_signalled(tmp_path, monkeypatch):
+    """
+    A number used again, another container, a lock without a word: each is refused with what to do.
+    """
+    from recorder.durable import Lock  # noqa: PLC0415
+    from recorder.errors import RootError  # noqa: PLC0415
+
+    sent = []
+    monkeypatch.setattr(presence.signal, "pidfd_send_signal", lambda *_: sent.append(1))
+    run = "20261127T015048.547430Z-31cd87"
+    folder = tmp_path / "journal" / run
+    folder.mkdir(parents=True)
+    lock = Lock(folder / "lock", holder="")
+    with pytest.raises(RootError, match="does not say which process"):
+        presence.ask_to_reload(tmp_path, run)
+    presence.announce(tmp_path, run)
+    presence.ask_to_reload(tmp_path, run)
+    assert sent == [1]
+
+    own = presence.this_process()
+    monkeypatch.setattr(presence, "_started", lambda _: own.started + 1)
+    with pytest.raises(RootError, match="is gone"):
+        presence.ask_to_reload(tmp_path, run)
+    monkeypatch.setattr(presence, "_namespace", lambda: 1)
+    with pytest.raises(RootError, match="another container"):
+        presence.ask_to_reload(tmp_path, run)
+    monkeypatch.undo()
+    lock.release()
+    with pytest.raises(RootError, match="is gone"):
+        presence.ask_to_reload(tmp_path, run)
+    assert sent == [1]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+def test_top_shows_markets_at_every_size(tmp_path, size):
+    """
+    Sorted, filtered, paused, with the columns a screen has room for, and quit by its key.
+    """
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, url):
+            await until(lambda: len(entries(tmp_path)) > 80)
+            screen = Top(tmp_path, look_back_s=60, every_s=0.2)
+            async with screen.run_test(size=size) as pilot:
+                table = screen.query_one("#markets")
+                await until(lambda: table.row_count == 2 and screen._shown)
+                columns = [str(column.label) for column in table.columns.values()]
+                both = list(screen._shown)
+                await pilot.press("r")
+                turned = list(screen._shown)
+                await pilot.press("slash", *"sol", "enter")
+                filtered = list(screen._shown)
+                await pilot.press("escape", "s", "p", "space")
+                paused = "PAUSED" in str(screen.query_one("#headline").render())
+                await pilot.press("q")
+            return columns, both, turned, filtered, paused, screen.failure
+
+    columns, both, turned, filtered, paused, failure = asyncio.run(scenario())
+
+    assert columns[:3] == ["market▼", "bid", "ask"]
+    assert len(columns) == {80: 8, 120: 10, 200: 13}[size[0]]
+    assert both == ["perp BTC-PERP", "perp SOL-PERP"]
+    assert turned == both[::-1]
+    assert filtered == ["perp SOL-PERP"]
+    assert paused
+    assert failure is None
+
+
+def test_the_trend_is_drawn_between_its_own_bounds():
+    """
+    Whatever the price is.
+    """
+    assert sparkline([]) == ""
+    assert sparkline([5.0, 5.0]) == "▄▄"
+    assert sparkline([1.0, 8.0, 4.5]) == "▁█▅"
+
+
+def test_a_long_past_is_read_in_passes(tmp_path, monkeypatch):
+    """
+    So that a screen can show something meanwhile.
+    """
+    monkeypatch.setattr(follow, "PASS", 10)
+
+    async def record():
+        async with simulator() as url, recording(tmp_path, url):
+            await until(lambda: len(entries(tmp_path)) > 80)
+
+    asyncio.run(record())
+    follower = Follower(tmp_path)
+    passes = 0
+    try:
+        follower.advance()
+        while follower.behind:
+            passes += 1
+            follower.advance()
+        last = follower._run.last_ts
+    finally:
+        follower.close()
+
+    assert last == entries(tmp_path)[-1].recv_ts
+    assert entries(tmp_path)[-1].connection == NO_CONNECTION
