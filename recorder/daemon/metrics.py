@@ -93,7 +93,8 @@ def _recorder(look: Look) -> Iterator[Metric]:
     for outcome, count in look.reloads.items():
         reloads.add_metric((outcome,), count)
     yield reloads
-    failed = CounterMetricFamily(PREFIX + "job_failures", "Jobs that ended with an error.", labels=("job",))
+    # Not `job`: that is Prometheus' own label.
+    failed = CounterMetricFamily(PREFIX + "job_failures", "Jobs that ended with an error.", labels=("task",))
     for job in sorted({"seal", "disk", *look.jobs_failed}):
         failed.add_metric((job,), look.jobs_failed.get(job, 0))
     yield failed
@@ -207,9 +208,11 @@ def _seal(look: Look) -> Iterator[Metric]:
     seal, stored = look.status.seal, look.stored
     if seal is None or stored is None:
         return
-    yield from _gauge("seal_lag_hours", "Since the oldest hour that is not sealed was over; 0 if all are.", seal.lag_h)
-    yield from _gauge("unsealed_hours", "Hours that are over and not sealed.", seal.unsealed_hours)
-    yield from _gauge("sealed_hours", "Hours in the lake.", stored.sealed_hours)
+    yield from _gauge(
+        "seal_lag_seconds", "Since the oldest hour that is not sealed was over; 0 if all are.", seal.lag_h * 3600
+    )
+    yield from _gauge("seal_backlog", "Hours that are over and not sealed.", seal.unsealed_hours)
+    yield from _gauge("sealed_intervals", "Hours in the lake.", stored.sealed_hours)
     yield from _gauge("lake_rows", "Books, trades and fees in the lake.", stored.sealed_rows)
     yield from _gauge("lake_bytes", "Size of the lake.", stored.sealed_bytes)
     yield from _gauge("last_sealed_hour_rows", "Rows of the newest sealed hour.", seal.rows)
