@@ -7,13 +7,11 @@ Heavy libraries are imported by the verbs that need them: the process that recor
 import asyncio
 import errno
 import faulthandler
-import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -29,6 +27,7 @@ from recorder.cli_serve import serve
 from recorder.cli_status import reload, status, top
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
+from recorder.logs import set_up
 from recorder.terminal import console as _console
 
 if TYPE_CHECKING:
@@ -163,31 +162,6 @@ main.add_command(reload)
 main.add_command(top)
 
 
-class _LogFormat(logging.Formatter):
-    """
-    UTC, and what came from outside cannot break a line or hide one.
-    """
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  # logging's
-        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's
-        from recorder.quality.events import printable  # noqa: PLC0415
-
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-
-def _logging(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LogFormat("%(asctime)sZ %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("apscheduler", "websockets", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Failed jobs are told by our own listener, in one line.
-    logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
-
-
 # ---- recording
 
 
@@ -197,9 +171,14 @@ def _logging(level: str) -> None:
     "--for", "for_s", type=click.FloatRange(min=0.1), help="Stop after this many seconds, and seal the hour so far."
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["auto", "text", "json"]),
+    help="How the log is written; over the configuration's `log.format`.",
+)
+@click.option(
     "--beside", is_flag=True, help="Record although another recorder uses the same root; the seal takes the union."
 )
-def run(config: Path, for_s: float | None, *, beside: bool) -> None:
+def run(config: Path, for_s: float | None, log_format: Literal["auto", "text", "json"] | None, *, beside: bool) -> None:
     """Record what CONFIG names, until SIGTERM or Ctrl-C.
 
     Connections are made again for ever, closed hours are sealed by a child process. Stopping commits everything and
@@ -211,7 +190,7 @@ def run(config: Path, for_s: float | None, *, beside: bool) -> None:
     # A watchdog ends us with SIGABRT: say where every thread stood.
     faulthandler.enable()
     settings = load_config(config)
-    _logging(settings.log.level)
+    set_up(settings.log.level, form=log_format or settings.log.format)
     supervision = Supervision(os.environ)
     recorder = Recorder(
         settings, beside=beside, for_s=for_s, reread=lambda: load_config(config), supervision=supervision
@@ -521,7 +500,7 @@ def simulate(  # one for each option
         verbatim=verbatim,
         once=once,
     )
-    _logging("warning")
+    set_up("warning")
     try:
         asyncio.run(serve(options, ready=lambda url: click.echo(f"listening on {url}")))
     except OSError as error:
@@ -694,7 +673,7 @@ def demo(for_s: float, root: Path | None) -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from recorder.demo import fresh_root, run_demo  # noqa: PLC0415
 
-    _logging("error")
+    set_up("error")
     where = fresh_root(root)
     run_demo(where, for_s=for_s, console=_console(), seal=lambda: _seal(where, open_hour=True))
 

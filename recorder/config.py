@@ -182,6 +182,8 @@ class Log(msgspec.Struct, frozen=True):
     """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+    """auto: text, with priorities instead of times where systemd's journal reads it; json: an object a line."""
 
 
 class Config(msgspec.Struct, frozen=True):

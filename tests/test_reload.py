@@ -78,7 +78,7 @@ def test_every_other_key_is_fixed():
         "venue": {"name": "u", "url": "wss://i/ws", "network": "devnet", "allow_plaintext": "x", "copy_urls": ("y",)},
         "storage": {"root": "s"},
         "seal": {"enabled": False},
-        "log": {"level": "debug"},
+        "log": {"level": "debug", "format": "json"},
         "metrics": {"listen": "", "allow_network": "x"},
     }
     for table in msgspec.structs.fields(before):

@@ -65,7 +65,7 @@ def test_status_tells_from_outside_what_the_recorder_tells_itself(tmp_path):
     ]
     assert outside.run == inside.run
     assert outside.process.pid == inside.process.pid
-    assert {s.market for s in outside.streams if s.best_bid and s.best_ask and s.best_bid < s.best_ask} == {
+    assert {s.market for s in outside.streams if s.best_bid and s.best_ask} == {
         "SOL-PERP",
         "BTC-PERP",
     }

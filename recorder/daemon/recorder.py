@@ -436,7 +436,18 @@ class Recorder:
         level = logging.INFO if event.kind in _QUIET or self._stop.is_set() else logging.WARNING
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "
-        log.log(level, "%s%s%s: %s", line, event.kind, f" {place}" if place else "", event.evidence)
+        fields = {
+            "event": event.kind,
+            "cause": event.cause,
+            "symbol": event.symbol,
+            "channel": event.channel,
+            "connection": event.connection,
+            "lasted_s": round((event.end - event.start) / SECOND_NS, 3),
+            "missing": event.missing,
+        }
+        # Counted together: what many markets of a connection had at once.
+        extra = {"fields": fields, "kind_of_line": f"{event.kind} {event.connection}"}
+        log.log(level, "%s%s%s: %s", line, event.kind, f" {place}" if place else "", event.evidence, extra=extra)
 
 
 def _without_memory(error: BaseException) -> bool:
