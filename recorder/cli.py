@@ -23,6 +23,7 @@ from recorder.cli_export import export
 from recorder.cli_quality import coverage, quality
 from recorder.cli_replay import replay
 from recorder.cli_report import report
+from recorder.cli_retention import retention
 from recorder.cli_serve import serve
 from recorder.cli_status import reload, status, top
 from recorder.clock import wall_ns
@@ -32,6 +33,7 @@ from recorder.terminal import console as _console
 
 if TYPE_CHECKING:
     from recorder.check import Checked
+    from recorder.lake.removal import Removal
 
 _FILE = click.Path(path_type=Path)
 _OUT_OF_MEMORY_FIRST = 800
@@ -157,6 +159,7 @@ main.add_command(export)
 main.add_command(serve)
 main.add_command(replay)
 main.add_command(report)
+main.add_command(retention)
 main.add_command(status)
 main.add_command(reload)
 main.add_command(top)
@@ -533,6 +536,12 @@ def _hour(_: click.Context, __: click.Parameter, value: str | None) -> int | Non
 @click.option("--keep-days", type=click.FloatRange(min=0.1), help="Then remove sealed journal older than this.")
 @click.option("--keep-bytes", type=click.IntRange(min=0), default=0, help="Or beyond this total; 0: no limit.")
 @click.option(
+    "--lake-days",
+    type=click.FloatRange(min=0.0),
+    default=0.0,
+    help="Then remove rows of the lake older than this; 0: none.",
+)
+@click.option(
     "--want-free", type=click.IntRange(min=1), help="First remove sealed journal, however young, until this is free."
 )
 def seal(
@@ -544,6 +553,7 @@ def seal(
     keep_days: float | None,
     keep_bytes: int,
     want_free: int | None,
+    lake_days: float,
 ) -> None:
     """Turn closed hours of ROOT's journal into Parquet.
 
@@ -556,20 +566,45 @@ def seal(
             Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_FIRST), encoding="ascii")
     if want_free is not None:
         # Before the seal, which needs space itself.
-        _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free)
+        _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free, background=background)
     sealed = _seal(root, hour=hour, open_hour=open_hour)
     if not sealed:
         click.echo("nothing to seal: every closed hour is sealed")
     if keep_days is not None or want_free is not None:
-        _expire(root, keep_days=keep_days or _FOR_EVER_DAYS, keep_bytes=keep_bytes, want_free=want_free or 0)
+        days = keep_days or _FOR_EVER_DAYS
+        _expire(root, keep_days=days, keep_bytes=keep_bytes, want_free=want_free or 0, background=background)
+    if lake_days:
+        from recorder.lake.expiry import expire_lake  # noqa: PLC0415
+
+        _tell_removed(expire_lake(root, now=wall_ns(), keep_days=lake_days, on_note=_note), background=background)
 
 
-def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int) -> None:
+def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int, background: bool) -> None:
     from recorder.lake.retention import expire  # noqa: PLC0415
 
-    gone = expire(root, now=wall_ns(), keep_days=keep_days, keep_bytes=keep_bytes, want_free=want_free, on_note=_note)
-    if gone:
-        click.echo(f"removed {len(gone)} journal segments whose hours are sealed")
+    expire(
+        root,
+        now=wall_ns(),
+        keep_days=keep_days,
+        keep_bytes=keep_bytes,
+        want_free=want_free,
+        on_note=_note,
+        on_removed=lambda removal: _tell_removed(removal, background=background),
+    )
+
+
+def _tell_removed(removal: "Removal | None", *, background: bool) -> None:
+    """
+    In words; to the recorder, so that it can put it on record.
+    """
+    if removal is None:
+        return
+    if background:
+        import msgspec  # noqa: PLC0415
+
+        click.echo(f"removed: {msgspec.json.encode(removal).decode()}")
+    else:
+        click.echo(f"removed {removal.words}")
 
 
 def _note(words: str) -> None:

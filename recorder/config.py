@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from recorder import config_values as values
-from recorder.config_ops import Metrics, check_metrics
+from recorder.config_ops import Lake, Metrics, Notify, check_metrics, check_notify
 from recorder.config_values import PLAINTEXT_WORDS, Wrong
 from recorder.errors import ConfigError
 from recorder.records import QualitySettings
@@ -200,6 +200,8 @@ class Config(msgspec.Struct, frozen=True):
     seal: Seal = Seal()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    lake: Lake = Lake()
+    notify: Notify = Notify()
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
@@ -276,6 +278,8 @@ def _config(document: dict[str, Any]) -> Config:
         seal=Seal(**tables["seal"]),
         log=Log(**tables["log"]),
         metrics=check_metrics(Metrics(**tables["metrics"])),
+        lake=Lake(**tables["lake"]),
+        notify=check_notify(Notify(**tables["notify"])),
     )
     _fit_together(config)
     return config

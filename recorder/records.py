@@ -290,6 +290,21 @@ class Reloaded(Fact, frozen=True, tag="reloaded"):
     words: str
 
 
+class Expired(Fact, frozen=True, tag="expired"):
+    """
+    Something was removed by rule, or because the disk was full: sealed journal, or rows of the lake.
+    """
+
+    what: Literal["journal", "lake"]
+    first: int
+    """Of what was removed: the earliest instant, ns."""
+    last: int
+    """Begin of the latest hour or segment."""
+    files: int
+    bytes: int
+    words: str
+
+
 class JobFailed(Fact, frozen=True, tag="job_failed"):
     """
     A scheduled job ended with an error. It will run again.
@@ -345,6 +360,7 @@ AnyFact = (
     | DiskFreed
     | LoopStalled
     | Reloaded
+    | Expired
     | JobFailed
     | Telemetry
 )

@@ -236,7 +236,7 @@ def print_conditions(console: Console, rows: Sequence[Row]) -> None:
     """
     A line a day and condition, with the markets of it.
     """
-    styles = {"available": "green", "degraded": "yellow", "missing": "red", "pending": "dim"}
+    styles = {"available": "green", "degraded": "yellow", "missing": "red", "expired": "dim", "pending": "dim"}
     table = plain("", "day", "condition", "markets")
     by_day: dict[tuple[str, str], list[str]] = {}
     for row in rows:

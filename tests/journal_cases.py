@@ -21,6 +21,7 @@ from recorder.records import (
     DiskFull,
     Entry,
     EntryKind,
+    Expired,
     JobFailed,
     LoopStalled,
     Moved,
@@ -110,6 +111,7 @@ FACTS: list[AnyFact] = [
 ]
 
 LATER_FACTS: list[AnyFact] = [
+    Expired(what="lake", first=HOUR, last=HOUR + HOUR_NS, files=3, bytes=12_345, words="3 files of the lake"),
     Reloaded(added=[TRADES], removed=[SOL], words="added SOL-PERP trades; removed SOL-PERP orderbook"),
 ]
 """That came after the golden journal was written."""

@@ -38,6 +38,7 @@ LAYERS = {
         "cli_quality",
         "cli_replay",
         "cli_report",
+        "cli_retention",
         "cli_serve",
         "cli_status",
         "__main__",
@@ -63,7 +64,7 @@ EVERYTHING_BELOW = {
 MAY_IMPORT = {
     "base": {"base"},
     "venue": {"base", "venue"},
-    "config": {"base", "venue", "config"},
+    "config": {"base", "venue", "quality", "config"},
     "journal": {"base", "journal"},
     "quality": {"base", "venue", "quality"},
     "capture": {"base", "venue", "journal", "quality", "capture"},
@@ -90,6 +91,7 @@ PURE = (
     "lake.schema",
     "lake.layout",
     "lake.plan",
+    "lake.removal",
     "status.report",
     "status.markets",
 )

@@ -80,6 +80,13 @@ def test_every_other_key_is_fixed():
         "seal": {"enabled": False},
         "log": {"level": "debug", "format": "json"},
         "metrics": {"listen": "", "allow_network": "x"},
+        "notify": {
+            "kinds": ("silent",),
+            "scopes": (),
+            "command": ("x",),
+            "url": "x",
+            "url_credential": "x",
+        },
     }
     for table in msgspec.structs.fields(before):
         if table.name == "markets":

@@ -1,6 +1,7 @@
 """
 In what condition a market's day is, in the words data vendors use.
 
+expired    rows of some hour of the day were removed by rule (`lake.keep_days`).
 pending    some hour of the day is not sealed: published so far only, or not at all yet.
 missing    nothing of the market is there.
 degraded   fills are known to be missing, or more of the day than the tolerance is missing or suspect.
@@ -11,6 +12,8 @@ recorded without books, its trades. Trades beside books count where they are mis
 are missing like any other. Seconds that are unverifiable, as those of trades often are, do not degrade a day; those
 of a book do.
 """
+
+from collections.abc import Iterable
 
 import polars as pl
 
@@ -34,6 +37,7 @@ def conditions(
     hours: list[tuple[int, bool]],
     *,
     tolerance: float,
+    expired: Iterable[int] = (),
 ) -> pl.LazyFrame:
     """
     A row a market and day.
@@ -42,6 +46,7 @@ def conditions(
         coverage: of whole days.
         hours: published in all of the root: (begin, ns; whether all of it).
         tolerance: share of a day.
+        expired: hours of which rows were removed by rule, as ns.
 
     Returns:
         `day`, `symbol`, `market_type`, `condition`, `hours` (recorded), `hours_pending`, `rows`, the four seconds (of
@@ -72,7 +77,9 @@ def conditions(
     )
     doubted = pl.col("missing_s") + pl.col("suspect_s") + pl.when("book").then("unverifiable_s").otherwise(0.0)
     condition = (
-        pl.when(pl.col("hours_pending") > 0)
+        pl.when(pl.col("day").dt.epoch("ns").is_in(_days(expired)))
+        .then(pl.lit("expired"))
+        .when(pl.col("hours_pending") > 0)
         .then(pl.lit("pending"))
         .when(pl.col("rows") == 0)
         .then(pl.lit("missing"))
@@ -86,6 +93,13 @@ def conditions(
     return judged.select(pl.col("day").dt.date(), *_MARKET, condition.alias("condition"), *columns).sort(
         "symbol", "day"
     )
+
+
+def _days(hours: Iterable[int]) -> list[int]:
+    """
+    The days that hours are of.
+    """
+    return sorted({hour - hour % DAY_NS for hour in hours})
 
 
 def _pending(hours: list[tuple[int, bool]]) -> pl.LazyFrame:

@@ -107,6 +107,19 @@ def spans(coverage: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def without_rows(coverage: pl.LazyFrame, hours: Sequence[int]) -> pl.LazyFrame:
+    """
+    Coverage in which some hours, ns, are one stretch each that is not recorded: their rows were removed by rule.
+    """
+    gone = pl.col("start").dt.epoch("ns").is_in(list(hours))
+    lists = {
+        "span_start": pl.concat_list("start"),
+        "span_state": pl.concat_list(pl.lit("unrecorded")),
+        "span_why": pl.concat_list(pl.lit("removed by rule (lake.keep_days)")),
+    }
+    return coverage.with_columns(pl.when(gone).then(value).otherwise(name).alias(name) for name, value in lists.items())
+
+
 def holes(
     coverage: pl.LazyFrame,
     symbols: Sequence[str] | None,
@@ -161,7 +174,7 @@ def _holes(
     wanted = None if symbols is None else pl.LazyFrame({"symbol": symbols}, schema={"symbol": pl.String()})
     known = hours if wanted is None else hours.join(wanted, on="symbol", how="semi")
     known = known.sort("symbol", "start")
-    told = known.filter(pl.col("state").is_in(list(states))).select("symbol", "start", "end", "state", "why")
+    told = known.filter(pl.col("state").is_in([*states, "unrecorded"])).select("symbol", "start", "end", "state", "why")
     before = pl.col("end").cum_max().shift(1).over("symbol")
     opening = before if first is None else before.fill_null(moment(first))
     between = known.select("symbol", start=opening, end="start").filter(pl.col("start") < pl.col("end"))

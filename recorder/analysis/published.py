@@ -36,6 +36,8 @@ class Index(msgspec.Struct, frozen=True):
     format: int
     complete: bool
     files: list[LakeFile]
+    expired: list[LakeFile] = []
+    """Removed by rule."""
 
 
 class Published:

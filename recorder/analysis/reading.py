@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from recorder.analysis.gaps import HOLES, UNPROVEN, Gaps, Span, State, holes, marked, mode
+from recorder.analysis.gaps import HOLES, UNPROVEN, Gaps, Span, State, holes, marked, mode, without_rows
 from recorder.analysis.open_hours import OpenHours, View
 from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
 from recorder.analysis.published import Published, read_root
@@ -219,6 +219,10 @@ class Reader:
         if first is None and symbols is not None:
             first = self.bounds(None, last, view)[0]
         until = view.until if view is not None and view.hours else None
+        expired = [hour for hour, index in self.published.hours(from_ns, to_ns) if index.expired]
+        if expired:
+            # Its rows are gone, whatever was proven of them.
+            coverage = without_rows(coverage, expired)
         return holes(coverage.filter(streams_of(name)), symbols, first=first, last=last, states=states, until=until)
 
     def spans(

@@ -253,15 +253,18 @@ class Tables:
         """
         In what condition each day of each market is: a row a market and day that the range touches.
 
-        `condition` is `pending` while an hour of the day is not sealed, `missing` if nothing of the market is there,
+        `condition` is `pending` while an hour of the day is not sealed, `expired` if rows of one were removed by rule
+        (`lake.keep_days`; what `coverage` says of them still stands), `missing` if nothing of the market is there,
         `degraded` if fills are missing, or more of the day than `tolerance` is missing or suspect (of its books; of a
         market without books, of its trades), hours before the recording began included, else `available`.
         """
         first, last = time_range(start, end)
         first = None if first is None else first // DAY_NS * DAY_NS
         last = None if last is None else -(-last // DAY_NS) * DAY_NS
-        hours = [(hour, index.complete) for hour, index in self._reader.published.hours(None, None)]
-        return conditions(self.coverage(market, first, last), hours, tolerance=tolerance)
+        published = self._reader.published.hours(None, None)
+        hours = [(hour, index.complete) for hour, index in published]
+        expired = [hour for hour, index in published if index.expired]
+        return conditions(self.coverage(market, first, last), hours, tolerance=tolerance, expired=expired)
 
     def connections(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
         """

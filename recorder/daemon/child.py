@@ -5,14 +5,17 @@ The seal as a child process, so that Parquet never lives in the one that records
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from recorder.clock import monotonic_ns
 from recorder.config import Journal
 from recorder.errors import RecorderError, RootBusy
+from recorder.lake.removal import Removal
 from recorder.quality.counts import Histogram
 from recorder.records import SECOND_NS
 
@@ -23,6 +26,8 @@ BUSY_EXIT = RootBusy.exit_code
 END_S = 0.3
 DURATION_BOUNDS_S = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 3600.0)
 _IDLE = "nothing to seal"
+REMOVED = "removed: "
+"""Before a `Removal` as JSON, in what a seal in the background says."""
 
 
 class SealChild:
@@ -30,9 +35,26 @@ class SealChild:
     At most one at a time.
     """
 
-    def __init__(self, root: Path, keep: Journal) -> None:
+    def __init__(
+        self,
+        root: Path,
+        keep: Journal,
+        *,
+        lake_days: float = 0.0,
+        on_removed: Callable[[Removal], None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            root: of the data.
+            keep: how much of the journal stays.
+            lake_days: how long the lake's rows stay; 0: for ever.
+            on_removed: told of what was removed.
+        """
         self._root = root
         self._arguments = ["--background", "--keep-days", str(keep.keep_days), "--keep-bytes", str(keep.keep_bytes)]
+        if lake_days:
+            self._arguments += ["--lake-days", str(lake_days)]
+        self._on_removed = on_removed
         self.process: asyncio.subprocess.Process | None = None
         """The last one there was."""
         self._done = asyncio.Event()
@@ -88,7 +110,10 @@ class SealChild:
             self.last_s = round((monotonic_ns() - started) / SECOND_NS, 3)
             self.durations.observe(self.last_s)
         for line in lines:
-            if not line.startswith(_IDLE):
+            if line.startswith(REMOVED):
+                with suppress(msgspec.DecodeError):
+                    self._on_removed(msgspec.json.decode(line.removeprefix(REMOVED), type=Removal))
+            elif not line.startswith(_IDLE):
                 log.info("seal: %s", line)
 
     def forget(self) -> None:

@@ -14,6 +14,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ from recorder.daemon.claim import claim
 from recorder.daemon.disk import DiskGuard, make_startable
 from recorder.daemon.endpoint import Endpoint
 from recorder.daemon.jobs import Jobs
+from recorder.daemon.notify import Notifier, troubles
 from recorder.daemon.reload import change
 from recorder.daemon.runs import Runs
 from recorder.daemon.settings import client_settings, session_settings
@@ -35,9 +37,10 @@ from recorder.daemon.supervision import Pulse, Supervision
 from recorder.daemon.vitals import Vitals
 from recorder.daemon.watch import Watch
 from recorder.errors import RecorderError
+from recorder.lake.removal import Removal
 from recorder.lake.root import bind
 from recorder.quality.events import printable
-from recorder.records import SECOND_NS, Event, JobFailed, LoopStalled, Reloaded
+from recorder.records import SECOND_NS, Event, Expired, JobFailed, LoopStalled, Reloaded
 
 log = logging.getLogger("recorder")
 
@@ -51,7 +54,7 @@ OUT_OF_MEMORY_S = 10
 _NO_MEMORY = "out of memory"
 TELEMETRY_S = 60.0
 
-_QUIET = frozenset({"connected", "recorder_started", "recorder_stopped", "reloaded"})
+_QUIET = frozenset({"connected", "recorder_started", "recorder_stopped", "reloaded", "expired"})
 
 
 class Recorder:
@@ -104,10 +107,21 @@ class Recorder:
         self._supervision = supervision or Supervision({})
         self._refused = ""
         """What the disk said since the last second, if it refused."""
-        self._seal = SealChild(self._root, config.journal)
+        self._seal = SealChild(self._root, config.journal, lake_days=config.lake.keep_days, on_removed=self._removed)
         self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
         self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
         self._sealing = config.seal.enabled if seal is None else seal
+        self._notifier = (
+            Notifier(
+                config.notify,
+                venue=config.venue.name,
+                host=socket.gethostname(),
+                run=lambda: self.tape.run,
+                credentials=os.environ.get("CREDENTIALS_DIRECTORY"),
+            )
+            if config.notify.kinds
+            else None
+        )
         self._jobs = Jobs(
             second=self._second_job,
             disk=self._vitals.watch_disk,
@@ -196,6 +210,8 @@ class Recorder:
             asyncio.create_task(self._vitals.measure_lag(), name="lag"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
         ]
+        if self._notifier is not None:
+            tasks.append(asyncio.create_task(self._notifier.run(), name="notify"))
         if self.endpoint is not None:
             tasks.append(asyncio.create_task(self.endpoint.run(), name="endpoint"))
         waiting = asyncio.create_task(self._stop.wait(), name="stop")
@@ -315,9 +331,23 @@ class Recorder:
         self.tape.alive()
         self._runs.counts.second()
         self._vitals.sample(self.tape)
+        self._look_for_troubles(now)
         self._runs.let_go()
         if now - self._last_minute >= self._telemetry_ns:
             self._minute()
+
+    def _look_for_troubles(self, now: int) -> None:
+        if self._notifier is None or self._stop.is_set():
+            return
+        flows = self.tape.flows()
+        carrying = {flow.connection for flow in flows}
+        down = [
+            (line.connection, line.down_since, line.why)
+            for line in self.tape.counts.lines.values()
+            # One that let go of all its streams is not wanted any more.
+            if line.down_since and (line.connection in carrying or not line.connects)
+        ]
+        self._notifier.look(troubles(flows, down, disk_full=self._disk.stopped_since), now)
 
     async def _second_job(self) -> None:
         self._second()
@@ -335,6 +365,13 @@ class Recorder:
         """
         if not self._seal.running:
             await self._seal.run(want_free)
+
+    def _removed(self, removal: Removal) -> None:
+        """
+        Sealed journal or rows of the lake went by rule; on record, so that nobody takes it for a hole.
+        """
+        of = removal.first, removal.last, removal.files, removal.bytes
+        self.tape.fact(Expired(removal.what, *of, removal.words))
 
     def _job_failed(self, job: str, words: str) -> None:
         if self._stop.is_set():
@@ -433,6 +470,8 @@ class Recorder:
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
+        if self._notifier is not None:
+            self._notifier.happened(event)
         level = logging.INFO if event.kind in _QUIET or self._stop.is_set() else logging.WARNING
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "

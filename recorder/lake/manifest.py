@@ -84,6 +84,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Partitions that could not be written; the hour is then not complete."""
     richer: list[str] = []
     """Paths of files that stayed from an earlier seal, because the inputs no longer hold all their rows."""
+    expired: list[LakeFile] = []
+    """Files that were removed by rule (`lake.keep_days`): they were there, and are no hole."""
 
 
 _decoder = msgspec.json.Decoder(Manifest)

@@ -20,6 +20,7 @@ from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, hour_label, hour_of
 from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.plan import window
+from recorder.lake.removal import Removal
 from recorder.lake.root import seal_lock
 from recorder.records import HOUR_NS, SECOND_NS
 
@@ -98,7 +99,9 @@ def expire(
     keep_days: float,
     keep_bytes: int,
     want_free: int = 0,
+    dry_run: bool = False,
     on_note: Callable[[str], None] | None = None,
+    on_removed: Callable[[Removal], None] | None = None,
 ) -> list[SegmentFile]:
     """
     Remove what may go. Returns it.
@@ -109,7 +112,9 @@ def expire(
         keep_days: as for `expirable`.
         keep_bytes: as for `expirable`.
         want_free: bytes that should be free on the disk; what may go goes earlier for that.
+        dry_run: only tell.
         on_note: told, in words, why journal that is old enough stays.
+        on_removed: told of what was removed, or would be, all together.
 
     Raises:
         RootBusy: a seal or verify is at work.
@@ -139,6 +144,12 @@ def expire(
                     f"{problem}; the journal of {hour_label(hour)} is kept for it: "
                     f"run `drift-recorder seal {quote(str(root))} --hour {hour_label(hour)}`"
                 )
+        if gone and on_removed is not None:
+            starts = [segment.start for segment in gone]
+            size = sum(sizes.get(segment.path, 0) for segment in gone)
+            on_removed(Removal("journal", min(starts), max(starts), len(gone), size))
+        if dry_run:
+            return gone
         for segment in gone:
             durable.remove(segment.path)
         for folder in {segment.path.parent for segment in gone}:
@@ -155,13 +166,16 @@ def _broken_hours(root: Path, sealed: dict[int, Manifest], wanted: set[tuple[str
     broken: dict[int, str] = {}
     for hour, manifest in sorted(sealed.items()):
         if any((i.run, i.name) in wanted for i in manifest.inputs):
-            problem = next((p for file in manifest.files if (p := _problem(root, file)) is not None), None)
+            problem = next((p for file in manifest.files if (p := file_problem(root, file)) is not None), None)
             if problem is not None:
                 broken[hour] = problem
     return broken
 
 
-def _problem(root: Path, file: LakeFile) -> str | None:
+def file_problem(root: Path, file: LakeFile) -> str | None:
+    """
+    Why a published file is not what its manifest says, in words; None if it is.
+    """
     try:
         with durable.open_to_read(root / file.path) as stream:
             digest = file_digest(stream, "sha256").hexdigest()

@@ -122,6 +122,8 @@ class LineTally(msgspec.Struct):
     unasked: int = 0
     """Data frames of streams nobody asked for."""
     opened: int = 0
+    down_since: int = 0
+    """0 while it is up, and before it was first tried."""
     why: str = ""
     """Why it is down."""
     cause: str = ""
@@ -243,14 +245,17 @@ class Counts:
                 line.last_heartbeat = now
                 line.connects += 1
                 line.why = line.cause = ""
+                line.down_since = 0
             case Disconnected():
                 line = self.line(connection)
                 line.up, line.why, line.cause = False, fact.why, fact.cause
+                line.down_since = now
                 line.ends[fact.cause] += 1
             case ConnectFailed():
                 line = self.line(connection)
                 line.url, line.up, line.why, line.cause = _without_query(fact.url), False, fact.error, fact.cause
                 line.failures += 1
+                line.down_since = line.down_since or now
             case Overflowed():
                 self.dropped += fact.count
             case WriteFailed():

@@ -52,6 +52,7 @@ EFFECTS: Mapping[str, Effect] = {
     "recorder_started": "none",
     "recorder_stopped": "none",
     "reloaded": "none",
+    "expired": "none",
     "connect_failed": "none",
     "trade_repeat": "none",
     "trade_late": "none",

@@ -38,6 +38,14 @@ KINDS: Mapping[str, Kind] = {
         _OURS,
         "since when a stream that was added is recorded: its `connected` or first row does",
     ),
+    "expired": Kind(
+        "recorder",
+        "Sealed journal, or rows of the lake, were removed by rule (`journal.keep_days`, `journal.keep_bytes`, "
+        "`lake.keep_days`), or because the disk was full. The evidence says of which time.",
+        "the moment",
+        _OURS,
+        "that anything is missing of the hour it stands in; of hours removed from the lake, quality and coverage stay",
+    ),
     "recorder_down": Kind(
         "recorder",
         "No run was recording: none was there, or the only one stood still. With a symbol: nobody recorded that "

@@ -12,6 +12,7 @@ from recorder.records import (
     ClockStepped,
     Entry,
     Event,
+    Expired,
     JobFailed,
     LoopStalled,
     NotAcknowledged,
@@ -73,6 +74,8 @@ def event_of(fact: AnyFact, entry: Entry) -> Event | None:
             return _about_recorder("loop_stall", entry, words, start=now - fact.stall_ns)
         case Reloaded() if fact.added or fact.removed:
             return _about_recorder("reloaded", entry, fact.words)
+        case Expired():
+            return _about_recorder("expired", entry, f"removed by rule: {fact.words}")
         case JobFailed():
             return _about_recorder("job_failed", entry, f"{fact.job}: {fact.error}")
     return None
