@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from recorder.analysis.gaps import MARKER_NS
 from recorder.analysis.units import moment
 from recorder.records import SECOND_NS
 
@@ -41,7 +42,9 @@ def time_weighted(
     names = rows.collect_schema().names()
     over = ["symbol", "segment"] if "segment" in names else ["symbol"]
     dead = pl.col("gap") if "gap" in names else pl.lit(False)  # polars' own
-    until = pl.col(time).shift(-1).over(over)
+    # A hole's row stands just after the hole's start, where what held before it ends.
+    marker = pl.when(dead).then(pl.duration(nanoseconds=MARKER_NS)).otherwise(pl.duration(nanoseconds=0))
+    until = (pl.col(time) - marker).shift(-1).over(over)
     if end is not None:
         until = until.fill_null(moment(end))
     wanted = [value.cast(pl.Float64) for value in values]
