@@ -17,7 +17,7 @@ from recorder.analysis.executions import By
 from recorder.analysis.gaps import UNPROVEN, Gaps, Span, marked, mode
 from recorder.analysis.open_hours import View
 from recorder.analysis.plot import Plots
-from recorder.analysis.reading import Units, between, time_range
+from recorder.analysis.reading import Units, between, columns_of, time_range
 from recorder.analysis.records import Hole, Record
 from recorder.analysis.replay import Order, replay, windows
 from recorder.analysis.tables import Tables
@@ -270,7 +270,8 @@ class Lake(Tables):
         read_from = intervals.before(first, period)
         made = []
         for span in self._reader.spans(table, market, first, last, read_from=read_from, view=view):
-            rows = self._reader.rows(table, span.symbol, read_from, last, units=units, view=view)
+            needed = columns_of(table, values)
+            rows = self._reader.rows(table, span.symbol, read_from, last, units=units, columns=needed, view=view)
             within = msgspec.structs.replace(span, first=first)
             made.append(sampling.rolling(rows, within, values, period=period, gaps=mode(gaps)))
         return pl.concat(made)
@@ -311,7 +312,8 @@ class Lake(Tables):
         names = [value.meta.output_name() for value in values]
         made = []
         for span in self._reader.spans(table, market, first, last, view=view):
-            rows = self._reader.rows(table, span.symbol, first, last, units=units, view=view)
+            needed = columns_of(table, values)
+            rows = self._reader.rows(table, span.symbol, first, last, units=units, columns=needed, view=view)
             told = intervals.resampled(rows, span, values, every=every, gaps=mode(gaps))
             told = told.with_columns(intervals.shares(pl.col("length")))
             told = intervals.blanked(told, names) if gaps == "mask" else told
@@ -553,9 +555,10 @@ class Lake(Tables):
         """
         One market's rows as their time and some values.
         """
-        rows = self._reader.rows(name, span.symbol, first, last, units=units, view=view)
-        default = _BEST if name != "trades" else ("price", "base_amount")
-        return rows.select("recv_ts", "symbol", *(values or default))
+        chosen = values or (_BEST if name != "trades" else ("price", "base_amount"))
+        needed = columns_of(name, chosen)
+        rows = self._reader.rows(name, span.symbol, first, last, units=units, columns=needed, view=view)
+        return rows.select("recv_ts", "symbol", *chosen)
 
     @property
     def plot(self) -> Plots:

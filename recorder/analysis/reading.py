@@ -368,6 +368,22 @@ def between(column: str, first: int | None, last: int | None) -> pl.Expr:
     return inside
 
 
+def columns_of(name: str, values: Sequence[pl.Expr | str]) -> list[str] | None:
+    """
+    The columns of a table that some values are made from, with time and market; None: any.
+    """
+    there = [column.name for column in table(name).columns]
+    needed = {"recv_ts", "symbol"}
+    for value in values:
+        roots = [value] if isinstance(value, str) else value.meta.root_names()
+        if any(root not in there for root in roots):
+            return None  # a pattern, or a mistake: polars tells
+        if not isinstance(value, str) and value.meta.has_multiple_outputs():
+            return None
+        needed.update(roots)
+    return [column for column in there if column in needed]
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """
     Names like one that is not known, in words to append.

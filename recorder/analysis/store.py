@@ -6,6 +6,7 @@ A URL is given to polars as it is, with its `storage_options`; lists and manifes
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
@@ -107,7 +108,10 @@ class Folder:
         """
         See `Store`.
         """
-        return _hours(path.name for path in (self.root / MANIFEST).glob("????-??-??T??.json"))
+        try:
+            return _hours(path.name for path in (self.root / MANIFEST).iterdir())
+        except FileNotFoundError:
+            return []
 
     def identity(self, name: str) -> Identity | None:
         """
@@ -257,14 +261,17 @@ class Remote:
 
 
 def _hours(names: Iterable[str]) -> list[int]:
-    found = []
-    for name in names:
-        if name.endswith(".json"):
-            try:
-                found.append(parse_hour(name.removesuffix(".json")))
-            except ValueError:
-                continue
-    return sorted(found)
+    return sorted(hour for name in names if (hour := _hour(name)) is not None)
+
+
+@lru_cache(maxsize=1 << 16)
+def _hour(name: str) -> int | None:
+    if not name.endswith(".json"):
+        return None
+    try:
+        return parse_hour(name.removesuffix(".json"))
+    except ValueError:
+        return None
 
 
 def _allows_http(options: Mapping[str, Any] | None) -> bool:

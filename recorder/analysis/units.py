@@ -6,6 +6,7 @@ power of ten is the nearest float there is; `units="raw"` gives the integers for
 """
 
 import re
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -27,18 +28,23 @@ _INT64 = 1 << 63
 _YEAR_1973_NS = 10**17
 
 
+_SCHEMAS: dict[str, pl.Schema] = {}
+
+
 def polars_schema(table: Table) -> pl.Schema:
     """
     Columns and types of a table as polars reads them from its files.
     """
-    empty = pl.from_arrow(table.schema.empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return empty.schema
+    if table.name not in _SCHEMAS:
+        empty = pl.from_arrow(table.schema.empty_table())
+        assert isinstance(empty, pl.DataFrame)
+        _SCHEMAS[table.name] = empty.schema
+    return _SCHEMAS[table.name]
 
 
-def natural(table: Table) -> list[pl.Expr]:
+def natural(table: Table, wanted: Collection[str] | None = None) -> list[pl.Expr]:
     """
-    Expressions that replace each scaled column of a table by floats in natural units.
+    Expressions that replace each scaled column of a table, or those that are wanted, by floats in natural units.
 
     Prices and quote amounts in quote tokens, sizes in base tokens, `spread_pct` in percent whichever publisher sent it.
     Where the token's decimals are unknown a book's sizes are null; a trade's amounts came as decimals and are known.
@@ -52,6 +58,8 @@ def natural(table: Table) -> list[pl.Expr]:
     smaller = (pl.col("flags") & pl.lit(int(Flag.SPREAD_UNIT), pl.UInt32)) != 0
     expressions = []
     for column in table.columns:
+        if wanted is not None and column.name not in wanted:
+            continue
         if column.name == "spread_pct":
             scale = pl.when(smaller).then(price_scale / 100).otherwise(price_scale)
         elif column.unit.startswith(_SIZE_UNIT):

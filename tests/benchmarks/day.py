@@ -2,7 +2,7 @@
 A lake of a day and twelve markets, and the same in what people use instead: to ask both the same questions.
 
 An hour of the simulated venue is recorded and sealed; the other hours are the same rows, moved by an hour each (fill
-ids go on), written as the seal writes them. The alternatives hold the same books and fills, a file a market and hour:
+ids go on), written as the seal writes them. The alternatives hold a market's hour of them, a file a market and hour:
 
 jsonl   raw frames' payloads as they came, a line each, with the receive time, gzip.
 csv     the columns of vendors' `book_snapshot_20` and `trades`, gzip.
@@ -14,7 +14,6 @@ Made by `make`, asked by `asking.py`.
 import csv
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,10 @@ from recorder.lake.parquet import Draft
 from recorder.lake.schema import ROW_GROUP_ROWS, table
 from recorder.lake.sealing import seal
 from recorder.records import HOUR_NS
-from recorder.venue.protocol import peek
 
 LEVELS = 20
+MARKET = "SOL-PERP"
+"""Whose hour the alternatives hold; index 0."""
 _MOVED = ("recv_ts", "start", "end", "true_start", "first_recv_ts", "last_recv_ts", "proven_until")
 _FILL_IDS = ("fill_record_id", "first_fill_id", "last_fill_id")
 
@@ -45,7 +45,7 @@ def make(root: Path, others: Path, *, markets: int, hours: int, books: int) -> N
 
     Args:
         root: where the lake goes.
-        others: where the alternatives go: `<kind>/<market>/<table>-<hour>.<suffix>`.
+        others: where the alternatives go: `<kind>/<number of a market>/<table>-<hour>.<suffix>`.
         markets: how many.
         hours: from `HOUR` on.
         books: of each market in an hour.
@@ -54,7 +54,7 @@ def make(root: Path, others: Path, *, markets: int, hours: int, books: int) -> N
     frames = [frame for frame in frames if frame[0] < HOUR + HOUR_NS]
     write_journal(root, wanted(markets), frames)
     seal(root)
-    _write_others(others, frames, hours)
+    _write_others(others, frames, hours, markets)
     first = manifest.read(root, HOUR)
     assert first is not None
     fills = {
@@ -105,38 +105,31 @@ def _lists_moved(column: pa.ChunkedArray, number: int) -> pa.Array:
     return pa.array(moved, pa.list_(pa.int64())).cast(column.type)
 
 
-def _write_others(folder: Path, frames: list[Frame], hours: int) -> None:
+def _write_others(folder: Path, frames: list[Frame], hours: int, markets: int) -> None:
     """
-    One hour of each kind, and links to it for the others: their times are the same, and cost as much to read.
+    One hour of one market of each kind, and links to it for the others: to read they cost as much.
     """
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    names: dict[int, str] = {}
+    rows: dict[str, list[dict[str, Any]]] = {"books": [], "trades": []}
     for recv_ts, payload in frames:
-        channel = peek(payload).channel
-        if channel is None:
-            continue
-        row = json.loads(json.loads(payload)["data"])
-        if channel.family == "trades":
-            key = ("trades", names.get(channel.market_index, ""))
-        else:
-            names[channel.market_index] = row["marketName"]
-            row["markPrice"] = str(row["markPrice"])
-            key = ("books", row["marketName"])
-        rows.setdefault(key, []).append({"recv_ns": recv_ts, **row})
-    for (name, market), of in rows.items():
-        if not market:
-            continue
+        if b'"marketName\\":\\"' + MARKET.encode() + b'\\"' in payload:
+            row = json.loads(json.loads(payload)["data"])
+            rows["books"].append({"recv_ns": recv_ts, **row, "markPrice": str(row["markPrice"])})
+        elif payload.startswith(b'{"channel":"trades_perp_0"'):
+            rows["trades"].append({"recv_ns": recv_ts, **json.loads(json.loads(payload)["data"])})
+    for name, of in rows.items():
         for kind, suffix, write in (
             ("jsonl", "jsonl.gz", _write_jsonl),
             ("csv", "csv.gz", _write_csv),
             ("struct", "parquet", _write_struct),
         ):
-            home = folder / kind / market
-            home.mkdir(parents=True, exist_ok=True)
-            first = home / f"{name}-00.{suffix}"
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            first = folder / kind / f"{name}.{suffix}"
             write(first, name, of)
-            for number in range(1, hours):
-                os.link(first, home / f"{name}-{number:02}.{suffix}")
+            for market in range(markets):
+                home = folder / kind / str(market)
+                home.mkdir(exist_ok=True)
+                for number in range(hours):
+                    (home / f"{name}-{number:02}.{suffix}").hardlink_to(first)
 
 
 def _write_jsonl(path: Path, _: str, rows: list[dict[str, Any]]) -> None:
