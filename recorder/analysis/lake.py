@@ -365,7 +365,7 @@ class Lake(Tables):
             rows = self._valued(table, span, wanted, read_from, last, units=units, view=view)
             rows = marked(rows, span.holes, seen, symbol=span.symbol)
             named = [pl.col(value.meta.output_name()) for value in wanted]
-            made.append(time_weighted(rows, named, every=every, start=first, end=last))
+            made.append(time_weighted(rows, named, every=every, start=first, end=last, symbol=span.symbol))
         return pl.concat(made)
 
     def executions(

@@ -82,14 +82,15 @@ class Reader:
                 raise RecorderError(f"{name} has no column {column!r}{near(column, there)}")
         if mode(gaps) == "ignore":
             wanted = None if market is None else self.known(market, first, last, view)
-            frame = self._stored(name, wanted, first, last, units=units, view=view)
-            return frame if columns is None else frame.select(columns)
+            return self._stored(name, wanted, first, last, units=units, view=view, columns=columns)
         needed = None if columns is None else list(dict.fromkeys(("recv_ts", "symbol", *columns)))
+        symbols = self.symbols(name, market, first, last, view)
+        found = self.holes(name, symbols, first, last, view=view)
         frames = []
-        for symbol in self.symbols(name, market, first, last, view) or [""]:
-            rows = self._stored(name, {symbol.lower()}, first, last, units=units, view=view)
-            of = self.holes(name, [symbol] if symbol else [], first, last, view=view)
-            frames.append(marked(rows if needed is None else rows.select(needed), of, gaps, symbol=symbol))
+        for symbol in symbols or [""]:
+            rows = self._stored(name, {symbol.lower()}, first, last, units=units, view=view, columns=needed)
+            own = found if len(symbols) == 1 else found.filter(pl.col("symbol") == symbol)
+            frames.append(marked(rows, own, gaps, symbol=symbol))
         frame = pl.concat(frames)
         said = {"mask": ["gap"], "split": ["segment"]}.get(gaps, [])
         return frame if columns is None else frame.select(*columns, *said)
@@ -103,6 +104,7 @@ class Reader:
         *,
         units: Units,
         view: View | None,
+        columns: Sequence[str] | None = None,
     ) -> pl.LazyFrame:
         """
         Rows as they are; `wanted` markets in lower case.
@@ -110,7 +112,9 @@ class Reader:
         frame = self._frames(name, wanted, first, last, view)
         if first is not None or last is not None:
             frame = frame.filter(between("recv_ts", first, last))
-        return frame.with_columns(natural(table(name))) if units == "natural" else frame
+        if units == "natural":
+            frame = frame.with_columns(natural(table(name), columns))
+        return frame if columns is None else frame.select(columns)
 
     def _frames(
         self, name: str, wanted: set[str] | None, first: int | None, last: int | None, view: View | None
@@ -208,7 +212,15 @@ class Reader:
         """
         Holes of a table, as `gaps.holes` gives them; `symbols` as they are spelt.
         """
-        # The whole hours that the range touches; trades are proven by the fills around it.
+        coverage = self._judged(name, symbols, first, last, view)
+        return self._holes(coverage, symbols, first, last, states, view)
+
+    def _judged(
+        self, name: str, symbols: Sequence[str] | None, first: int | None, last: int | None, view: View | None
+    ) -> pl.LazyFrame:
+        """
+        Coverage of a table's streams in the whole hours that a range touches; trades as the fills around prove them.
+        """
         from_ns = None if first is None else first // HOUR_NS * HOUR_NS
         to_ns = None if last is None else -(-last // HOUR_NS) * HOUR_NS
         wanted = None if symbols is None else {symbol.lower() for symbol in symbols}
@@ -216,14 +228,25 @@ class Reader:
             coverage = self.coverage(symbols, from_ns, to_ns, view)
         else:
             coverage = self._frames("coverage", wanted, from_ns, to_ns, view)
-        if first is None and symbols is not None:
-            first = self.bounds(None, last, view)[0]
-        until = view.until if view is not None and view.hours else None
         expired = [hour for hour, index in self.published.hours(from_ns, to_ns) if index.expired]
         if expired:
             # Its rows are gone, whatever was proven of them.
             coverage = without_rows(coverage, expired)
-        return holes(coverage.filter(streams_of(name)), symbols, first=first, last=last, states=states, until=until)
+        return coverage.filter(streams_of(name))
+
+    def _holes(
+        self,
+        coverage: pl.LazyFrame,
+        symbols: Sequence[str] | None,
+        first: int | None,
+        last: int | None,
+        states: Sequence[State],
+        view: View | None,
+    ) -> pl.LazyFrame:
+        if first is None and symbols is not None:
+            first = self.bounds(None, last, view)[0]
+        until = view.until if view is not None and view.hours else None
+        return holes(coverage, symbols, first=first, last=last, states=states, until=until)
 
     def spans(
         self, name: str, market: Markets, first: int, last: int, *, read_from: int | None = None, view: View | None
@@ -237,16 +260,26 @@ class Reader:
         symbols = self.symbols(name, market, first, last, view)
         if not symbols:
             raise RecorderError(f"{self.root}: no {name} of any market in this range; Lake.hours() lists what there is")
-        return [
-            self.span(name, symbol, first if read_from is None else read_from, last, view=view) for symbol in symbols
-        ]
+        return self._spans(name, symbols, first if read_from is None else read_from, last, view)
 
     def span(self, name: str, symbol: str, first: int, last: int, *, view: View | None) -> Span:
         """
         One market with its holes.
         """
-        of = (name, [symbol], first, last)
-        return Span(symbol, first, last, self.holes(*of, view=view), self.holes(*of, states=UNPROVEN, view=view))
+        return self._spans(name, [symbol], first, last, view)[0]
+
+    def _spans(self, name: str, symbols: list[str], first: int, last: int, view: View | None) -> list[Span]:
+        # Coverage is read and judged once for all of them.
+        coverage = self._judged(name, symbols, first, last, view).cache()
+        found = self._holes(coverage, symbols, first, last, HOLES, view)
+        unproven = self._holes(coverage, symbols, first, last, UNPROVEN, view)
+        if len(symbols) == 1:
+            return [Span(symbols[0], first, last, found, unproven)]
+        own = [pl.col("symbol") == symbol for symbol in symbols]
+        return [
+            Span(symbol, first, last, found.filter(mine), unproven.filter(mine))
+            for symbol, mine in zip(symbols, own, strict=True)
+        ]
 
     def bounds(self, first: int | None, last: int | None, view: View | None = None) -> tuple[int, int]:
         """

@@ -10,8 +10,6 @@ from recorder.analysis.gaps import MARKER_NS
 from recorder.analysis.units import moment
 from recorder.records import SECOND_NS
 
-_KEYS = ("symbol", "start")
-
 
 def time_weighted(
     rows: pl.LazyFrame,
@@ -21,6 +19,7 @@ def time_weighted(
     start: int | None = None,
     end: int | None = None,
     time: str = "recv_ts",
+    symbol: str | None = None,
 ) -> pl.LazyFrame:
     """
     Averages of values, each weighted with the time from its row to the next row of its market.
@@ -35,28 +34,31 @@ def time_weighted(
         start: ns from which on instants count; None: from the first row on.
         end: ns up to which the last row of each market holds; None: it does not count.
         time: the column of instants.
+        symbol: the market, if all rows are of one: then none need be told apart.
 
     Returns:
         `symbol`, `start` (with `every`), the averages, `covered_s`; by symbol and start.
     """
     names = rows.collect_schema().names()
-    over = ["symbol", "segment"] if "segment" in names else ["symbol"]
+    over = [name for name in ("symbol", "segment") if name in names and (name != "symbol" or symbol is None)]
     dead = pl.col("gap") if "gap" in names else pl.lit(False)  # polars' own
     # A hole's row stands just after the hole's start, where what held before it ends.
     marker = pl.when(dead).then(pl.duration(nanoseconds=MARKER_NS)).otherwise(pl.duration(nanoseconds=0))
-    until = (pl.col(time) - marker).shift(-1).over(over)
+    until = (pl.col(time) - marker).shift(-1)
+    until = until.over(over) if over else until
     if end is not None:
         until = until.fill_null(moment(end))
     wanted = [value.cast(pl.Float64) for value in values]
     labels = [value.meta.output_name() for value in values]
-    held = rows.select("symbol", *wanted, _from=pl.col(time), _until=until, _dead=dead).filter(
+    own = ["symbol"] if symbol is None else []
+    held = rows.select(*own, *wanted, _from=pl.col(time), _until=until, _dead=dead).filter(
         ~pl.col("_dead") & (pl.col("_until") > pl.col("_from"))
     )
     if start is not None:
         held = held.filter(pl.col("_until") > moment(start)).with_columns(
             _from=pl.max_horizontal("_from", moment(start))
         )
-    keys = ["symbol"]
+    keys = list(own)
     if every is not None:
         # A row that holds over the edges of intervals counts in each of them, so it becomes a piece in each.
         first, last = (
@@ -70,7 +72,7 @@ def time_weighted(
             .with_columns(_next=pl.col("start").dt.offset_by(every))
             .with_columns(_from=pl.max_horizontal("_from", "start"), _until=pl.min_horizontal("_until", "_next"))
         )
-        keys = list(_KEYS)
+        keys.append("start")
     weight = (pl.col("_until") - pl.col("_from")).cast(pl.Int64)
     pieces = held.with_columns(_weight=weight)
     averages = [
@@ -79,4 +81,8 @@ def time_weighted(
         .alias(name)
         for name in labels
     ]
-    return pieces.group_by(keys).agg(*averages, covered_s=pl.col("_weight").sum() / SECOND_NS).sort(keys)
+    sums = [*averages, (pl.col("_weight").sum() / SECOND_NS).alias("covered_s")]
+    made = pieces.group_by(keys).agg(sums).sort(keys) if keys else pieces.select(sums)
+    if symbol is not None:
+        made = made.filter(pl.col("covered_s") > 0).select(pl.lit(symbol).alias("symbol"), pl.all())
+    return made

@@ -1,7 +1,7 @@
 """
 The questions of a day: of the lake, and of what people use instead, each in a process of its own.
 
-The answers of all are compared before they are timed. Run as a child of the suite: `asking.py KIND ROOT MARKETS HOURS
+Run as a child of the suite: `asking.py KIND ROOT MARKETS HOURS
 ROUNDS`; prints a list of milliseconds for each question, and the peak of memory.
 """
 
@@ -22,6 +22,9 @@ from recorder.analysis import Lake, book
 from recorder.records import HOUR_NS
 
 KINDS = ("lake", "struct", "csv", "jsonl")
+NOTE = (
+    "plain: Parquet of lists of structs, pyarrow's defaults, a file a market and hour; the alternatives were asked once"
+)
 QUESTIONS = {
     "mid": "a day of 12 markets, mid of a market-hour",
     "bars": "a day of 12 markets, 1-minute bars of a market-day",
@@ -42,14 +45,16 @@ def measure(bench: Bench) -> list[Measured]:
     for kind in KINDS:
         bench.say(f"questions to {kind}")
         where = root if kind == "lake" else others / kind
-        rounds = sizes.query_rounds if kind in {"lake", "struct"} else 1
+        rounds = sizes.query_rounds if kind == "lake" else 1
         numbers = (sizes.day_markets, sizes.day_hours, rounds)
         told[kind] = outcome("asking.py", kind, where, *map(str, numbers), core=None)
     found = []
     for question, name in QUESTIONS.items():
         found.append(Measured(name, told["lake"][question], told["struct"][question], note=_NOTES.get(question, "")))
         found += [Measured(f"{name}, {kind}.gz instead", told[kind][question]) for kind in ("csv", "jsonl")]
-    found.append(Measured("a day of 12 markets, peak memory of these", [told["lake"]["peak_mb"]], [told["struct"]["peak_mb"]]))
+    found.append(
+        Measured("a day of 12 markets, peak memory of these", [told["lake"]["peak_mb"]], [told["struct"]["peak_mb"]])
+    )
     return found
 
 
@@ -65,11 +70,15 @@ def of_lake(root: Path, hours: int) -> dict[str, Callable[[], pl.DataFrame]]:
     lake = Lake(root)
     last = HOUR + hours * HOUR_NS
     columns = ("recv_ts", "best_bid_price", "best_ask_price")
+    times = lake.books(MARKET, HOUR, HOUR + HOUR_NS, columns=columns).collect()["recv_ts"].cast(pl.Int64)
+    middle = int(times[len(times) // 2])
     return {
-        "mid": lambda: lake.books(MARKET, HOUR, HOUR + HOUR_NS, columns=columns).select("recv_ts", book.mid()).collect(),
+        "mid": lambda: (
+            lake.books(MARKET, HOUR, HOUR + HOUR_NS, columns=columns).select("recv_ts", book.mid()).collect()
+        ),
         "bars": lambda: lake.bars(MARKET, HOUR, last, every="1m").collect(),
         "spread": lambda: lake.time_weighted(None, HOUR, last, book.spread_bps()).collect(),
-        "book": lambda: lake.book(MARKET, HOUR + HOUR_NS // 2).collect(),
+        "book": lambda: lake.book(MARKET, middle).collect(),
     }
 
 
@@ -119,8 +128,9 @@ def of_files(kind: str, root: Path, markets: int, hours: int) -> dict[str, Calla
         return pl.concat(frames).collect()
 
     middle = (pl.col("bid") + pl.col("ask")) / 2
-    at = HOUR + HOUR_NS // 2
     time_of = "local_timestamp" if kind == "csv" else "recv_ns"
+    times = scan("books", 0, range(1)).select(time_of).collect().to_series()
+    at = int(times[len(times) // 2])
     return {
         "mid": lambda: quotes(0, range(1)).select("at", mid=middle).collect(),
         "bars": bars,

@@ -43,6 +43,10 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     start_frames: int = 240
     """In each of them."""
     query_rounds: int = 25
+    day_markets: int = 12
+    day_hours: int = 24
+    day_books: int = 9_000
+    """Of each market in an hour."""
 
 
 QUICK = Sizes(
@@ -60,6 +64,9 @@ QUICK = Sizes(
     start_minutes=90,
     start_frames=1,
     query_rounds=2,
+    day_markets=2,
+    day_hours=2,
+    day_books=60,
 )
 """Shows that everything runs; its figures mean nothing."""
 

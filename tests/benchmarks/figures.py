@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import asking
 import growth
 import hearing
 import live
@@ -32,6 +33,7 @@ MEASURES: dict[str, Callable[[Bench], list[Measured]]] = {
     "seal": sealing.measure,
     "parquet": parquet.measure,
     "queries": queries.measure,
+    "day": asking.measure,
     "monitor": hearing.measure,
     "growth": growth.measure,
     "start": startup.measure,

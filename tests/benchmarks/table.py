@@ -59,6 +59,21 @@ FIGURES: tuple[Figure, ...] = (
     Figure("polars, mid series of a market-hour", "queries", "ms", budget=3, digits=1),
     Figure("polars, one book at a time", "queries", "ms", budget=7, digits=1),
     Figure("polars, depth within 10 bps of a market-hour", "queries", "ms", budget=16, digits=1),
+    *(
+        figure
+        for name, budget, digits in (
+            ("mid of a market-hour", 20, 1),
+            ("1-minute bars of a market-day", 100, 0),
+            ("time-weighted spread of all", 1500, 0),
+            ("one book at a time", 15, 1),
+        )
+        for figure in (
+            Figure(f"a day of 12 markets, {name}", "day", "ms", budget=budget, digits=digits),
+            Figure(f"a day of 12 markets, {name}, csv.gz instead", "day", "ms", digits=digits),
+            Figure(f"a day of 12 markets, {name}, jsonl.gz instead", "day", "ms", digits=digits),
+        )
+    ),
+    Figure("a day of 12 markets, peak memory of these", "day", "MB", budget=500),
     Figure("live monitor, a frame", "monitor", "µs", budget=6, digits=1),
     Figure("reader after the socket, a frame", "monitor", "µs", digits=1),
     *(
