@@ -60,6 +60,9 @@ def test_live_rows_are_those_that_the_seal_will_write(tmp_path):
         assert len(live[name]) > 50
         assert live[name].equals(rows(lake, name, live=False))
     assert live["books"]["flags"].n_unique() > 1
+    last = live["books"].group_by("symbol").agg(pl.col("recv_ts").max()).sort("symbol")
+    for told in (lake.latest(), lake.latest(live=True)):
+        assert told.filter(pl.col("table") == "books").select("symbol", "recv_ts").collect().equals(last)
 
 
 def test_coverage_and_holes_of_the_open_hour_are_those_of_its_seal(tmp_path):
