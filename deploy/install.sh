@@ -149,6 +149,7 @@ install -m 644 deploy/drift-recorder.tmpfiles /etc/tmpfiles.d/drift-recorder.con
 install -d /usr/share/doc/drift-recorder
 install -m 644 deploy/README.md /usr/share/doc/drift-recorder/README.md
 install -d -m 750 -o drift-recorder -g drift-recorder /var/lib/drift-recorder
+install -d -m 750 -o drift-recorder -g drift-recorder /var/lib/drift-recorder/data
 if command -v systemd-tmpfiles >/dev/null; then systemd-tmpfiles --create drift-recorder.conf; fi
 if booted; then systemctl daemon-reload; fi
 "$home/current/bin/drift-recorder" check "$etc/config.toml" >/dev/null ||

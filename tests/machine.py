@@ -97,7 +97,7 @@ class Machine:
         self._binds = [f"--bind-ro={path}:{seen}" for path, seen in binds.items()]
         self._name = f"drift-recorder-{os.getpid()}"
         self._container: subprocess.Popen[bytes] | None = None
-        self._left = _cgroups()
+        self._groups = _own_groups(self._name)
 
     def boot(self) -> None:
         """
@@ -108,8 +108,13 @@ class Machine:
         self.await_boot()
 
     def _started(self, console: BinaryIO) -> subprocess.Popen[bytes]:
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+        # A shell, which enters the groups before it becomes the container.
+        enter = "".join(f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}; " for group in self._groups)
         return subprocess.Popen(
             [
+                *("sh", "-c", f'{enter}exec "$@"', "sh"),
                 "systemd-nspawn",
                 *("--quiet", "--directory", str(self.root), "--register=no", "--keep-unit", "--private-network"),
                 *(*self._binds, f"--machine={self._name}", "--console=pipe", "--boot"),
@@ -213,15 +218,20 @@ class Machine:
                 self._container.kill()
                 self._container.wait(10)
         remains = [Path("/run/systemd/nspawn/propagate") / self._name]
-        for folder in [*remains, *sorted(_cgroups() - self._left, reverse=True)]:
-            with suppress(OSError):  # somebody else's, or in use
+        for group in self._groups:
+            remains += sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True)
+            remains.append(group)
+        for folder in remains:
+            with suppress(OSError):  # gone by itself
                 folder.rmdir()
 
 
-def _cgroups() -> set[Path]:
+def _own_groups(name: str) -> list[Path]:
     """
-    Groups that nspawn makes.
+    Control groups for one machine alone, in each hierarchy that systemd uses: machines that share their parent's would
+    take each other's services for their own.
     """
-    made = {path for name in ("payload", "supervisor") for path in CGROUPS.glob(f"*/{name}")}
-    made |= {path for name in ("payload", "supervisor") for path in CGROUPS.glob(name)}
-    return made | {below for path in made for below in path.rglob("*") if below.is_dir()}
+    hierarchies = [CGROUPS / "systemd", CGROUPS / "unified"]
+    if (CGROUPS / "cgroup.controllers").exists():
+        hierarchies = [CGROUPS]
+    return [hierarchy / name for hierarchy in hierarchies if hierarchy.is_dir()]
