@@ -29,6 +29,7 @@ from recorder.cli_status import reload, status, top
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
 from recorder.logs import set_up
+from recorder.owner import become_owner
 from recorder.terminal import console as _console
 
 if TYPE_CHECKING:
@@ -557,8 +558,14 @@ def seal(
 ) -> None:
     """Turn closed hours of ROOT's journal into Parquet.
 
-    Safe at any time, beside a running recorder, and after being killed: the same journal gives the same bytes.
+    Safe at any time, beside a running recorder, and after being killed: the same journal gives the same bytes. As root
+    it works as the user that ROOT belongs to.
     """
+    # Loaded first: the installation may be one that only root can read.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    import recorder.lake.sealing  # noqa: F401, PLC0415
+
+    become_owner(root)
     if background:
         with suppress(OSError):  # a hardened unit may forbid it: then the kernel shares out evenly
             os.nice(19)
@@ -660,6 +667,8 @@ def verify(root: Path, *, repair: bool) -> None:
 
     if repair:
         from recorder.lake.repair import repair as mend  # noqa: PLC0415
+
+        become_owner(root)
 
         for done in mend(root):
             click.echo(f"{'mended' if done.well else 'NOT mended'}: {printable(done.path)}: {printable(done.words)}")

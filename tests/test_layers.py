@@ -31,7 +31,7 @@ LAYERS = {
     "report": ("report.*",),
     "page": ("page.*",),
     "daemon": ("daemon.*",),
-    "verbs": ("check", "demo", "logs", "show", "show_quality", "show_status", "terminal", "timeline", "top"),
+    "verbs": ("check", "demo", "logs", "owner", "show", "show_quality", "show_status", "terminal", "timeline", "top"),
     "cli": (
         "cli",
         "cli_export",

@@ -248,6 +248,7 @@ def test_an_upgrade_leaves_no_hole(machine):
     assert machine.show("drift-recorder@config", "ActiveState") == "inactive"
     time.sleep(2)
     machine.run(f"drift-recorder seal {DATA} --open")
+    assert machine.run(f"find {DATA} ! -user drift-recorder") == ""  # a seal by root works as the service's user
     lake = Lake(machine.root / DATA.lstrip("/"))
     heard = lake.books("SOL-PERP").collect().group_by("run").agg(first=pl.col("recv_ts").min())
     runs = heard.sort("first").tail(2)["first"]
