@@ -121,7 +121,7 @@ def test_started_means_that_it_records(machine):
     machine.run(f"mkdir -p /run/systemd/system/{UNIT}.service.d")
     machine.run(f"printf '[Service]\nWatchdogSec={WATCHDOG_S}\n' > /run/systemd/system/{UNIT}.service.d/test.conf")
     machine.run(f"systemctl daemon-reload; systemctl enable -q {UNIT}; systemctl start --no-block {UNIT}")
-    machine.until(f"systemctl show -P StatusText {UNIT}", "waiting for the venue: 0 of 12 streams")
+    machine.until(f"systemctl show -P StatusText {UNIT}", "nothing is recorded yet: 0 of 12 streams")
     assert machine.show(UNIT, "ActiveState") == "activating"
 
     venue(machine)

@@ -109,7 +109,7 @@ def test_the_status_says_what_is_recorded_and_what_is_wrong(manager):
     for n in range(3, 8):
         lines = manager.second(STILL, committed=n, trouble="connection 0: attempt 3: refused\nSTATUS=all is well")
     status = [line for line in lines if line.startswith("STATUS=")]
-    said = "STATUS=waiting for the venue: 0 of 8 streams on 0 connections, 1 entries/s on disk; "
+    said = "STATUS=nothing is recorded yet: 0 of 8 streams on 0 connections, 1 entries/s on disk; "
     assert status == [said + r"connection 0: attempt 3: refused\nSTATUS=all is well"]
 
     manager.supervision.warn("SOL-PERP orderbook is silent", now=manager.now)

@@ -163,7 +163,7 @@ class Supervision:
         return self._status
 
     def _words(self, pulse: Pulse, rate: float, now: int) -> str:
-        what = "recording" if self._ready else "waiting for the venue:"
+        what = "recording" if self._ready else "nothing is recorded yet:"
         connections = f"{pulse.connections} connection{'' if pulse.connections == 1 else 's'}"
         words = f"{what} {pulse.recorded} of {pulse.streams} streams on {connections}, {rate:.0f} entries/s on disk"
         if now - self._progress > 2 * SECOND_NS or self._refused:
