@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from recorder.clock import wall_ns
+from recorder.owner import become_owner
 from recorder.terminal import console
 
 _ROOT = click.Path(path_type=Path)
@@ -46,6 +47,7 @@ def retention(
     journal = settings.journal if settings is not None else Journal()
     lake = settings.lake if settings is not None else Lake()
     read_binding(root)
+    become_owner(root)
     out, found = console(), list[Removal]()
 
     def note(words: str) -> None:

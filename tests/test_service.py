@@ -120,6 +120,7 @@ def test_started_means_that_it_records(machine):
     # A watchdog that barks sooner, for this test.
     machine.run(f"mkdir -p /run/systemd/system/{UNIT}.service.d")
     machine.run(f"printf '[Service]\nWatchdogSec={WATCHDOG_S}\n' > /run/systemd/system/{UNIT}.service.d/test.conf")
+    machine.run("umask 077; echo secret > /etc/drift-recorder/credentials/webhook")
     machine.run(f"systemctl daemon-reload; systemctl enable -q {UNIT}; systemctl start --no-block {UNIT}")
     machine.until(f"systemctl show -P StatusText {UNIT}", "nothing is recorded yet: 0 of 12 streams")
     assert machine.show(UNIT, "ActiveState") == "activating"
@@ -128,6 +129,7 @@ def test_started_means_that_it_records(machine):
 
     machine.until(f"systemctl is-active {UNIT}", "active", within_s=40)
     assert "recording 12 of 12 streams on 1 connection" in machine.show(UNIT, "StatusText")
+    assert machine.run(f"cat /run/credentials/{UNIT}.service/credentials_webhook") == "secret\n"
     assert list((machine.root / DATA.lstrip("/") / "journal").glob("*/*.zst*"))
 
 
