@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import threading
 import urllib.error
 import urllib.request
 
@@ -271,6 +272,32 @@ def test_nobody_costs_the_recorder_anything_by_looking_often(tmp_path, monkeypat
 
     assert len(asyncio.run(scenario())) == 1
     assert len(made) == 1
+
+
+def test_a_disk_that_hangs_hangs_no_more_than_the_looks_at_it(tmp_path, monkeypatch):
+    """
+    Whoever asks is told; health answers, recording goes on, and a name lookup finds a thread.
+    """
+    monkeypatch.setattr(module, "ANSWER_S", 0.4)
+    go_on = threading.Event()
+    monkeypatch.setattr("recorder.status.storage.Storage.look", lambda *_, **__: go_on.wait(30) and None)
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, text=config(url, tmp_path)) as recorder:
+            await listening(recorder)
+            stuck = [await fetched(recorder, path) for path in ("/status", "/metrics", "/readyz") * 4]
+            alive = await fetched(recorder, "/healthz")
+            before = len(entries(tmp_path))
+            await asyncio.wait_for(asyncio.to_thread(lambda: None), 2)
+            await until(lambda: len(entries(tmp_path)) > before + 20)
+            go_on.set()
+            return stuck, alive
+
+    stuck, alive = asyncio.run(scenario())
+
+    assert {status for status, _ in stuck} == {503}
+    assert "is the disk stuck?" in stuck[0][1]
+    assert alive[0] == 200
 
 
 @pytest.mark.parametrize("fault", ["library", "look"])

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,6 +84,9 @@ class Watch:
         self._last: Look | None = None
         self._last_at = 0
         self._one_at_a_time = asyncio.Lock()
+        # Of its own: on a disk that hangs it hangs as well, and name lookups must not wait behind it. By its name the
+        # end of the process does not wait for it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="asyncio_watch")
         self._host = socket.gethostname()
         self.jobs_failed: dict[str, int] = {}
         self.reloads = {"taken": 0, "refused": 0}
@@ -113,7 +117,8 @@ class Watch:
                 tape = self._tape()
                 # Of what the loop changes, lists of its own; the rest are numbers, read as they are.
                 flows, connections = tape.flows(), tape.connections()
-                self._last = await asyncio.to_thread(self._seen, tape, flows, connections)
+                loop = asyncio.get_running_loop()
+                self._last = await loop.run_in_executor(self._thread, self._seen, tape, flows, connections)
                 self._last_at = monotonic_ns()
             return self._last
 

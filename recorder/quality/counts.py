@@ -1,9 +1,9 @@
 """
 Counts of what was heard, for whoever looks: by connection and stream, in numbers that only grow. Pure.
 
-They judge nothing (`monitor.py` does), and cost a frame half a microsecond; whatever takes longer is done when somebody
-looks. One `Counts` accompanies one process, through all its runs, since a counter that begins anew looks like a
-restart.
+They judge nothing (`monitor.py` does), and cost a frame a quarter of what a peek into it does; whatever takes longer is
+done when somebody looks. One `Counts` accompanies one process, through all its runs, since a counter that begins anew
+looks like a restart.
 """
 
 from bisect import bisect_left
