@@ -73,7 +73,7 @@ def _is_grid(steps: list[int], tick: int) -> bool:
     """
     Whether steps are whole ticks, and not so many of them missed that two feeds may alternate.
     """
-    whole = sum(off_grid(step, tick) * 8 <= tick and step < 4 * tick for step in steps)
+    whole = sum(0 < step < 4 * tick and off_grid(step, tick) * 8 <= tick for step in steps)
     return whole >= 0.9 * len(steps) and 5 * sum(steps) <= 8 * tick * len(steps)
 
 

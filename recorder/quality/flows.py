@@ -94,6 +94,12 @@ class Flows:
             for other in self._elsewhere(flow)
         )
 
+    def carried_on(self, flow: FlowState) -> bool:
+        """
+        Whether another connection or run has heard the stream since.
+        """
+        return any(other.last > flow.last and not other.silent for other in self._elsewhere(flow))
+
     # ---- what is asked for
 
     def find(self, run: RunState, connection: int, stream: Stream, now: int) -> FlowState | None:
@@ -164,8 +170,11 @@ class Flows:
         if connection != to_connection:
             left = [connection]
         else:
-            left = [f.connection for f in self._flows.values() if f.run == run and f.stream == stream]
-            left = [other for other in left if other != to_connection]
+            # What had moved from there, if that was seen: others may carry copies.
+            others = [f for f in self._flows.values() if f.run == run and f.stream == stream]
+            moved = [f for f in others if to_connection in f.homes]
+            left = [f.connection for f in moved or others if f.connection != to_connection]
+        homes = [] if connection == to_connection else [connection]
         for other in left:
             flow = self._flows.get((run, other, stream))
             if flow is None or not flow.silent or (run, to_connection, stream) in self._flows:
@@ -176,11 +185,13 @@ class Flows:
             flow.silent_on = flow.connection if flow.silent_on is None else flow.silent_on
             flow.connection = to_connection
             flow.up = self._connections.may_be_up(run, to_connection)
-            flow.fresh = FIRST_AFTER_GAP
+            flow.fresh, flow.homes = FIRST_AFTER_GAP, []
             self._flows[run, to_connection, stream] = flow
             self._places = None
         if (run, to_connection, stream) not in self._flows:
             self.expect(run, to_connection, stream, now).fresh = FIRST_AFTER_GAP
+        there = self._flows[run, to_connection, stream]
+        there.homes = sorted({*there.homes, *homes})
         return left
 
     def refuse(self, run: str, connection: int, stream: Stream, event: Event) -> bool:

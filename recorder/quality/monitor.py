@@ -96,7 +96,7 @@ class Monitor:
         self._flows = Flows(state.flows, by_name, self._connections, self._findings)
         self._fills = Fills(state.fills, self._findings)
         self._spells = Spells(state.stretches, state.often, self._flows, self._connections, self._findings)
-        self._tracks = Tracks(self._flows, self._spells, self._findings)
+        self._tracks = Tracks(self._flows, self._spells, self._findings, state.fed)
         self._halts = Halts(self._flows, self._connections, self._findings)
         self._routes = Routes(listed, state, self._connections, self._flows, self._findings)
         # Each frame needs them.
@@ -364,9 +364,9 @@ class Monitor:
         """
         self._settle(run.last_ts, run=run.run, at_once=True)
         flows = self._flows.of_run(run.run)
-        self._stop(flows, run.last_ts)
         for flow in flows:
-            self._tracks.cut_off(flow, run.last_ts)
+            self._tracks.cut_off(flow, run.last_ts, "the run ended")
+        self._stop(flows, run.last_ts)
         self._spells.close(run.run)
         self._flows.bury(run.run, run.last_ts)
         self._connections.bury(run.run, run.last_ts)
@@ -440,7 +440,10 @@ class Monitor:
     def _requested(self, fact: Requested, entry: Entry, run: RunState) -> None:
         now, connection = entry.recv_ts, entry.connection
         if fact.op == "unsubscribe":
-            self._stop([f for f in self._flows.of_connection(run.run, connection) if f.stream == fact.stream], now)
+            leaving = [f for f in self._flows.of_connection(run.run, connection) if f.stream == fact.stream]
+            for flow in leaving:
+                self._tracks.cut_off(flow, now, "it was asked for no more")
+            self._stop(leaving, now)
             self._flows.release(run.run, connection, fact.stream, now, "an unsubscribe")
             self._let_go(run, [connection], now)
             if not self._flows.carried(run.run, fact.stream):
@@ -538,6 +541,7 @@ class Monitor:
         self._state.flows = self._flows.snapshot()
         self._state.tallies = self._findings.tallies.snapshot()
         self._state.stretches, self._state.often = self._spells.snapshot()
+        self._tracks.sort()
         return self._state
 
     def finish(self, at: int, *, closed: bool) -> None:

@@ -1,8 +1,8 @@
 """
-Slots of a book stream: steps back, two feeds that alternate, leaps ahead, standing still. Pure.
+Slots of a book stream: steps back, leaps ahead, standing still. Pure.
 
 A slot lasts about 400 ms, so it may repeat or skip. One step back is a publisher on a node that is behind; where a
-quarter of the steps go back, the server forwards two feeds, and every frame is to be kept.
+quarter of the steps go back, the server forwards two feeds (`feeds`), and every frame is to be kept.
 """
 
 from recorder.quality.state import Track, Watch
@@ -60,9 +60,14 @@ def end_watch(track: Track) -> list[Words]:
     if watch is None:
         return []
     track.watch = None
-    if watch.feeds or (watch.backs >= FEWEST_BACKS and watch.backs * FEEDS_SHARE >= watch.frames):
-        return [feeds(watch, watch.last)]
     return [_regression(watch)]
+
+
+def are_feeds(watch: Watch) -> bool:
+    """
+    Whether steps back come so often that two feeds alternate.
+    """
+    return watch.feeds or (watch.backs >= FEWEST_BACKS and watch.backs * FEEDS_SHARE >= watch.frames)
 
 
 def end_frozen(track: Track, now: int) -> list[Words]:
@@ -84,21 +89,12 @@ def is_frozen(track: Track, last: int) -> bool:
     return bool(track.moved) and still > FROZEN_NS and still > FROZEN_BOOKS * track.cadence * 1_000_000
 
 
-def feeds(watch: Watch, end: int) -> Words:
-    """
-    Two feeds that alternate, up to `end`.
-    """
-    words = f"{watch.total} steps back in slot, by up to {watch.deepest}: the server forwards two feeds"
-    return "two_feeds", watch.start, end, words, watch.first_slot, watch.last_slot
-
-
 def _judge(track: Track, watch: Watch) -> list[Words]:
-    if watch.backs >= FEWEST_BACKS and watch.backs * FEEDS_SHARE >= watch.frames:
+    if are_feeds(watch):
         watch.feeds = True
-        watch.frames = watch.backs = 0
         return []
     track.watch = None
-    return [feeds(watch, watch.last) if watch.feeds else _regression(watch)]
+    return [_regression(watch)]
 
 
 def _regression(watch: Watch) -> Words:

@@ -42,6 +42,8 @@ class Hole(msgspec.Struct):
     """How far from a tick of the old grid the nearest book since has been."""
     late: bool = False
     """The books around it were late."""
+    anew: bool = False
+    """No step since an outage or a silence has kept to the cadence that was before it."""
 
 
 class Watch(msgspec.Struct):
@@ -107,6 +109,8 @@ class Track(msgspec.Struct, omit_defaults=True):
     """Since which book, by `ts`, no step is left out of them, or was judged by a cadence that has changed since."""
     told: int = 0
     """`ts` of the book after the last hole that was told."""
+    anew: bool = False
+    """Since an outage or a silence no step has kept to the cadence from before it: that may have changed meanwhile."""
     early: list[tuple[int, int, int]] = []
     """(ts, recv_ts, slot) of the first books, until they tell the cadence."""
     gap: int = 0
@@ -155,6 +159,41 @@ class Track(msgspec.Struct, omit_defaults=True):
     """Since when the publisher's clock is off; 0: it is not."""
     skew_ref: int = 0
     """`base` before that."""
+    feeds: "Feeds | None" = None
+    """Two feeds alternate, or may."""
+
+
+class Feeds(msgspec.Struct, omit_defaults=True):
+    """
+    Two feeds that alternate in one stream: the one is judged by the stream's own `Track`, the other by a second one.
+
+    They are *suspected* from the first step back in slot, *believed* once it is known, *told apart* as soon as a few
+    books of each are there.
+    """
+
+    start: int
+    """Receipt of the book before the first step back."""
+    first_slot: int | None = None
+    believed: bool = False
+    expected: bool = False
+    """They were heard before an outage; not necessarily since."""
+    second: Track | None = None
+    """The other feed's; None: not told apart now."""
+    before: Track | None = None
+    """While they are to be told apart: the track as it was before the first of `recent`."""
+    recent: list[tuple[int, int, int]] = []
+    """(ts, recv_ts, slot) of the books since then."""
+    lone: int = 0
+    """Since when only one of them comes, ns; 0: both do."""
+    slot: int = 0
+    """Of the last book, whosever."""
+    total: int = 0
+    """Steps back."""
+    deepest: int = 0
+    last: int = 0
+    """Receipt of the last book that stepped back …"""
+    last_slot: int | None = None
+    """… and its slot."""
 
 
 class Stretch(msgspec.Struct):
@@ -299,6 +338,8 @@ class FlowState(msgspec.Struct):
     """When it was last asked for, until a stored copy came: that is older than what came before it."""
     halted: bool = False
     """Its silence is told by the `halted` of its connection."""
+    homes: list[int] = []
+    """The connections it has moved here from: it leaves when it is back on one of them."""
     track: Track | None = None
     """Of a book stream."""
 
@@ -473,3 +514,5 @@ class MonitorState(msgspec.Struct):
     orphans: list[Orphan] = []
     stretches: list[Stretch] = []
     often: list[Often] = []
+    fed: dict[str, int] = {}
+    """When two feeds were last heard, by the stream's label: if only one comes after an outage, the other is missed."""

@@ -1,48 +1,29 @@
 """
-Book streams, book by book: missed ticks, late books, slots and contents that stand still or step back. Pure.
+Book streams, book by book: the way of each through its track. Pure.
 
-The monitor asks for a second look (`take`) at every book that does not keep to what its `Track` calls usual. What is
-found here is a stretch of one stream; `spells` tells whether its neighbours on the connection had the same.
+The monitor asks for a second look (`take`) at every book that does not keep to what its `Track` calls usual: `steps`
+judges its time, `slots` its slot, `contents` its levels. Where two feeds alternate (`feeds`), each has a track.
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate
 
-from recorder.quality import cadence, contents, hindsight, lateness, slots
+from recorder.quality import cadence, contents, feeds, lateness, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
-from recorder.quality.spells import CUT_OFF, DOUBTED, TARDY, Spells
-from recorder.quality.state import FlowState, Hole, Stretch, Track
+from recorder.quality.spells import CUT_OFF, Spells
+from recorder.quality.state import Feeds, FlowState, Stretch, Track
+from recorder.quality.steps import AHEAD_NS, Steps
 from recorder.records import SECOND_NS, Flag
 from recorder.venue.protocol import Peek
 
-AHEAD_NS = 500 * MS
-"""A book this much earlier than any before it, by its own clock, came by another clock."""
 STORED_NS = 5 * SECOND_NS
 """After a request a stored copy may come, also after the first live book."""
-STOOD_STILL_MS = 1000
-"""A publisher whose timer stands still for this long is slow; for longer, it was down."""
-DOUBT_NS = 30 * SECOND_NS
-"""How long half of the books is waited for, before it is believed that no more will come."""
-MAX_HELD = 256
-"""Holes that wait for that, at most."""
-CRISP_NS = 10 * SECOND_NS
-"""A cadence that was so long in force can be halved."""
-SKEWED_NS = SECOND_NS
-"""A smaller step of the publisher's clock is not told of."""
-STEPPED = 3
-"""Books in a row by another clock: it has stepped."""
-USELESS = 16
-"""Books in a row whose clock fits nothing: it is of no use."""
 MAX_TS_MS = 1 << 45
 """A publisher's time beyond this (the year 3084) is no time."""
-SKEW_MS = (-2_000, 10_000)
-"""The clocks agree if books seem to take a time between these."""
-SKEW_KEPT_NS = 600 * SECOND_NS
-"""A clock that is off for so long is told of once, and then taken as it is."""
 HALF = cadence.BLOCK // 2
-_BACKLOG, _FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.BACKLOG.value, Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
+_FIRST_AFTER_GAP, _MAYBE_INITIAL = Flag.FIRST_AFTER_GAP.value, Flag.MAYBE_INITIAL.value
 
 
 class Tracks:
@@ -50,10 +31,26 @@ class Tracks:
     The tracks of all flows.
     """
 
-    def __init__(self, flows: Flows, spells: Spells, findings: Findings) -> None:
+    def __init__(self, flows: Flows, spells: Spells, findings: Findings, fed: dict[str, int]) -> None:
+        """
+        Args:
+            flows: whose.
+            spells: where findings go.
+            findings: for what is told at once.
+            fed: when two feeds were last heard, by stream.
+        """
         self._flows = flows
-        self._spells = spells
         self._findings = findings
+        self._fed = fed
+        self._steps = Steps(flows, spells, findings)
+
+    def sort(self) -> None:
+        """
+        So that the carry does not depend on the order in which two feeds were heard.
+        """
+        ordered = sorted(self._fed.items())
+        self._fed.clear()
+        self._fed.update(ordered)
 
     # ---- book by book
 
@@ -62,7 +59,6 @@ class Tracks:
         A book that is not just as usual. Returns the flags its row bears; `flow.last` is still the book before.
         """
         gap, track.gap = track.gap, 0
-        steps = len(track.ring)
         ts, slot = seen.ts, seen.slot
         if ts is None or not 0 < ts < MAX_TS_MS or track.deaf:
             ts = (now - (track.base or 0)) // MS
@@ -71,31 +67,79 @@ class Tracks:
             track.gap = gap
             self.calm(track)
             return _MAYBE_INITIAL
-        self._slot(flow, track, slot, now, gap=gap)
-        flags = self._clock(flow, track, ts, slot, now, gap=gap)
-        if track.content_frozen or (len(track.ring) > steps and not len(track.ring) & 3):
-            self.sample(flow, track, now, payload)
+        if gap and track.feeds is not None:
+            self._together(flow, track, now)
+        if track.feeds is not None and track.feeds.second is not None:
+            flags = self._of_two(flow, track, ts, slot, now)
+        else:
+            flags = self._of_one(flow, track, ts, slot, now, gap=gap)
+        mine = track
+        if track.feeds is not None and track.feeds.second is not None and track.feeds.second.recv > track.recv:
+            mine = track.feeds.second
+        if mine.recv == now and mine.ring and not len(mine.ring) & 3:
+            self.sample(flow, mine, now, payload)
+        elif track.content_frozen:
+            self._steps.tell(flow, now, contents.look(track, payload, now))
         self.calm(track)
+        return flags
+
+    def _of_one(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
+        """
+        A book of a stream that is one, as far as is known.
+        """
+        early = None if track.cadence else track.early
+        two = track.feeds
+        back = slot is not None and slot < track.slot and not gap
+        if back and track.cadence and not track.deaf and (two is None or two.before is None):
+            if two is None:
+                two = track.feeds = Feeds(flow.last or track.recv, first_slot=track.slot, slot=track.slot)
+            two.before = feeds.copied(track)
+            two.before.feeds = None
+            two.recent = [(track.ts, track.recv, track.slot)]
+        pace = track.cadence, track.spread
+        learns = early is not None and len(early) == cadence.FEWEST and ts > track.ts
+        if learns and two is None:
+            two = self._expected(flow, track, [*(early or ()), (ts, now, slot or 0)], now)
+        self._slot(flow, track, slot, now, gap=gap)
+        flags = self._steps.take(flow, track, ts, slot, now, gap=gap)
+        if two is None and pace[0] and cadence.is_uneven(track) and pace[1] * 8 <= pace[0]:
+            self._by_time(flow, track, pace, ts)
+            two = track.feeds
+            if two is not None:
+                _count(two, slot, now)
+                return flags
+        if learns and two is not None:
+            track.holes.clear()
+            two.before = feeds.copied(track)
+            two.before.feeds = None
+            self._tell_apart(flow, track, two, now)
+        elif two is not None:
+            two.recent.append((ts, now, slot or 0))
+            _count(two, slot, now)
+            self._tell_apart(flow, track, two, now)
+        elif gap and track.cadence:
+            self._expected(flow, track, [(ts, now, slot or 0)], now)
         return flags
 
     def sample(self, flow: FlowState, track: Track, now: int, payload: bytes) -> None:
         """
         Each few books: look at the content, and learn the cadence again if there are enough steps.
         """
-        frozen = track.content_frozen
-        self._tell(flow, now, contents.look(track, payload, now))
-        if track.content_frozen and not frozen:
-            self._findings.opening(f"{flow.stream.label()}: its content stands still")
-            self.calm(track)
+        if track is flow.track:
+            frozen = track.content_frozen
+            self._steps.tell(flow, now, contents.look(track, payload, now))
+            if track.content_frozen and not frozen:
+                self._findings.opening(f"{flow.stream.label()}: its content stands still")
+                self.calm(track)
         count = len(track.ring)
         if count == HALF and now - track.paced < cadence.BLOCK * track.cadence * MS:
             # The first few steps told it roughly only.
             old, steps = (track.cadence, track.allow), track.past + track.ring
             cadence.learn(track, track.ring, now)
-            self._look_back(flow, track, steps, old, now, until=track.ts)
+            self._steps.look_back(flow, track, steps, old, now, until=track.ts)
             self.calm(track)
         elif count >= cadence.BLOCK:
-            self._relearn(flow, track, now, track.past + track.ring, until=track.ts)
+            self._steps.relearn(flow, track, now, track.past + track.ring, until=track.ts)
             self.calm(track)
 
     def calm(self, track: Track) -> None:
@@ -115,6 +159,7 @@ class Tracks:
             or track.alt_count
             or track.odd
             or not track.slot
+            or track.feeds
         )
         track.low = NEVER if busy else track.calm_low
         base = track.base or 0
@@ -126,7 +171,8 @@ class Tracks:
         """
         if now - flow.asked > STORED_NS or not track.ts or gap == 2:
             return False
-        return ts <= track.ts and (slot is None or slot <= track.slot)
+        newest, newest_slot = _newest(track)
+        return ts <= newest and (slot is None or slot <= newest_slot)
 
     def is_stored_copy(self, flow: FlowState, track: Track, seen: Peek, now: int) -> bool:
         """
@@ -135,7 +181,8 @@ class Tracks:
         """
         if not track.ts or track.deaf or seen.ts is None:
             return False
-        no_newer = seen.ts <= track.ts and (seen.slot is None or seen.slot <= track.slot)
+        newest, newest_slot = _newest(track)
+        no_newer = seen.ts <= newest and (seen.slot is None or seen.slot <= newest_slot)
         soon = now - flow.asked <= STORED_NS
         late = track.base is not None and now - seen.ts * MS - track.base > lateness.LATE_NS
         if flow.silent:
@@ -164,315 +211,197 @@ class Tracks:
         elif gap == 2 or not track.slot:
             track.slot, track.moved = slot, now
         else:
-            had_feeds = track.watch is not None and track.watch.feeds
-            self._tell(flow, now, slots.follow(track, slot, now, flow.last or now))
+            self._steps.tell(flow, now, slots.follow(track, slot, now, flow.last or now))
             if gap:
                 track.moved = now
-            if track.watch is not None and track.watch.feeds and not had_feeds:
-                self._findings.opening(f"{flow.stream.label()}: two feeds alternate")
 
-    # ---- ticks
+    # ---- two feeds
 
-    def _clock(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
-        lag = now - ts * MS
-        if not track.cadence:
-            if gap:
-                track.early.clear()
-            self._learn(flow, track, ts, slot, now)
-            return 0
-        base = track.base = lag if track.base is None else track.base
-        if gap == 2:
-            self._anchor(track, ts, now, lag)
-            return 0
-        if ts <= track.ts or lag < base - AHEAD_NS:
-            if gap:
-                track.recv = now  # what lies before is a silence
-            self._off_line(flow, track, ts, now, lag)
-            return 0
-        flags = self._step(flow, track, ts, slot, now, gap=gap)
-        late = lag - base
-        if late < 0:
-            track.base = lag
-        elif late > lateness.LATE_NS or track.late_since:
-            flags |= self._late(flow, track, now, late)
-        track.ts, track.recv = ts, now
-        track.strays = track.useless = track.alt_count = 0
-        self._judge(flow, track, ts, now)
-        return flags
-
-    def _anchor(self, track: Track, ts: int, now: int, lag: int) -> None:
+    def _expected(self, flow: FlowState, track: Track, books: list[feeds.Book], now: int) -> Feeds | None:
         """
-        The first book after an outage: what lies between, the outage tells.
+        After an outage, or once the first books have told the cadence: whether two feeds may be here.
         """
-        track.ts, track.recv, track.whole = ts, now, ts
-        track.strays = track.alt_count = track.odd = 0
-        base = track.base
-        # It may be another server, or another publisher, with another clock.
-        track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + lateness.LATE_NS else min(base, lag)
-        track.lag_min = NEVER
-
-    def _step(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
-        """
-        A book that is later than the one before by the publisher's clock.
-        """
-        flags, step = 0, ts - track.ts
-        tardy = cadence.tardy(track) if step > track.high else 0
-        missed = 0 if gap else cadence.missed(track, step + tardy, now)
-        if track.holes:
-            cadence.catch_up(track, ts)
-        if not gap and not track.strays and step <= cadence.MAX_STEP_MS:
-            track.ring.append(step)
+        since = self._fed.get(flow.stream.label())
+        believed = since is not None and now - since < feeds.KEPT_NS
+        back = feeds.step_back(books)
+        if back is not None and not believed:
+            two = Feeds(back[1], first_slot=back[2], slot=books[0][2])
+        elif believed:
+            two = Feeds(books[0][1], believed=True, expected=True, slot=books[0][2])
         else:
-            track.whole = ts
-        if missed:
-            late = cadence.lateness(track)
-            held = late > lateness.LATE_NS
-            start = track.recv - (late if held else 0)
-            hole = Hole(start, now, track.ts - tardy, ts, missed, step, flow.last_slot, slot, late=held)
-            hole.off_ms = cadence.off_grid(step + tardy, track.cadence)
-            track.holes.append(hole)
-            track.odd += 1
-            if track.odd <= cadence.STREAK and not self._flows.heard_by_another(flow, ts - track.high):
-                flags = _FIRST_AFTER_GAP
-            self._slower(flow, track, now)
-        else:
-            track.odd = track.alone = track.doubt = 0
-        if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
-            # Short steps follow on late ones; most of the last ones are another cadence.
-            last = track.ring[-2 * cadence.STREAK :]
-            if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) >= cadence.STREAK:
-                steps, track.ring = track.past + track.ring, last
-                self._relearn(flow, track, now, steps, until=ts)
-        return flags
+            return None
+        track.feeds = two
+        two.before = feeds.copied(track)
+        two.before.feeds = None
+        for _, recv, slot in books:
+            _count(two, slot, recv)
+        two.recent = books
+        return two
 
-    def _slower(self, flow: FlowState, track: Track, now: int) -> None:
+    def _by_time(self, flow: FlowState, track: Track, pace: tuple[int, int], ts: int) -> None:
         """
-        Ticks are missed one after another: perhaps that is the cadence now. If its neighbours have it too, it is.
+        An even cadence has become an uneven one: two feeds, if every other book keeps to the old one.
         """
-        if track.odd < cadence.STREAK:
+        steps = (track.past + track.ring)[-feeds.FEWEST :]
+        times = [ts - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
+        books = [(at, at * MS + (track.base or 0), 0) for at in times if at >= track.whole]
+        halves = sum(abs(2 * step - pace[0]) * 5 <= pace[0] for step in steps)
+        if len(books) < feeds.FEWEST or halves >= feeds.FEWEST_EACH:
+            return  # a publisher that ticks twice as fast
+        found = feeds.split(books, pace)
+        if found is None or found[1] != pace[0]:
             return
-        pace = cadence.slower(track)
-        if pace is None:
-            if track.odd >= 2 * cadence.STREAK and not track.doubt:
-                track.alone = track.alone or now
-            return
-        if track.alone:
-            if now - track.alone > lateness.STEADY_NS:
-                self._change(track, pace, now)
-            return
-        if track.doubt:
-            if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
-                del track.holes[-track.odd :]
-                self._change(track, pace, now)
-            return
-        others = [
-            other.track
-            for other in self._flows.of_connection(flow.run, flow.connection)
-            if other is not flow and other.track is not None and other.track.cadence and not other.silent
-        ]
-        with_it = sum(o.odd >= cadence.STREAK - 1 or abs(o.cadence - pace) * 5 <= pace for o in others)
-        if with_it * 2 < len(others):
-            track.alone = now
-            return
-        if self._is_every_second(track, pace, now):
-            track.doubt = now
-            return
-        del track.holes[-track.odd :]
-        self._change(track, pace, now)
+        two = Feeds(books[0][1], recent=books, before=feeds.copied(track))
+        assert two.before is not None
+        two.before.slot = 0
+        two.before.holes = []
+        self._apart(flow, track, two, *found)
 
-    def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
+    def _tell_apart(self, flow: FlowState, track: Track, two: Feeds, now: int) -> None:
         """
-        Just half as many books as there were for a while: a slower publisher, or every second one is lost.
+        Try to tell two feeds apart by the last books, unless there is only one of them.
         """
-        even = track.spread * 20 <= track.cadence and now - track.paced > CRISP_NS
-        return even and abs(pace - 2 * track.cadence) * 33 <= pace
-
-    def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
-        self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
-        cadence.adopt(track, pace, track.spread if spread is None else spread, now)
-        track.ring.clear()
-        track.past, track.whole = [], track.ts
-        track.odd = track.alone = track.doubt = 0
-
-    def _judge(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
-        if track.holes and not track.odd:
-            pace = cadence.slower(track)
-            if pace is not None:
-                # Books that are all late are no holes but another cadence, if a slower one misses no whole tick.
-                track.holes.clear()
-                self._change(track, pace, now)
-        if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
+        watch = track.watch
+        if watch is not None and (watch.feeds or two.believed):
+            two.believed, track.watch = True, None
+        if not two.believed and track.watch is None and two.total:
+            # It was a step back, not another feed.
+            track.feeds = None
+            return
+        if two.before is None:
+            two.recent.clear()
+            if two.lone and now - two.lone > feeds.LONE_NS:
+                self._end_feeds(flow, track, now, now)
+            return
+        count = len(two.recent)
+        if count not in feeds.TRIED:
+            return
+        back = feeds.step_back(two.recent)
+        found = feeds.split(two.recent, (two.before.cadence, two.before.spread)) if back is not None else None
+        if found is not None:
+            self._apart(flow, track, two, *found)
+        elif two.believed and back is None and not cadence.is_uneven(track):
+            two.lone = two.lone or two.recent[0][1]
+            two.before = None
+        elif count == feeds.TRIED[-1] and two.believed:
             track.holes.clear()
-            self._change(track, pairs[0], now, spread=pairs[1])
-        if track.holes:
-            for hole in cadence.ripe(track, ts):
-                self._hole(flow, track, hole, now)
+            two.before = feeds.copied(track)
+            two.before.feeds = None
+            two.recent = two.recent[-1:]
 
-    def _hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
-        track.told = max(track.told, hole.right_ts)
-        off, late = "", int(hole.late)
-        if cadence.was_late(track, hole):
-            off = "; those after it came off the old grid: the publisher began anew"
-            late = TARDY if hole.step_ms - track.cadence <= STOOD_STILL_MS else late
-        doubt = "; or books come half as often now" if track.doubt else ""
-        words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
-        self._add(
-            flow,
-            now,
-            ("cadence_hole", hole.start, hole.end, words, hole.left_slot, hole.right_slot),
-            missing=hole.missing,
-            late=DOUBTED if track.doubt else late,
-        )
-
-    # ---- learning
-
-    def _learn(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> None:
+    def _apart(self, flow: FlowState, track: Track, two: Feeds, second: list[bool], tick: int, spread: int) -> None:
         """
-        The first books tell the cadence; then they are gone through once more, for holes among them.
+        Two feeds are told apart: each is judged from its first book on.
         """
-        if ts <= track.ts and track.early:
-            track.useless += 1
-            if track.useless >= USELESS:
-                self._stop_listening(track)
-            if track.useless >= USELESS or ts == track.ts:
-                return
-            # The publisher's clock has stepped: begin anew.
-            track.early.clear()
-        track.ts, track.recv = ts, now
-        track.early.append((ts, now, slot if slot is not None else 0))
-        if len(track.early) <= cadence.FEWEST:
+        assert two.before is not None
+        before, books = two.before, list(zip(two.recent, second, strict=True))
+        ours = next(book for book, other in books if not other)
+        theirs = next(book for book, other in books if other)
+        feeds.become(track, feeds.anchored(before, ours, tick, spread))
+        two.second = feeds.anchored(before, theirs, tick, spread)
+        if not two.believed:
+            two.believed = True
+            self._findings.opening(f"{flow.stream.label()}: two feeds alternate")
+        track.feeds, two.before, two.recent, two.lone = two, None, [], 0
+        for book, other in books:
+            if book not in {ours, theirs}:
+                ts, recv, slot = book
+                mine = two.second if other else track
+                before_it = mine.recv
+                self._steps.take(flow, mine, ts, slot, recv, gap=0)
+                self._follow(flow, mine, slot, recv, before_it)
+
+    def _of_two(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> int:
+        """
+        A book of one of two feeds.
+        """
+        two = track.feeds
+        assert two is not None
+        assert two.second is not None
+        if any(ts == each.ts and slot in {None, each.slot} for each in (track, two.second)):
+            return 0  # a repeat
+        second = feeds.is_second(two, track, ts, slot)
+        mine, other = (two.second, track) if second else (track, two.second)
+        before = mine.recv
+        flags = self._steps.take(flow, mine, ts, slot, now, gap=0)
+        self._follow(flow, mine, slot, now, before)
+        _count(two, slot, now)
+        if cadence.is_uneven(mine) or mine.deaf or (mine.watch is not None and mine.watch.feeds):
+            self._together(flow, track, now)
+            two.before = feeds.copied(track)
+            two.before.feeds = None
+            two.recent = [(track.ts, track.recv, track.slot)]
+        elif mine.recv - other.recv <= (feeds.LONE_TICKS + 1) * mine.cadence * MS:
+            two.lone = 0
+        else:
+            two.lone = two.lone or other.recv
+            if now - two.lone > feeds.LONE_NS:
+                if second:
+                    feeds.become(track, mine)
+                    track.feeds = two
+                self._end_feeds(flow, track, now, now)
+        return flags
+
+    def _follow(self, flow: FlowState, mine: Track, slot: int | None, now: int, before: int) -> None:
+        if slot is None:
             return
-        early, track.early = track.early, []
-        steps = [b[0] - a[0] for a, b in pairwise(early)]
-        track.base = min(recv - at * MS for at, recv, _ in early)
-        cadence.adopt(track, *self._known(flow, *cadence.rhythm(steps), now), now)
-        if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
-            track.skew_since = track.skew_since or early[0][1]
-        # A stored copy may be the first of them; it is much older than it should be.
-        first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= lateness.LATE_NS)
-        track.ts, track.recv, _ = early[first]
-        track.whole, track.told = track.ts, 0
-        for at, recv, _ in early[first + 1 :]:
-            self._clock(flow, track, at, None, recv, gap=0)
-
-    def _known(self, flow: FlowState, pace: int, spread: int, now: int) -> tuple[int, int]:
-        """
-        What so few books tell, or what others of the run tell better: markets are mostly of one publisher.
-        """
-        if self._flows.recorded_for(flow.run, now) < lateness.STEADY_NS:
-            return pace, spread
-        others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
-        alike = [track for track in others if abs(track.cadence - pace) * 5 <= pace]
-        if not alike:
-            return pace, spread
-        longest = min(alike, key=lambda track: (track.paced, track.cadence, track.spread))
-        return longest.cadence, longest.spread
-
-    def _stop_listening(self, track: Track) -> None:
-        """
-        The publisher's clock is of no use here.
-        """
-        track.deaf, track.base = True, 0
-        track.ts = track.strays = track.useless = track.alt_count = 0
-        track.early.clear()
-        track.gap = 2
-
-    def _relearn(self, flow: FlowState, track: Track, now: int, steps: list[int], *, until: int) -> None:
-        old = track.cadence, track.allow
-        cadence.relearn(track, now)
-        self._look_back(flow, track, steps, old, now, until=until)
-        if track.skew_since and now - track.skew_since > SKEW_KEPT_NS:
-            self._end_skew(flow, track, now, "and has stayed so")
-
-    def _look_back(
-        self, flow: FlowState, track: Track, steps: list[int], old: hindsight.Pace, now: int, *, until: int
-    ) -> None:
-        """
-        If the cadence has become faster: holes that did not show until now.
-        """
-        if track.deaf or not hindsight.faster(track, old):
+        if not mine.slot:
+            mine.slot, mine.moved = slot, now
             return
-        base = track.base or 0
-        for left, right, missing in hindsight.missed(track, steps, old, until=until):
-            if right > track.told and not any(hole.right_ts == right for hole in track.holes):
-                start, end = left * MS + base, min((right + track.allow) * MS + base, now)
-                self._hole(flow, track, Hole(start, end, left, right, missing, right - left), now)
-        track.past, track.whole = [], until
+        self._steps.tell(flow, now, slots.follow(mine, slot, now, before))
 
-    # ---- the publisher's clock
-
-    def _off_line(self, flow: FlowState, track: Track, ts: int, now: int, lag: int) -> None:
+    def _together(self, flow: FlowState, track: Track, now: int) -> None:
         """
-        A book whose time does not follow: a repeat, another feed's, or the publisher's clock has stepped.
+        Two feeds are one stream again, until they are told apart anew: what was missed so far is told.
         """
-        track.useless += 1
-        if track.useless >= USELESS:
-            self._stop_listening(track)
-            return
-        if ts == track.ts:
-            return
-        track.strays += 1
-        follows = track.alt_count and 0 < ts - track.alt_ts <= 3 * track.cadence
-        track.alt_count = track.alt_count + 1 if follows else 1
-        if track.alt_count == 1:
-            track.alt_since = now
-        track.alt_ts = ts
-        if track.alt_count < STEPPED:
-            return
-        before = track.base or 0
-        for hole in track.holes:
-            self._hole(flow, track, hole, now)
-        track.holes.clear()
-        # Only our own clock tells how many were missed meanwhile.
-        passed = (track.alt_since - track.recv) // MS
-        missed = (passed + track.allow) // track.cadence - 1 - (track.strays - track.alt_count)
-        if missed > 0:
-            words = (
-                f"{passed} ms between two books, where one comes each {track.cadence} ms; the publisher's clock stepped"
-            )
-            found = ("cadence_hole", track.recv, track.alt_since, words, None, None)
-            self._add(flow, now, found, missing=missed)
-        if abs(lag - before) >= SKEWED_NS:
-            self._skewed(flow, track, before, lag, now)
-        track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER
-        track.whole, track.told = ts, 0
-        track.strays = track.useless = track.alt_count = track.odd = 0
+        two = track.feeds
+        assert two is not None
+        second, two.second = two.second, None
+        if second is not None:
+            two.second = second
+            for part in (track, second):
+                # One book is no proof that a feed that had gone is back.
+                for hole in part.holes if not two.lone or part.recv > min(track.recv, second.recv) else ():
+                    self._steps.hole(flow, part, hole, now)
+                part.holes.clear()
+            two.second = None
+            if second.recv > track.recv:
+                track.ts, track.recv, track.slot = second.ts, second.recv, second.slot
+                track.whole, track.ring, track.past = track.ts, [], []
+        two.before, two.recent = None, []
+        if two.believed:
+            track.watch = None
 
-    def _skewed(self, flow: FlowState, track: Track, before: int, lag: int, now: int) -> None:
-        if track.skew_since and abs(lag - track.skew_ref) < AHEAD_NS:
-            track.base = before
-            self._end_skew(flow, track, now, "until it came right", end=track.alt_since)
-        elif not track.skew_since:
-            track.skew_since, track.skew_ref = track.recv, before
-            words = f"{flow.stream.label()}: the publisher's clock stepped by {(before - lag) / 1e9:+.1f} s"
-            self._findings.opening(words)
+    def _end_feeds(self, flow: FlowState, track: Track, end: int, now: int) -> None:
+        """
+        Two feeds alternate no more.
+        """
+        two = track.feeds
+        if two is None:
+            return
+        key = flow.stream.label()
+        if two.believed:
+            self._together(flow, track, now)
+            if two.total or not two.expected:
+                self._steps.add(flow, now, feeds.alternate(two, _both_until(two, end)))
+            if two.lone and two.lone < end:
+                self._steps.add(flow, now, feeds.alone(two, end))
+            if two.total or not two.expected:
+                # Whichever connection is told of first.
+                self._fed[key] = max(self._fed.get(key, 0), _both_until(two, end))
+        track.feeds = None
 
-    def _end_skew(self, flow: FlowState, track: Track, now: int, how: str, *, end: int | None = None) -> None:
-        self._add(flow, now, self._skew(track, now if end is None else end, how))
-        track.skew_since = track.skew_ref = 0
-
-    def _skew(self, track: Track, end: int, how: str) -> slots.Words:
-        off = (track.skew_ref - (track.base or 0)) / 1e9
-        return "clock_skew", track.skew_since, end, f"`ts` was {off:+.1f} s off, {how}", 0, 0
+    # ---- the clock, and ends
 
     def own_clock_stepped(self, run: str, step_ns: int) -> None:
         """
         Our clock was set forward: from here on all books seem later.
         """
         for flow in self._flows.of_run(run):
-            if flow.track is not None and flow.track.base is not None:
-                flow.track.base += step_ns
-                self.calm(flow.track)
-
-    def _late(self, flow: FlowState, track: Track, now: int, late: int) -> int:
-        if not track.late_since:
-            self._findings.opening(f"{flow.stream.label()}: books are late by {late / 1e9:.1f} s")
-        was_late = track.late_since
-        for found in lateness.follow(track, late, now):
-            self._add(flow, now, found, late=track.late_first)
-        return _BACKLOG if track.late_since or (was_late and late > lateness.CAUGHT_UP_NS) else 0
-
-    # ---- the clock, and ends
+            for track in _parts(flow):
+                if track.base is not None:
+                    track.base += step_ns
+                    self.calm(track)
 
     def clock(self, run: str, now: int) -> None:
         """
@@ -483,9 +412,9 @@ class Tracks:
             if track is None:
                 continue
             if flow.silent or not flow.up:
-                if track.holes or track.late_since or track.watch or track.frozen or track.content_frozen:
+                if any((track.holes, track.late_since, track.watch, track.frozen, track.content_frozen, track.feeds)):
                     self.end(flow, flow.last, now)
-            elif not track.frozen and slots.is_frozen(track, flow.last):
+            elif not track.frozen and slots.is_frozen(track, track.recv if track.feeds else flow.last):
                 track.frozen = track.moved
                 if track.content_frozen:
                     # Told of by the slot from here on.
@@ -500,31 +429,49 @@ class Tracks:
         track = flow.track
         if track is None:
             return
+        if track.feeds is not None and not track.feeds.believed and track.watch is not None:
+            # Too few books to be sure: what they say is more likely.
+            track.feeds.believed = slots.are_feeds(track.watch)
+        self._end_feeds(flow, track, end, now)
         for hole in track.holes:
-            self._hole(flow, track, hole, now)
+            self._steps.hole(flow, track, hole, now)
         track.holes.clear()
         track.early.clear()
         track.odd = track.alone = track.doubt = track.strays = track.alt_count = 0
         for found in lateness.end(track, end):
-            self._add(flow, now, found, late=track.late_first)
-        self._tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
-        self._tell(flow, now, contents.end(track, end))
+            self._steps.add(flow, now, found, late=track.late_first)
+        self._steps.tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
+        self._steps.tell(flow, now, contents.end(track, end))
         self.calm(track)
 
-    def cut_off(self, flow: FlowState, at: int) -> None:
+    def cut_off(self, flow: FlowState, at: int, what: str) -> None:
         """
-        The run has ended at `at`: books that were due by then had not come.
+        The run has ended at `at`, or nobody asks for the stream any more: a book that was due by then had not come.
         """
-        track = flow.track
-        if track is None or not track.cadence or not flow.up or flow.silent or flow.last < flow.since:
+        if not flow.up or flow.silent or flow.last < flow.since or self._flows.carried_on(flow):
             return
-        missing = ((at - flow.last) // MS + track.allow) // track.cadence - 1
-        if missing > 0:
-            words = (
-                f"none for {(at - flow.last) / 1e9:.1f} s before the run ended, where one comes each {track.cadence} ms"
-            )
-            found = ("cadence_hole", flow.last, at, words, flow.last_slot, None)
-            self._add(flow, at, found, missing=missing, late=CUT_OFF)
+        for track in _parts(flow):
+            if not track.cadence or (track.feeds is not None and track.feeds.before is not None):
+                continue
+            last = flow.last if track is flow.track and track.feeds is None else track.recv
+            uneven = track.spread if cadence.is_uneven(track) else 0
+            missing = ((at - last) // MS - uneven - 2 * track.allow) // track.cadence
+            if missing > 0 and self._has_gone(flow, track):
+                continue
+            if missing > 0:
+                words = f"none for {(at - last) / 1e9:.1f} s before {what}, where one comes each {track.cadence} ms"
+                found = ("cadence_hole", last, at, words, track.slot or flow.last_slot, None)
+                self._steps.add(flow, at, found, missing=missing, late=CUT_OFF)
+
+    def _has_gone(self, flow: FlowState, track: Track) -> bool:
+        """
+        Whether one of two feeds had gone while the other came: lost or switched off, nobody tells.
+        """
+        two = flow.track.feeds if flow.track is not None else None
+        if two is None or two.second is None or all(part.recv <= track.recv for part in _parts(flow)):
+            return False
+        two.lone = two.lone or track.recv
+        return True
 
     def lost(self, run: str, now: int) -> None:
         """
@@ -545,52 +492,75 @@ class Tracks:
             if track is None:
                 continue
             if track.late_since:
-                yield self._stretch(flow, at, lateness.backlog(track, at, "so far"), late=track.late_first)
-            if track.watch is not None and track.watch.feeds:
-                yield self._stretch(flow, at, slots.feeds(track.watch, at))
+                yield self._steps.stretch(flow, at, lateness.backlog(track, at, "so far"), late=track.late_first)
+            two = track.feeds
+            if two is not None and two.believed:
+                if two.total or not two.expected:
+                    until = _both_until(two, at) if two.lone else at
+                    yield self._steps.stretch(flow, at, feeds.alternate(two, until))
+                if two.lone:
+                    yield self._steps.stretch(flow, at, feeds.alone(two, at))
             if track.frozen:
                 words = f"the slot has stood at {track.slot} for {(at - track.frozen) / 1e9:.1f} s while books come"
-                yield self._stretch(flow, at, ("frozen", track.frozen, at, words, track.slot, track.slot))
+                yield self._steps.stretch(flow, at, ("frozen", track.frozen, at, words, track.slot, track.slot))
             if track.content_frozen:
-                yield self._stretch(flow, at, contents.still(track, at))
+                yield self._steps.stretch(flow, at, contents.still(track, at))
             if track.skew_since:
-                yield self._stretch(flow, at, self._skew(track, at, "and still is"))
+                yield self._steps.stretch(flow, at, self._steps.skew(track, at, "and still is"))
 
     def unjudged(self, at: int) -> None:
         """
         Nobody will look any more: judge the holes as they are.
         """
         for flow in self._flows.all():
-            if flow.track is not None:
-                for hole in flow.track.holes:
-                    self._hole(flow, flow.track, hole, at)
-                if flow.track.watch is not None and not flow.track.watch.feeds:
-                    self._tell(flow, at, slots.end_watch(flow.track))
+            track = flow.track
+            if track is None:
+                continue
+            two = track.feeds
+            if two is not None and not two.believed and track.watch is not None:
+                two.believed = slots.are_feeds(track.watch)
+            for part in _parts(flow):
+                for hole in part.holes:
+                    self._steps.hole(flow, part, hole, at)
+            if track.watch is not None and (two is None or not two.believed):
+                self._steps.tell(flow, at, slots.end_watch(track))
 
-    # ---- findings
 
-    def _tell(self, flow: FlowState, now: int, found: list[slots.Words]) -> None:
-        for words in found:
-            self._add(flow, now, words)
+def _parts(flow: FlowState) -> list[Track]:
+    """
+    The tracks of a stream: two where two feeds alternate.
+    """
+    track = flow.track
+    if track is None:
+        return []
+    return [track] if track.feeds is None or track.feeds.second is None else [track, track.feeds.second]
 
-    def _add(self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0) -> None:
-        self._spells.add(self._stretch(flow, now, found, missing=missing, late=late))
 
-    def _stretch(
-        self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0
-    ) -> Stretch:
-        kind, start, end, words, first, last = found
-        return Stretch(
-            kind=kind,
-            run=flow.run,
-            connection=flow.connection,
-            stream=flow.stream,
-            start=start,
-            end=max(start, end),
-            added=now,
-            words=words,
-            missing=missing,
-            first_slot=first or None,
-            last_slot=last or None,
-            late=late,
-        )
+def _newest(track: Track) -> tuple[int, int]:
+    """
+    Time and slot of the newest book, of whichever feed.
+    """
+    second = track.feeds.second if track.feeds is not None else None
+    if second is None:
+        return track.ts, track.slot
+    return max(track.ts, second.ts), max(track.slot, second.slot)
+
+
+def _both_until(two: Feeds, end: int) -> int:
+    """
+    The last book that tells of both feeds.
+    """
+    return max(two.start, two.last if two.total else two.lone or end)
+
+
+def _count(two: Feeds, slot: int | None, now: int) -> None:
+    """
+    Steps back, from book to book.
+    """
+    if slot is None:
+        return
+    if slot < two.slot:
+        two.total += 1
+        two.deepest = max(two.deepest, two.slot - slot)
+        two.last, two.last_slot = now, slot
+    two.slot = slot

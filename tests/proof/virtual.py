@@ -235,6 +235,7 @@ class _Recorder:
         self._scenario, self._root, self._drive, self._side = scenario, root, drive, side
         self._homes = homes
         self._home = {stream: index for index, streams in enumerate(homes) for stream in streams}
+        """Where a stream goes when it speaks again: with copies, to that it was moved from last."""
         self._streams = tuple(dict.fromkeys(stream for streams in homes for stream in streams))
         self._random = random.Random(f"recorder {scenario.seed}")
         self._clients = 0
@@ -367,6 +368,8 @@ class _Recorder:
     def _to_probation(self, line: _Line, stream: Stream, why: str) -> None:
         probation = self._lines[-1]
         self._promoting.pop(stream, None)
+        if line is not probation:
+            self._home[stream] = line.index
         self._fact(line, Moved(stream, probation.index, why))
         probation.outbox += probation.session.add(stream, why=why)
         if probation.retry_at == 1 << 63:

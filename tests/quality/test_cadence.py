@@ -137,7 +137,6 @@ def test_more_than_eight_holes_a_minute_are_told_as_one():
         [Alter(**DURING, what="no_ts", every=3)],
         [Alter(**DURING, what="no_ts")],
         [Alter(**DURING, what="no_slot")],
-        [TwoFeeds(**DURING, lag_ms=20, slots_behind=0)],
     ],
     ids=lambda faults: str(faults[0]),
 )
@@ -146,6 +145,17 @@ def test_what_is_no_hole_raises_nothing(faults):
     A change of the cadence, late ticks, repeats, times that are absent.
     """
     assert events_of(hear(*faults, seconds=75)) == []
+
+
+@pytest.mark.parametrize("lag_ms", [20, 95, 305])
+def test_two_feeds_with_the_same_slots_are_told_by_time_and_are_no_hole(lag_ms):
+    """
+    Twice as many books, of which every other one keeps to the old pace.
+    """
+    events = events_of(hear(TwoFeeds(**DURING, lag_ms=lag_ms, slots_behind=0), seconds=80))
+
+    assert {(e.kind, e.scope) for e in events} == {("two_feeds", "connection")}
+    assert "twice as many books, at two even paces" in events[0].evidence
 
 
 def test_a_change_from_1000_to_400_ms_is_learned():

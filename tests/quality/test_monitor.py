@@ -43,14 +43,14 @@ def test_a_clean_run_raises_its_start_its_connect_and_its_stop_and_nothing_else(
     False events are noise that hides true ones.
     """
     tape = steady(120)
-    tape.stop(120.5)
+    tape.stop(120.2)
 
     events = fold(tape)
 
     assert [(e.kind, since(e.start), e.run, e.connection) for e in events] == [
         ("recorder_started", 0, "a", None),
         ("connected", 0, "a", 0),
-        ("recorder_stopped", 120.5, "a", None),
+        ("recorder_stopped", 120.2, "a", None),
     ]
     assert "SIGTERM" in events[2].evidence
 

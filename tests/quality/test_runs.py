@@ -342,7 +342,7 @@ def test_a_run_that_stops_beside_another_leaves_nothing_to_miss():
     tape = steady(30, [SOL, BTC])
     tape.run(20, 60, [SOL], run="b", beside=["a"])
     tape.connection(20.1, 60, [SOL], run="b")
-    tape.stop(30.5)
+    tape.stop(30.2)
 
     assert unusual(fold(tape)) == []
 

@@ -200,12 +200,14 @@ def test_a_clock_that_is_off_from_the_start_is_told_of_for_ten_minutes():
 
 def test_two_feeds_are_one_event_from_the_first_step_back_to_the_last():
     """
-    Not one for each step.
+    Not one for each step. Then only one of them came: for half a minute the other may be lost.
     """
-    (event,) = events_of(hear(TwoFeeds(**DURING)))
+    event, alone = events_of(hear(TwoFeeds(**DURING), seconds=80))
 
     assert (event.kind, event.scope, seconds_of(event)) == ("two_feeds", "connection", (30.4, 45.0))
     assert "37 steps back in slot, by up to 3" in event.evidence
+    assert (alone.kind, alone.scope, seconds_of(alone)) == ("two_feeds", "connection", (45.0, 75.2))
+    assert "only one of two feeds came: whether the other was switched off" in alone.evidence
 
 
 def test_two_feeds_that_go_on_have_one_id_in_both_hours():

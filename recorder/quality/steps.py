@@ -1,0 +1,451 @@
+"""
+Book streams, step by step: each book's time against the cadence, for missed ticks, late books and stepped clocks. Pure.
+
+What is found here is a stretch of one stream; `spells` tells whether its neighbours on the connection had the same.
+"""
+
+from itertools import pairwise
+
+from recorder.quality import cadence, hindsight, lateness, slots
+from recorder.quality.cadence import MS, NEVER
+from recorder.quality.findings import Findings
+from recorder.quality.flows import Flows
+from recorder.quality.spells import DOUBTED, TARDY, Spells
+from recorder.quality.state import FlowState, Hole, Stretch, Track
+from recorder.records import SECOND_NS, Flag
+
+AHEAD_NS = 500 * MS
+"""A book this much earlier than any before it, by its own clock, came by another clock."""
+STOOD_STILL_MS = 1000
+"""A publisher whose timer stands still for this long is slow; for longer, it was down."""
+DOUBT_NS = 30 * SECOND_NS
+"""How long half of the books is waited for, before it is believed that no more will come."""
+MAX_HELD = 256
+"""Holes that wait for that, at most."""
+CRISP_NS = 10 * SECOND_NS
+"""A cadence that was so long in force can be halved."""
+SKEWED_NS = SECOND_NS
+"""A smaller step of the publisher's clock is not told of."""
+STEPPED = 3
+"""Books in a row by another clock: it has stepped."""
+USELESS = 16
+"""Books in a row whose clock fits nothing: it is of no use."""
+SKEW_MS = (-2_000, 10_000)
+"""The clocks agree if books seem to take a time between these."""
+SKEW_KEPT_NS = 600 * SECOND_NS
+"""A clock that is off for so long is told of once, and then taken as it is."""
+_BACKLOG, _FIRST_AFTER_GAP = Flag.BACKLOG.value, Flag.FIRST_AFTER_GAP.value
+
+
+class Steps:
+    """
+    Judges the books of all tracks.
+    """
+
+    def __init__(self, flows: Flows, spells: Spells, findings: Findings) -> None:
+        self._flows = flows
+        self._spells = spells
+        self._findings = findings
+
+    # ---- ticks
+
+    def take(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
+        """
+        A book of a track, at `ts`, ms. Returns the flags its row bears.
+        """
+        lag = now - ts * MS
+        if not track.cadence:
+            if gap:
+                track.early.clear()
+            self._learn(flow, track, ts, slot, now)
+            return 0
+        base = track.base = lag if track.base is None else track.base
+        if gap == 2:
+            self._anchor(track, ts, now, lag)
+            return 0
+        if ts <= track.ts or lag < base - AHEAD_NS:
+            if gap:
+                track.recv = now  # what lies before is a silence
+            self._off_line(flow, track, ts, now, lag)
+            return 0
+        flags = self._step(flow, track, ts, slot, now, gap=gap)
+        late = lag - base
+        if late < 0:
+            track.base = lag
+        elif late > lateness.LATE_NS or track.late_since:
+            flags |= self._late(flow, track, now, late)
+        track.ts, track.recv = ts, now
+        track.strays = track.useless = track.alt_count = 0
+        self._judge(flow, track, ts, now)
+        return flags
+
+    def _anchor(self, track: Track, ts: int, now: int, lag: int) -> None:
+        """
+        The first book after an outage: what lies between, the outage tells.
+        """
+        track.ts, track.recv, track.whole, track.anew = ts, now, ts, True
+        track.strays = track.alt_count = track.odd = 0
+        base = track.base
+        # It may be another server, or another publisher, with another clock.
+        track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + lateness.LATE_NS else min(base, lag)
+        track.lag_min = NEVER
+
+    def _step(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
+        """
+        A book that is later than the one before by the publisher's clock.
+        """
+        flags, step = 0, ts - track.ts
+        tardy = cadence.tardy(track) if step > track.high else 0
+        missed = 0 if gap else cadence.missed(track, step + tardy, now)
+        if track.holes:
+            cadence.catch_up(track, ts)
+        if not gap and not track.strays and step <= cadence.MAX_STEP_MS:
+            track.ring.append(step)
+        else:
+            track.whole = ts
+        if missed:
+            late = cadence.lateness(track)
+            held = late > lateness.LATE_NS
+            start = track.recv - (late if held else 0)
+            left_slot = flow.last_slot if _only(flow, track) else track.slot
+            hole = Hole(start, now, track.ts - tardy, ts, missed, step, left_slot, slot, late=held)
+            hole.off_ms = cadence.off_grid(step + tardy, track.cadence)
+            hole.anew = track.anew
+            track.holes.append(hole)
+            track.odd += 1
+            if track.odd <= cadence.STREAK and not self._flows.heard_by_another(flow, ts - track.high):
+                flags = _FIRST_AFTER_GAP
+            self._slower(flow, track, now)
+        else:
+            track.odd = track.alone = track.doubt = 0
+            track.anew = bool(gap)
+        if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
+            # Short steps follow on late ones; most of the last ones are another cadence.
+            last = track.ring[-2 * cadence.STREAK :]
+            if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) >= cadence.STREAK:
+                steps, track.ring = track.past + track.ring, last
+                self.relearn(flow, track, now, steps, until=ts)
+        return flags
+
+    def _slower(self, flow: FlowState, track: Track, now: int) -> None:
+        """
+        Ticks are missed one after another: perhaps that is the cadence now. If its neighbours have it too, it is.
+        """
+        if track.odd < cadence.STREAK:
+            return
+        pace = cadence.slower(track)
+        if pace is None:
+            if track.odd >= 2 * cadence.STREAK and not track.doubt:
+                track.alone = track.alone or now
+            return
+        if track.alone:
+            if now - track.alone > lateness.STEADY_NS:
+                self._change(track, pace, now)
+            return
+        if track.doubt:
+            if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
+                del track.holes[-track.odd :]
+                self._change(track, pace, now)
+            return
+        others = self._others(flow)
+        if (sister := _sister(flow, track)) is not None:
+            if sister.odd < cadence.STREAK - 1 and abs(sister.cadence - pace) * 5 > pace:
+                # The other of two feeds keeps the old pace.
+                track.alone = now
+                return
+            others.append(sister)
+        with_it = sum(o.odd >= cadence.STREAK - 1 or abs(o.cadence - pace) * 5 <= pace for o in others)
+        if with_it * 2 < len(others):
+            track.alone = now
+            return
+        if self._is_every_second(track, pace, now):
+            track.doubt = now
+            return
+        del track.holes[-track.odd :]
+        self._change(track, pace, now)
+
+    def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
+        """
+        Just half as many books as there were for a while: a slower publisher, or every second one is lost.
+        """
+        even = track.spread * 20 <= track.cadence and now - track.paced > CRISP_NS
+        return even and abs(pace - 2 * track.cadence) * 33 <= pace
+
+    def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
+        self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
+        cadence.adopt(track, pace, track.spread if spread is None else spread, now)
+        track.ring.clear()
+        track.past, track.whole = [], track.ts
+        track.odd = track.alone = track.doubt = 0
+
+    def _judge(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
+        if track.holes and not track.odd:
+            pace = cadence.slower(track)
+            if pace is not None:
+                # Books that are all late are no holes but another cadence, if a slower one misses no whole tick.
+                track.holes.clear()
+                self._change(track, pace, now)
+        if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
+            track.holes.clear()
+            self._change(track, pairs[0], now, spread=pairs[1])
+        if track.holes and track.holes[0].anew and not track.odd:
+            self._judge_anew(flow, track)
+        if track.holes and not _is_undecided(flow):
+            for hole in cadence.ripe(track, ts):
+                self.hole(flow, track, hole, now)
+
+    def _judge_anew(self, flow: FlowState, track: Track) -> None:
+        """
+        Holes one after another from an outage on, all alike: while nothing was heard the pace had become a slower one,
+        and has become the old one again. Unless others kept to that all the while, nothing tells it from books lost.
+        """
+        anew = [hole for hole in track.holes if hole.anew]
+        steps = [hole.step_ms for hole in anew]
+        alike = len(anew) > 1 and (max(steps) - min(steps)) * 10 <= min(steps)
+        if alike and not any(other.cadence and not other.anew and not other.odd for other in self._others(flow)):
+            track.holes = [hole for hole in track.holes if not hole.anew]
+        for hole in track.holes:
+            hole.anew = False
+
+    def _others(self, flow: FlowState) -> list[Track]:
+        """
+        Of the other book streams of the connection that speak.
+        """
+        return [
+            other.track
+            for other in self._flows.of_connection(flow.run, flow.connection)
+            if other is not flow and other.track is not None and other.track.cadence and not other.silent
+        ]
+
+    def hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
+        """
+        Tell of missed ticks. Where two feeds cannot be told apart nothing is sure: that they alternate is told there.
+        """
+        if _is_undecided(flow, believed=True):
+            return
+        track.told = max(track.told, hole.right_ts)
+        off, late = "", int(hole.late)
+        if cadence.was_late(track, hole):
+            off = "; those after it came off the old grid: the publisher began anew"
+            late = TARDY if hole.step_ms - track.cadence <= STOOD_STILL_MS else late
+        doubt = "; or books come half as often now" if track.doubt else ""
+        if not _only(flow, track):
+            doubt += "; of one of two feeds"
+        words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
+        self.add(
+            flow,
+            now,
+            ("cadence_hole", hole.start, hole.end, words, hole.left_slot, hole.right_slot),
+            missing=hole.missing,
+            late=DOUBTED if track.doubt else late,
+        )
+
+    # ---- learning
+
+    def _learn(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> None:
+        """
+        The first books tell the cadence; then they are gone through once more, for holes among them.
+        """
+        if ts <= track.ts and track.early:
+            track.useless += 1
+            if track.useless >= USELESS:
+                self._stop_listening(track)
+            if track.useless >= USELESS or ts == track.ts:
+                return
+            # The publisher's clock has stepped: begin anew.
+            track.early.clear()
+        track.ts, track.recv = ts, now
+        track.early.append((ts, now, slot if slot is not None else 0))
+        if len(track.early) <= cadence.FEWEST:
+            return
+        early, track.early = track.early, []
+        steps = [b[0] - a[0] for a, b in pairwise(early)]
+        track.base = min(recv - at * MS for at, recv, _ in early)
+        cadence.adopt(track, *self._known(flow, *cadence.rhythm(steps), now), now)
+        if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
+            track.skew_since = track.skew_since or early[0][1]
+        # A stored copy may be the first of them; it is much older than it should be.
+        first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= lateness.LATE_NS)
+        track.ts, track.recv, _ = early[first]
+        track.whole, track.told = track.ts, 0
+        for at, recv, _ in early[first + 1 :]:
+            self.take(flow, track, at, None, recv, gap=0)
+
+    def _known(self, flow: FlowState, pace: int, spread: int, now: int) -> tuple[int, int]:
+        """
+        What so few books tell, or what others of the run tell better: markets are mostly of one publisher.
+        """
+        if self._flows.recorded_for(flow.run, now) < lateness.STEADY_NS:
+            return pace, spread
+        others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
+        alike = [track for track in others if abs(track.cadence - pace) * 5 <= pace]
+        if not alike:
+            return pace, spread
+        longest = min(alike, key=lambda track: (track.paced, track.cadence, track.spread))
+        return longest.cadence, longest.spread
+
+    def _stop_listening(self, track: Track) -> None:
+        """
+        The publisher's clock is of no use here.
+        """
+        track.deaf, track.base = True, 0
+        track.ts = track.strays = track.useless = track.alt_count = 0
+        track.early.clear()
+        track.gap = 2
+
+    def relearn(self, flow: FlowState, track: Track, now: int, steps: list[int], *, until: int) -> None:
+        """
+        Learn the cadence again, and look at `steps`, which end at `until`, once more if it has become faster.
+        """
+        old = track.cadence, track.allow
+        cadence.relearn(track, now)
+        self.look_back(flow, track, steps, old, now, until=until)
+        if track.skew_since and now - track.skew_since > SKEW_KEPT_NS:
+            self._end_skew(flow, track, now, "and has stayed so")
+
+    def look_back(
+        self, flow: FlowState, track: Track, steps: list[int], old: hindsight.Pace, now: int, *, until: int
+    ) -> None:
+        """
+        If the cadence has become faster: holes that did not show until now.
+        """
+        if track.deaf or not hindsight.faster(track, old):
+            return
+        base = track.base or 0
+        for left, right, missing in hindsight.missed(track, steps, old, until=until):
+            if right > track.told and not any(hole.right_ts == right for hole in track.holes):
+                start, end = left * MS + base, min((right + track.allow) * MS + base, now)
+                self.hole(flow, track, Hole(start, end, left, right, missing, right - left), now)
+        track.past, track.whole = [], until
+
+    # ---- the publisher's clock
+
+    def _off_line(self, flow: FlowState, track: Track, ts: int, now: int, lag: int) -> None:
+        """
+        A book whose time does not follow: a repeat, another feed's, or the publisher's clock has stepped.
+        """
+        track.useless += 1
+        if track.useless >= USELESS:
+            self._stop_listening(track)
+            return
+        if ts == track.ts:
+            return
+        track.strays += 1
+        follows = track.alt_count and 0 < ts - track.alt_ts <= 3 * track.cadence
+        track.alt_count = track.alt_count + 1 if follows else 1
+        if track.alt_count == 1:
+            track.alt_since = now
+        track.alt_ts = ts
+        if track.alt_count < STEPPED:
+            return
+        before = track.base or 0
+        for hole in track.holes:
+            self.hole(flow, track, hole, now)
+        track.holes.clear()
+        # Only our own clock tells how many were missed meanwhile.
+        passed = (track.alt_since - track.recv) // MS
+        missed = (passed + track.allow) // track.cadence - 1 - (track.strays - track.alt_count)
+        if missed > 0:
+            words = (
+                f"{passed} ms between two books, where one comes each {track.cadence} ms; the publisher's clock stepped"
+            )
+            found = ("cadence_hole", track.recv, track.alt_since, words, None, None)
+            self.add(flow, now, found, missing=missed)
+        if abs(lag - before) >= SKEWED_NS:
+            self._skewed(flow, track, before, lag, now)
+        track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER
+        track.whole, track.told = ts, 0
+        track.strays = track.useless = track.alt_count = track.odd = 0
+
+    def _skewed(self, flow: FlowState, track: Track, before: int, lag: int, now: int) -> None:
+        if track is not flow.track:
+            return  # the first of two feeds tells
+        if track.skew_since and abs(lag - track.skew_ref) < AHEAD_NS:
+            track.base = before
+            self._end_skew(flow, track, now, "until it came right", end=track.alt_since)
+        elif not track.skew_since:
+            track.skew_since, track.skew_ref = track.recv, before
+            words = f"{flow.stream.label()}: the publisher's clock stepped by {(before - lag) / 1e9:+.1f} s"
+            self._findings.opening(words)
+
+    def _end_skew(self, flow: FlowState, track: Track, now: int, how: str, *, end: int | None = None) -> None:
+        if track is flow.track:
+            self.add(flow, now, self.skew(track, now if end is None else end, how))
+        track.skew_since = track.skew_ref = 0
+
+    def skew(self, track: Track, end: int, how: str) -> slots.Words:
+        """
+        The publisher's clock is off, up to `end`.
+        """
+        off = (track.skew_ref - (track.base or 0)) / 1e9
+        return "clock_skew", track.skew_since, end, f"`ts` was {off:+.1f} s off, {how}", 0, 0
+
+    def _late(self, flow: FlowState, track: Track, now: int, late: int) -> int:
+        if not track.late_since and track is flow.track:
+            self._findings.opening(f"{flow.stream.label()}: books are late by {late / 1e9:.1f} s")
+        was_late = track.late_since
+        for found in lateness.follow(track, late, now):
+            if track is flow.track:
+                self.add(flow, now, found, late=track.late_first)
+        return _BACKLOG if track.late_since or (was_late and late > lateness.CAUGHT_UP_NS) else 0
+
+    # ---- findings
+
+    def tell(self, flow: FlowState, now: int, found: list[slots.Words]) -> None:
+        """
+        What has ended.
+        """
+        for words in found:
+            self.add(flow, now, words)
+
+    def add(self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0) -> None:
+        """
+        A finding, for `spells` to compare.
+        """
+        self._spells.add(self.stretch(flow, now, found, missing=missing, late=late))
+
+    def stretch(
+        self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0
+    ) -> Stretch:
+        """
+        A finding as `spells` takes it.
+        """
+        kind, start, end, words, first, last = found
+        return Stretch(
+            kind=kind,
+            run=flow.run,
+            connection=flow.connection,
+            stream=flow.stream,
+            start=start,
+            end=max(start, end),
+            added=now,
+            words=words,
+            missing=missing,
+            first_slot=first or None,
+            last_slot=last or None,
+            late=late,
+        )
+
+
+def _only(flow: FlowState, track: Track) -> bool:
+    """
+    Whether a track is all there is of its stream.
+    """
+    return track is flow.track and (track.feeds is None or track.feeds.second is None)
+
+
+def _sister(flow: FlowState, track: Track) -> Track | None:
+    """
+    The track of the other of two feeds.
+    """
+    if flow.track is None or flow.track.feeds is None:
+        return None
+    return flow.track.feeds.second if track is flow.track else flow.track
+
+
+def _is_undecided(flow: FlowState, *, believed: bool = False) -> bool:
+    """
+    Whether two feeds alternate, or may (unless `believed`), and are not told apart yet.
+    """
+    two = flow.track.feeds if flow.track is not None else None
+    return two is not None and two.before is not None and (two.believed or not believed)
