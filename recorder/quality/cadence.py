@@ -36,7 +36,7 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     From now on this is the cadence.
     """
     if not track.cadence or abs(cadence - track.cadence) * 7 > track.cadence:
-        track.paced = now
+        track.paced, track.former = now, 0 if is_uneven(track) else track.cadence
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
     even = max(cadence // 16, 3 * spread)

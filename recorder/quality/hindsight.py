@@ -43,6 +43,8 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
     if change:
         # What was learned in between is a mixture of the two.
         old = steps[change - 1], steps[change - 1] // 16
+        while change + 1 < len(steps) and 4 * old[0] > 5 * track.cadence and abs(steps[change + 1] - old[0]) <= old[1]:
+            change += 1  # the old one went on after a hole
     # The step in which it changes began under the old one.
     return [
         *_of(times[: change + 2], old, begin=max(change - FEWEST, 0)),

@@ -101,6 +101,8 @@ class Track(msgspec.Struct, omit_defaults=True):
     """`low` when nothing is the matter."""
     paced: int = 0
     """Since when the cadence is what it is."""
+    former: int = 0
+    """What it was before, ms; 0: it has not changed."""
     ring: list[int] = []
     """Steps of `ts` since it was last learned, ms."""
     past: list[int] = []

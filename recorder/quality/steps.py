@@ -169,6 +169,8 @@ class Steps:
         Just half as many books as there were for a while: a slower publisher, or every second one is lost.
         """
         even = track.spread * 20 <= track.cadence and now - track.paced > CRISP_NS
+        if abs(pace - track.former) * 33 <= pace:
+            return False  # as it was before
         return even and abs(pace - 2 * track.cadence) * 33 <= pace
 
     def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
@@ -201,7 +203,9 @@ class Steps:
         """
         anew = [hole for hole in track.holes if hole.anew]
         steps = [hole.step_ms for hole in anew]
-        alike = len(anew) > 1 and (max(steps) - min(steps)) * 10 <= min(steps)
+        if len(steps) > 2 and steps[-1] < steps[-2]:
+            steps.pop()  # in which it became the old one again
+        alike = len(steps) > 1 and (max(steps) - min(steps)) * 10 <= min(steps)
         if alike and not any(other.cadence and not other.anew and not other.odd for other in self._others(flow)):
             track.holes = [hole for hole in track.holes if not hole.anew]
         for hole in track.holes:

@@ -96,14 +96,14 @@ class Tracks:
             two.before = feeds.copied(track)
             two.before.feeds = None
             two.recent = [(track.ts, track.recv, track.slot)]
-        pace = track.cadence, track.spread
+        pace, steps = (track.cadence, track.spread), track.past + track.ring
         learns = early is not None and len(early) == cadence.FEWEST and ts > track.ts
         if learns and two is None:
             two = self._expected(flow, track, [*(early or ()), (ts, now, slot or 0)], now)
         self._slot(flow, track, slot, now, gap=gap)
         flags = self._steps.take(flow, track, ts, slot, now, gap=gap)
         if two is None and pace[0] and cadence.is_uneven(track) and pace[1] * 8 <= pace[0]:
-            self._by_time(flow, track, pace, ts)
+            self._by_time(flow, track, pace, [*steps, track.ring[-1]], ts)
             two = track.feeds
             if two is not None:
                 _count(two, slot, now)
@@ -238,11 +238,11 @@ class Tracks:
         two.recent = books
         return two
 
-    def _by_time(self, flow: FlowState, track: Track, pace: tuple[int, int], ts: int) -> None:
+    def _by_time(self, flow: FlowState, track: Track, pace: tuple[int, int], steps: list[int], ts: int) -> None:
         """
         An even cadence has become an uneven one: two feeds, if every other book keeps to the old one.
         """
-        steps = (track.past + track.ring)[-feeds.FEWEST :]
+        steps = steps[-2 * feeds.FEWEST :]
         times = [ts - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
         books = [(at, at * MS + (track.base or 0), 0) for at in times if at >= track.whole]
         halves = sum(abs(2 * step - pace[0]) * 5 <= pace[0] for step in steps)
@@ -251,7 +251,7 @@ class Tracks:
         found = feeds.split(books, pace)
         if found is None or found[1] != pace[0]:
             return
-        two = Feeds(books[0][1], recent=books, before=feeds.copied(track))
+        two = Feeds(books[max(found[0].index(True) - 1, 0)][1], recent=books, before=feeds.copied(track))
         assert two.before is not None
         two.before.slot = 0
         two.before.holes = []
