@@ -16,6 +16,7 @@ from itertools import pairwise
 from statistics import median_low
 
 from recorder.quality.state import Hole, Track
+from recorder.records import SECOND_NS
 
 MS = 1_000_000
 NEVER = 1 << 62
@@ -27,6 +28,8 @@ WAIT_TICKS = 4
 """After a hole, before it is judged."""
 STREAK = 4
 """Steps in a row that missed a tick, or were too short, may be another cadence."""
+CRISP_NS = 10 * SECOND_NS
+"""A cadence that was so long in force was one."""
 MAX_STEP_MS = 60_000
 """A longer one teaches nothing."""
 
@@ -36,7 +39,9 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     From now on this is the cadence.
     """
     if not track.cadence or abs(cadence - track.cadence) * 7 > track.cadence:
-        track.paced, track.former = now, 0 if is_uneven(track) else track.cadence
+        if now - track.paced > CRISP_NS and not is_uneven(track):
+            track.former = track.cadence
+        track.paced = now
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
     even = max(cadence // 16, 3 * spread)
@@ -58,10 +63,10 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     cadence = median_low(steps)
     least = sorted(steps)[len(steps) // 4]
     if is_even(steps, cadence, share=0.6):
-        cadence = _mean_about(steps, cadence)
+        cadence = _of_ticks(steps, _mean_about(steps, cadence))
     elif _is_grid(steps, least):
         # Some of the ticks were missed, up to every third.
-        cadence = _mean_about(steps, least)
+        cadence = _of_ticks(steps, _mean_about(steps, least))
         steps = [step for step in steps if abs(step - cadence) * 5 <= cadence]
     else:
         pairs = [a + b for a, b in pairwise(steps)]
@@ -83,6 +88,16 @@ def _mean_about(steps: list[int], median: int) -> int:
     """
     near = [step for step in steps if abs(step - median) * 5 <= median]
     return (sum(near) + len(near) // 2) // len(near)
+
+
+def _of_ticks(steps: list[int], tick: int) -> int:
+    """
+    The mean tick of steps that are one or a few of them: where the book after a late one is missing, single steps alone
+    would seem shorter than they are.
+    """
+    whole = [step for step in steps if tick < 2 * step < 8 * tick and off_grid(step, tick) * 5 <= tick]
+    ticks = sum((2 * step + tick) // (2 * tick) for step in whole)
+    return (sum(whole) + ticks // 2) // ticks if ticks else tick
 
 
 def is_even(steps: list[int], cadence: int, *, share: float = 0.8) -> bool:
@@ -111,10 +126,21 @@ def learn(track: Track, steps: list[int], now: int) -> None:
     Learn from steps. A much slower cadence is not believed while every other step may be one that lost a book.
     """
     cadence, spread = rhythm(steps)
+    if spread * 8 > cadence and track.cadence and not is_uneven(track) and _keeps_to(steps, track.cadence):
+        return  # some of its ticks are missed
     slower = cadence * 20 > track.cadence * 23
     busy = track.odd or track.alone or track.doubt
     if not slower or (not busy and is_even(steps, cadence)):
         adopt(track, cadence, spread, now)
+
+
+def _keeps_to(steps: list[int], tick: int) -> bool:
+    """
+    Whether steps are whole ticks of a known cadence, though many of them are missed.
+    """
+    whole = [step for step in steps if 2 * step > tick and off_grid(step, tick) * 5 <= tick]
+    single = sum(2 * step < 3 * tick for step in whole)
+    return len(whole) * 5 >= len(steps) * 4 and single * 5 >= len(whole) * 2
 
 
 def tardy(track: Track) -> int:

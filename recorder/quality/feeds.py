@@ -90,7 +90,11 @@ def _ways(books: list[Book], tick: int) -> list[list[bool]]:
     by_slot = [(each > limit) != first for each in ahead]
     ways = [turns, by_slot]
     if tick:
-        ways.append([8 * cadence.off_grid(ts - books[0][0], tick) > tick for ts, _, _ in books])
+        by_time, last = [False], books[0][0]
+        for ts, _, _ in books[1:]:
+            by_time.append(2 * (ts - last) <= tick or 8 * cadence.off_grid(ts - last, tick) > tick)
+            last = last if by_time[-1] else ts
+        ways.append(by_time)
     return ways
 
 

@@ -102,7 +102,7 @@ class Track(msgspec.Struct, omit_defaults=True):
     paced: int = 0
     """Since when the cadence is what it is."""
     former: int = 0
-    """What it was before, ms; 0: it has not changed."""
+    """The last one before it that was long in force, ms; 0: none."""
     ring: list[int] = []
     """Steps of `ts` since it was last learned, ms."""
     past: list[int] = []

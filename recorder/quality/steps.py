@@ -22,8 +22,6 @@ DOUBT_NS = 30 * SECOND_NS
 """How long half of the books is waited for, before it is believed that no more will come."""
 MAX_HELD = 256
 """Holes that wait for that, at most."""
-CRISP_NS = 10 * SECOND_NS
-"""A cadence that was so long in force can be halved."""
 SKEWED_NS = SECOND_NS
 """A smaller step of the publisher's clock is not told of."""
 STEPPED = 3
@@ -61,6 +59,7 @@ class Steps:
             return 0
         base = track.base = lag if track.base is None else track.base
         if gap == 2:
+            self._catch_pace(flow, track, now)
             self._anchor(track, ts, now, lag)
             return 0
         if ts <= track.ts or lag < base - AHEAD_NS:
@@ -89,6 +88,15 @@ class Steps:
         # It may be another server, or another publisher, with another clock.
         track.base = lag if base is None or not base - AHEAD_NS <= lag <= base + lateness.LATE_NS else min(base, lag)
         track.lag_min = NEVER
+
+    def _catch_pace(self, flow: FlowState, track: Track, now: int) -> None:
+        """
+        The first book after an outage: the cadence may have changed meanwhile, and other connections know it.
+        """
+        others = [o.track for o in self._flows.of_run(flow.run) if o is not flow and o.track is not None and o.up]
+        paces = sorted((t.cadence, t.spread) for t in others if t.cadence and t.paced > track.recv and not t.anew)
+        if paces and paces[-1][0] * 20 <= paces[0][0] * 21 and abs(paces[0][0] - track.cadence) * 7 > track.cadence:
+            self._change(track, paces[len(paces) // 2][0], now, spread=paces[len(paces) // 2][1])
 
     def _step(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
         """
@@ -168,7 +176,7 @@ class Steps:
         """
         Just half as many books as there were for a while: a slower publisher, or every second one is lost.
         """
-        even = track.spread * 20 <= track.cadence and now - track.paced > CRISP_NS
+        even = track.spread * 20 <= track.cadence and now - track.paced > cadence.CRISP_NS
         if abs(pace - track.former) * 33 <= pace:
             return False  # as it was before
         return even and abs(pace - 2 * track.cadence) * 33 <= pace

@@ -114,7 +114,8 @@ class Tracks:
             two.before.feeds = None
             self._tell_apart(flow, track, two, now)
         elif two is not None:
-            two.recent.append((ts, now, slot or 0))
+            if not two.recent or (ts, slot or 0) != (two.recent[-1][0], two.recent[-1][2]):
+                two.recent.append((ts, now, slot or 0))  # no repeat
             _count(two, slot, now)
             self._tell_apart(flow, track, two, now)
         elif gap and track.cadence:
@@ -242,14 +243,16 @@ class Tracks:
         """
         An even cadence has become an uneven one: two feeds, if every other book keeps to the old one.
         """
-        steps = steps[-2 * feeds.FEWEST :]
         times = [ts - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
-        books = [(at, at * MS + (track.base or 0), 0) for at in times if at >= track.whole]
-        halves = sum(abs(2 * step - pace[0]) * 5 <= pace[0] for step in steps)
-        if len(books) < feeds.FEWEST or halves >= feeds.FEWEST_EACH:
-            return  # a publisher that ticks twice as fast
-        found = feeds.split(books, pace)
-        if found is None or found[1] != pace[0]:
+        for count in (2 * feeds.FEWEST, feeds.FEWEST):
+            books = [(at, at * MS + (track.base or 0), 0) for at in times[-count:] if at >= track.whole]
+            halves = sum(abs(2 * step - pace[0]) * 5 <= pace[0] for step in steps[1 - count :])
+            if len(books) < feeds.FEWEST or halves >= feeds.FEWEST_EACH:
+                continue  # a publisher that ticks twice as fast
+            found = feeds.split(books, pace)
+            if found is not None and found[1] == pace[0]:
+                break
+        else:
             return
         two = Feeds(books[max(found[0].index(True) - 1, 0)][1], recent=books, before=feeds.copied(track))
         assert two.before is not None
