@@ -30,6 +30,8 @@ STREAK = 4
 """Steps in a row that missed a tick, or were too short, may be another cadence."""
 CRISP_NS = 10 * SECOND_NS
 """A cadence that was so long in force was one."""
+JITTER_MS = 25
+"""What books of a fast cadence are off by, though their timer is not."""
 MAX_STEP_MS = 60_000
 """A longer one teaches nothing."""
 
@@ -248,4 +250,4 @@ def was_late(track: Track, hole: Hole) -> bool:
     """
     Whether no book after a hole came when one was due: the publisher's timer stood still, and goes on from there.
     """
-    return hole.off_ms > max(track.allow, track.cadence // 16)
+    return hole.off_ms > max(track.allow, track.cadence // 16, JITTER_MS)

@@ -159,11 +159,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     "two_feeds": Kind(
         "connection",
-        "A quarter of the steps in slot, or more, go back: the server forwards two feeds. All frames are kept.",
-        "book before the first step back → last step back",
+        "A quarter of the steps in slot, or more, go back, or there are twice as many books, of which every other one "
+        "keeps to the old pace: the server forwards two feeds. All frames are kept, and each feed is judged by its own "
+        "cadence. Also where only one of the two comes from then on, for half a minute, and after an outage",
+        "book before the first step back → last step back; then last book of the one that is gone → its return, its "
+        "end, or half a minute later",
         "venue",
-        "that both feeds are whole: where one lost a book, the other may have brought it. Two feeds of equal slots are "
-        "not seen",
+        "whether a feed that is gone was switched off or is lost: `coverage` is suspect meanwhile. Two feeds of equal "
+        "slots that tick just between each other look like one of half the cadence",
     ),
     "frozen": Kind(
         "stream",

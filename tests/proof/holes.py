@@ -3,6 +3,7 @@ What is missing as holes, the events that cover them, and events in which nothin
 """
 
 import itertools
+import re
 from bisect import bisect_left
 
 from terms import (
@@ -19,6 +20,8 @@ from virtual import Side
 
 from recorder.quality.events import channel_of
 from recorder.records import SECOND_NS, Stream
+
+_IDS = re.compile(r"fill ids (\d+) to (\d+) of ")
 
 
 def holes_of(stream: Stream, meant: list[Meant], finder: "Finder") -> list[Hole]:
@@ -46,6 +49,7 @@ def holes_of(stream: Stream, meant: list[Meant], finder: "Finder") -> list[Hole]
         _bound_by_receipt(holes, meant)
     for hole in holes:
         hole.mark = finder.least(hole)
+        hole.marks = list({id(mark): mark for each in hole.missing for mark in finder.covering(each)}.values())
         for each in hole.missing:
             if finder.covering(each):
                 each.state = "covered"
@@ -157,6 +161,15 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
         for before, after in late_ticks
     ):
         return True
+    ids = _IDS.match(mark.evidence) if mark.kind == "trade_gap" else None
+    if ids is not None:
+        # It names them: nothing else can make it true.
+        first, last = int(ids[1]), int(ids[2])
+        return any(
+            not each.named and each.stream.channel == "trades" and first <= (each.fill_id or 0) <= last
+            for each in meant
+            if each.stream.symbol == mark.symbol
+        )
     for each in meant:
         if mark.symbol is not None and mark.symbol != each.stream.symbol:
             continue

@@ -96,7 +96,9 @@ def line(verdict: Verdict) -> str:
     A row of the table of faults.
     """
     expected = {"hole": f"{verdict.told}/{verdict.holes} holes", "shows": f"{verdict.told}/1", "nothing": "–"}
-    kinds = ", ".join(verdict.kinds) or ("in parts" if verdict.in_parts else "–")
+    kinds = ", ".join(verdict.kinds) or "–"
+    if verdict.in_parts:
+        kinds += f" ({verdict.in_parts} in parts)"
     shown = {
         "fault": verdict.name,
         "told": expected[verdict.effect],

@@ -3,6 +3,8 @@ What an account says of a fault: whether it was told, by which kind and cause, a
 """
 
 import tempfile
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -32,7 +34,7 @@ class Verdict(msgspec.Struct, frozen=True):
     told: int
     """Of them, or of the one thing that shows: those an event names."""
     kinds: dict[str, int]
-    """By which kinds."""
+    """How many of them by which kinds: all that some of a hole lies in, those that should tell of the fault first."""
     kind_right: bool
     cause_right: bool
     excess_s: float
@@ -107,6 +109,14 @@ def of_probation(mark: Mark) -> bool:
     return mark.kind == "disconnected" and mark.end - mark.start < 1_000_000 and mark.cause == "recorder"
 
 
+def _is_whole(marks: list[Mark], most: int) -> bool:
+    """
+    Whether events follow each other without a pause.
+    """
+    ordered = sorted(marks, key=lambda mark: mark.start)
+    return bool(marks) and all(b.start - a.end <= most for a, b in pairwise(ordered))
+
+
 def judge(case: Case) -> Verdict:
     """
     Run a case, and hold what the recorder says against what it should.
@@ -136,6 +146,10 @@ def judge(case: Case) -> Verdict:
         over = [max(0.0, begins - m.start, m.end - ends) / 1e9 for m in told]
         short = [max(0.0, m.start - begins, ends - m.end) / 1e9 for m in told]
         best = min((max(o, s) for o, s in zip(over, short, strict=True)), default=0.0)
+        if _is_whole(told, tick):
+            # One after the other: a stream that moves goes on being told of where it is then.
+            first, final = min(m.start for m in told), max(m.end for m in told)
+            best = min(best, max(abs(begins - first), abs(final - ends)) / 1e9)
         return _verdict(case, account_, holes, named, false, best, len(named), 0)
     marks = [hole.mark for hole in holes if hole.mark is not None]
     # What no id can prove nobody can tell; the account counts it apart.
@@ -154,17 +168,21 @@ def _verdict(
     told: int,
     in_parts: int,
 ) -> Verdict:
-    kinds: dict[str, int] = {}
-    for mark in named:
-        kinds[mark.kind] = kinds.get(mark.kind, 0) + 1
+    told_by = [{mark.kind for mark in hole.marks} for hole in holes] if case.effect == "hole" else []
+    told_by += [{mark.kind} for mark in named] if case.effect == "shows" else []
+    counts = Counter(kind for those in told_by for kind in those)
+    kinds = dict(sorted(counts.items(), key=lambda each: (each[0] not in case.kinds, -each[1], each[0])))
+    parts = [hole.marks for hole in holes if hole.mark is None and hole.marks]
     return Verdict(
         name=case.name,
         effect=case.effect,
         holes=len(holes) if case.effect != "shows" else 0,
         told=told,
         kinds=kinds,
-        kind_right=set(kinds) <= case.kinds,
-        cause_right={mark.cause for mark in named} <= case.causes,
+        kind_right={mark.kind for mark in named} <= case.kinds
+        and all(any(mark.kind in case.kinds for mark in marks) for marks in parts),
+        cause_right={mark.cause for mark in named} <= case.causes
+        and all(any(mark.kind in case.kinds and mark.cause in case.causes for mark in marks) for marks in parts),
         excess_s=round(widest, 3),
         in_parts=in_parts,
         false=false,

@@ -97,6 +97,8 @@ class Hole(msgspec.Struct):
     after: int | None
     mark: Mark | None = None
     """The event that contains it whole, if one does."""
+    marks: list[Mark] = []
+    """All that some of it lies in."""
 
     @property
     def why(self) -> set[str]:

@@ -5,9 +5,7 @@ Random faults on random venues, with random ways there and restarts: sent = stor
 import pytest
 from honesty import mixture
 
-LIMITS: dict[int, str] = {
-    13: "with two feeds, a tick that is late by less than one feed's interval counts as a hole",
-}
+LIMITS: dict[int, str] = {}
 """Seeds that are not as they should be yet, with the reason. The slow suite tells which are right by now."""
 
 
