@@ -96,14 +96,14 @@ class Tracks:
             two.before = feeds.copied(track)
             two.before.feeds = None
             two.recent = [(track.ts, track.recv, track.slot)]
-        pace, steps = (track.cadence, track.spread), track.past + track.ring
+        pace, steps = (track.cadence, track.spread), [*track.past, *track.ring, ts - track.ts]
         learns = early is not None and len(early) == cadence.FEWEST and ts > track.ts
         if learns and two is None:
             two = self._expected(flow, track, [*(early or ()), (ts, now, slot or 0)], now)
         self._slot(flow, track, slot, now, gap=gap)
         flags = self._steps.take(flow, track, ts, slot, now, gap=gap)
-        if two is None and pace[0] and cadence.is_uneven(track) and pace[1] * 8 <= pace[0]:
-            self._by_time(flow, track, pace, [*steps, track.ring[-1]], ts)
+        if two is None and not gap and pace[0] and cadence.is_uneven(track) and pace[1] * 8 <= pace[0]:
+            self._by_time(flow, track, pace, steps, ts)
             two = track.feeds
             if two is not None:
                 _count(two, slot, now)
