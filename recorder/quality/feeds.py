@@ -60,7 +60,8 @@ def split(books: list[Book], pace: tuple[int, int]) -> tuple[list[bool], int, in
     found: list[tuple[float, list[bool], int, int]] = []
     for second in _ways(books, pace[0]):
         chains = [[book for book, other in zip(books, second, strict=True) if other == of] for of in (False, True)]
-        if min(len(chain) for chain in chains) < FEWEST_EACH:
+        turns = sum(a != b for a, b in pairwise(second))
+        if min(len(chain) for chain in chains) < FEWEST_EACH or 2 * turns < len(books):
             continue
         if any(b[2] < a[2] for chain in chains for a, b in pairwise(chain)):
             continue
@@ -68,8 +69,8 @@ def split(books: list[Book], pace: tuple[int, int]) -> tuple[list[bool], int, in
         if min(map(min, steps)) <= 0:
             continue
         for tick, spread in (pace, cadence.rhythm(max(steps, key=len))):
-            if spread * 8 <= tick and all(_is_even(each, tick) for each in steps):
-                uneven = sum(abs(step - tick) / tick for each in steps for step in each)
+            if tick and spread * 8 <= tick and all(_is_even(each, tick) for each in steps):
+                uneven = sum(_uneven(a, b, tick) for chain in chains for a, b in pairwise(chain))
                 found.append((uneven, second, tick, spread))
                 break
     if not found:
@@ -96,6 +97,15 @@ def _ways(books: list[Book], tick: int) -> list[list[bool]]:
             last = last if by_time[-1] else ts
         ways.append(by_time)
     return ways
+
+
+def _uneven(before: Book, after: Book, tick: int) -> float:
+    """
+    What speaks against two books' being neighbours in one feed: off the beat, ticks between them, slots out of step.
+    """
+    step, slots = after[0] - before[0], after[2] - before[2]
+    out = 2 * abs(slots - step / _SLOT_MS) if slots or before[2] else 0.0
+    return 8 * cadence.off_grid(step, tick) / tick + (2 * step + tick) // (2 * tick) + out
 
 
 def _is_even(steps: list[int], tick: int) -> bool:

@@ -8,8 +8,9 @@ first start to the last end, is one of
 * stored: a row of the lake, on any connection, or its raw bytes in `undecodable`;
 * covered: inside an event of its stream, of a connection that should have brought it, or of the recorder, of a kind
   that says something is missing;
-* suspect: a book that no event tells of, at a time that `coverage` does not vouch for, because all that was received
-  looks just as if the publisher's timer had been late;
+* suspect: a book that no event tells of, at a time that `coverage` does not vouch for, where that is all anyone can
+  say: beside a tick that really was late (what was received looks just as if the publisher's timer had been so), or
+  inside a `two_feeds`. A recorder that leaves other holes to doubt does not pass;
 * unverifiable: a fill before the first or after the last that was stored, which no id can prove;
 * unexplained: none of these. There must be none.
 
@@ -19,9 +20,10 @@ it least; what it exceeds beyond the frames received just before and after is it
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import pairwise
 
 import msgspec
-from holes import Finder, holds_any, holes_of, late_ticks_of
+from holes import Finder, concerns, holds_any, holes_of, late_ticks_of
 from terms import MOMENTS, TRUE_HOLE_SLACK_NS, Hole, Lake, Mark, Meant, State
 from virtual import Side
 
@@ -127,9 +129,13 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
     for stream in claimed:
         claimed[stream] = sum(m.missing or 0 for m in finder.of(stream) if m.kind == "trade_gap")
     lost = [each for each in meant if not each.stored]
+    beside = _beside_late_ticks([line.t_ns for line in lines if line.what == "tick"])
+    feeds = [mark for mark in lake.marks if mark.kind == "two_feeds"]
     for each in lost:
         if each.state == "unexplained" and each.stream.channel != "trades" and _is_doubted(each, lake):
-            each.state = "suspect"
+            late = any(a <= each.at <= b for a, b in beside)
+            two = any(m.start <= each.arrival <= m.end + TRUE_HOLE_SLACK_NS and concerns(m, each) for m in feeds)
+            each.state = "suspect" if late or two else "unexplained"
     ways = sorted(side.latency_ns.values())
     late = late_ticks_of([line.t_ns + ways[-1] for line in lines if line.what == "tick"], ways[-1] - ways[0])
     states: dict[State, int] = {"stored": 0, "covered": 0, "suspect": 0, "unverifiable": 0, "unexplained": 0}
@@ -147,6 +153,19 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
         fills_nameless=fills_nameless,
         needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not holds_any(mark, meant, late, side)],
     )
+
+
+def _beside_late_ticks(ticks: list[int]) -> list[tuple[int, int]]:
+    """
+    From two ticks before to two after each that was late by a tenth of the usual, or more: what is lost there may be
+    made up for, as far as anyone can see.
+    """
+    gaps = [after - before for before, after in pairwise(ticks)]
+    return [
+        (ticks[max(n - 2, 0)], ticks[min(n + 3, len(ticks) - 1)])
+        for n, gap in enumerate(gaps)
+        if 10 * gap >= 11 * sorted(gaps[max(0, n - 10) : n + 10])[len(gaps[max(0, n - 10) : n + 10]) // 2]
+    ]
 
 
 def _is_doubted(meant: Meant, lake: Lake) -> bool:

@@ -5,12 +5,15 @@ The accounting itself: what it finds when something is missing and nobody says s
 import msgspec
 import pytest
 from account import account
+from cases import CASES
 from holes import excess
-from judge import let_pass
+from judge import judge, let_pass
 from lakes import read_lake
 from virtual import Absence, Scenario, record
 
 from recorder.lake.sealing import seal
+from recorder.quality import cadence
+from recorder.quality.steps import Steps
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Drop, Garbage, RepeatFrames, Silence, WithholdFills
 
@@ -65,18 +68,41 @@ def test_a_hole_whose_event_is_taken_away_is_unexplained(played, kind):
     assert account(lines, side, fewer).states["unexplained"] > 0
 
 
-def test_what_coverage_does_not_vouch_for_is_suspect_and_not_explained(played):
+def test_doubt_does_not_explain_a_hole_that_can_be_seen(played):
     """
-    It has a column of its own; what coverage calls complete stays unexplained.
+    That `coverage` does not vouch for it is no event.
     """
     lines, side, lake = played
     quiet = [mark for mark in lake.marks if mark.kind != "silent"]
 
     doubted = account(lines, side, msgspec.structs.replace(lake, marks=quiet))
-    vouched = account(lines, side, msgspec.structs.replace(lake, marks=quiet, doubts={}))
 
-    assert doubted.states["suspect"] == vouched.states["unexplained"] > 20
-    assert doubted.states["covered"] == vouched.states["covered"]
+    assert doubted.states["unexplained"] > 20
+    assert doubted.states["suspect"] <= 4
+
+
+@pytest.mark.parametrize("name", ["skip_frames", "silence of one market, 2 s", "two_feeds, velocity goes over"])
+def test_a_monitor_that_keeps_missed_ticks_to_itself_does_not_pass(name, monkeypatch):
+    """
+    Coverage made by the same recorder has its doubts; they do not save it.
+    """
+    (case,) = [case for case in CASES if case.name == name]
+    monkeypatch.setattr(Steps, "hole", lambda *_: None)
+
+    verdict = judge(case)
+
+    assert not verdict.right
+    assert verdict.unexplained >= verdict.holes
+
+
+def test_a_monitor_that_invents_missed_ticks_does_not_pass(monkeypatch):
+    """
+    Nor one that tells of any late book.
+    """
+    (case,) = [case for case in CASES if case.name == "cadence, 400 to 1000 ms and back"]
+    monkeypatch.setattr(cadence, "slower", lambda _: None)
+
+    assert judge(case).false
 
 
 def test_an_event_of_another_stream_or_time_explains_nothing(played):

@@ -1,0 +1,119 @@
+"""
+Two feeds that alternate in one stream: told apart, each judged by its own cadence, and doubted where one is gone.
+"""
+
+import pytest
+
+from quality_runs import events_of, hear, seconds_of
+from recorder.quality import feeds
+from recorder.quality.state import Feeds, Track
+from recorder.simulator.kinds import Cadence, Silence, SkipFrames, TwoFeeds
+
+FEEDS = TwoFeeds(from_s=0, to_s=200)
+
+
+def books(*, lag=150, behind=3, count=6, tick=400, lost=()):
+    """
+    (ts, recv_ts, slot) of two feeds, without those whose number is `lost`.
+    """
+    both = []
+    for n in range(count):
+        ts = 1_000_000 + n * tick
+        slot = 5_000 + n * tick // 400
+        both += [(ts, ts * 1_000_000, slot), (ts + lag, (ts + lag) * 1_000_000, slot - behind)]
+    return [book for n, book in enumerate(both) if n not in lost]
+
+
+@pytest.mark.parametrize("lag", [20, 63, 150, 200, 334, 390])
+@pytest.mark.parametrize("behind", [1, 3, -2])
+@pytest.mark.parametrize("lost", [(), (3,), (6,)])
+def test_books_of_two_feeds_are_told_apart(lag, behind, lost):
+    """
+    Whatever lies between them, also where one is missing.
+    """
+    heard = books(lag=lag, behind=behind, lost=lost)
+
+    second, tick, spread = feeds.split(heard, (400, 3))
+
+    assert second == [bool(n & 1) for n in range(12) if n not in lost]
+    assert (tick, spread) == (400, 3)
+
+
+def test_the_cadence_of_two_feeds_is_learned_where_none_is_known():
+    """
+    At the start of a stream.
+    """
+    assert feeds.split(books(), (0, 0))[1] == 400
+    assert feeds.split(books(tick=1000, lag=330), (400, 3))[1] == 1000
+
+
+def test_one_feed_is_not_two():
+    """
+    Also where a slot once steps back, or a tick is late.
+    """
+    one = [book for n, book in enumerate(books(count=12)) if not n & 1]
+
+    assert feeds.step_back(one) is None
+    late = [(ts + 300 * (n == 5), recv, slot - 9 * (n > 6)) for n, (ts, recv, slot) in enumerate(one)]
+    assert feeds.split(late, (400, 3)) is None
+
+
+def test_a_book_goes_to_the_feed_whose_slot_and_time_it_continues():
+    """
+    Also out of turn; and one that has gone must fit much better.
+    """
+    first = Track(ts=10_000, recv=10_000, slot=100, cadence=400)
+    two = Feeds(0, second=Track(ts=10_150, recv=10_150, slot=97, cadence=400))
+
+    assert not feeds.is_second(two, first, 10_400, 101)
+    assert feeds.is_second(two, first, 10_550, 98)
+    assert not feeds.is_second(two, first, 10_470, 101)  # late, but its slot is the first one's
+    two.lone = 1
+    first.ts, first.recv, first.slot = 14_000, 14_000, 110
+    assert not feeds.is_second(two, first, 14_460, 111)
+    assert feeds.is_second(two, first, 14_150, 107)
+
+
+@pytest.mark.parametrize("every", [3, 4, 5, 7])
+def test_books_lost_of_two_feeds_are_counted_exactly(every):
+    """
+    Each feed by its own ticks: also where only one of them loses books.
+    """
+    events = events_of(hear(FEEDS, SkipFrames(from_s=40.1, to_s=48.1, market="*", every=every), seconds=90))
+
+    holes = [e for e in events if e.kind == "cadence_hole"]
+    assert sum(e.missing or 0 for e in holes) == 3 * (40 // every)
+    assert {e.kind for e in events} == {"cadence_hole", "two_feeds"}
+    assert all("of one of two feeds" in e.evidence for e in holes[:1])
+
+
+def test_a_feed_that_comes_back_has_lost_what_lies_between():
+    """
+    Every second book of two feeds is one of them: the other tells nothing of it.
+    """
+    events = events_of(hear(FEEDS, SkipFrames(from_s=40.1, to_s=50.1, market="*", every=2), seconds=70))
+
+    (hole,) = [e for e in events if e.kind == "cadence_hole"]
+    assert (hole.scope, hole.missing) == ("connection", 3 * 25)
+    begins, ends = seconds_of(hole)
+    assert 39.5 < begins < 40.2
+    assert 50.0 < ends < 50.7
+
+
+def test_both_feeds_silent_for_two_seconds_miss_the_books_of_both():
+    """
+    A hole is one also where two feeds are.
+    """
+    events = events_of(hear(FEEDS, Silence(from_s=40.1, to_s=42.1), seconds=70))
+
+    assert sum(e.missing or 0 for e in events if e.kind == "cadence_hole") == 3 * 2 * 5
+
+
+@pytest.mark.parametrize("tick_ms", [200, 750, 1000, 2000])
+def test_another_cadence_of_two_feeds_is_no_hole(tick_ms):
+    """
+    Both change at once.
+    """
+    events = events_of(hear(FEEDS, Cadence(from_s=40.1, to_s=60.1, tick_ms=tick_ms), seconds=90))
+
+    assert [e for e in events if e.kind != "two_feeds"] == []
