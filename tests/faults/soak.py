@@ -90,6 +90,7 @@ class Soak:
         self._pace_s = pace_s
         self._bench, self._chance, self._tmpfs = bench, chance, tmpfs
         self.done: Counter[str] = Counter()
+        self.slowest_stop_s = 0.0
         self.strange: list[str] = []
         """What should not have happened, beside what the account tells."""
         self.samples: list[tuple[float, float, int, int]] = []
@@ -159,11 +160,22 @@ class Soak:
         time.sleep(self._chance.uniform(0, 2))
         self.other = self._start()
 
+    def _ended(self, child: Child) -> int:
+        """
+        Asked to end; how it did. How long that took is told: on a busy machine it may be more than five seconds.
+        """
+        began = time.monotonic()
+        child.process.terminate()
+        code = child.wait(60)
+        took_s = time.monotonic() - began
+        self.slowest_stop_s = max(self.slowest_stop_s, took_s)
+        return code
+
     def stop(self) -> None:
         """
         An orderly end, and a start.
         """
-        code = self.other.stop()
+        code = self._ended(self.other)
         # 1: the disk was full just then, and it says so. A signal: it had only just been started.
         if code not in {0, 1, -signal.SIGTERM}:
             self.strange.append(f"exit code {code}: {self.other.said[-500:]}")
@@ -175,7 +187,7 @@ class Soak:
         """
         fresh = self._start()
         time.sleep(self._chance.uniform(2, 4))
-        self.other.stop()
+        self._ended(self.other)
         self.other = fresh
 
     def pause(self) -> None:
@@ -258,7 +270,7 @@ def soak(
             since = time.time_ns() + 3 * SECOND_NS
             running.run(seconds)
             until = time.time_ns()
-            exits = [running.other.stop(), running.steady.stop()]
+            exits = [running.other.stop(60), running.steady.stop(60)]
             bench.venue.stop()
             bench.seal()
             account = bench.account(since=since, until=until)
@@ -289,6 +301,7 @@ def soak(
         "verify": problems,
         "exits": exits,
         "strange": running.strange,
+        "slowest stop s": round(running.slowest_stop_s, 1),
         "memory MB": [round(settled[0][1], 2), round(settled[-1][1], 2)],
         "memory peak MB": round(max(mb for _, mb, _, _ in running.samples), 2),
         "slope MB/h": round(slope_mb_h(list(minutes.values())), 3),
