@@ -161,3 +161,21 @@ def test_the_readme_quotes_figures_that_exist(table):
         assert command == f"`{table.COMMAND} --only {by_name[name].part}`"
     options = set(re.findall(r"figures\.py (--[\w-]+)", readme))
     assert options <= set(re.findall(r"--[\w-]+", figures("--help")))
+
+
+def test_the_rate_of_replay_is_measured_beside_polars_own_rows():
+    """
+    The command runs; what it says of so few records is nothing.
+    """
+    done = subprocess.run(
+        [sys.executable, SUITE / "replaying.py", "--books", "60", "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        *("records", "by_venue", "with_levels", "plain_rows", "peak"),
+    ]

@@ -5,10 +5,12 @@ Prices are in quote tokens and sizes in base tokens, or the exact integers of th
 `ts`, `start` and `end` are integer ns since the epoch, UTC. None is what the venue did not send.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import polars as pl
+
+from recorder.errors import RecorderError
 
 Level = tuple[float, float]
 """Price and size; integers in raw units."""
@@ -17,14 +19,50 @@ BLOCK_ROWS = 1024
 """Books whose levels become Python objects together, when the first of them is asked for its own."""
 
 
+class Window:
+    """
+    The levels of a stretch of books, which are read from the files when the first of them is asked for.
+    """
+
+    def __init__(self, read: Callable[[], pl.DataFrame], seqs: list[int]) -> None:
+        """
+        Args:
+            read: rows with `seq` and the columns of lists.
+            seqs: of the books as they were handed out.
+        """
+        self._read, self._seqs = read, seqs
+        self._frame: pl.DataFrame | None = None
+
+    def rows(self, first: int, count: int) -> pl.DataFrame:
+        """
+        Some of them.
+
+        Raises:
+            RecorderError: the files are not those that the books came from.
+        """
+        if self._frame is None:
+            frame = self._read()
+            if frame["seq"].to_list() != self._seqs:
+                raise RecorderError("the hour was sealed anew while it was replayed; replay it again")
+            self._frame = frame
+        return self._frame.slice(first, count)
+
+
 class Levels:
     """
     The levels of a block of books, as columns until somebody asks.
     """
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
+    def __init__(self, window: Window, first: int) -> None:
+        self._window, self._first = window, first
+        self._rows: pl.DataFrame | None = None
         self._sides: dict[str, list[list[Level]]] = {}
+
+    @property
+    def _frame(self) -> pl.DataFrame:
+        if self._rows is None:
+            self._rows = self._window.rows(self._first, BLOCK_ROWS)
+        return self._rows
 
     def of(self, side: str, row: int) -> list[Level]:
         """
@@ -48,7 +86,7 @@ class Levels:
 
 class Book(msgspec.Struct, frozen=True, gc=False, eq=False):
     """
-    One full book. Its levels are made on demand, a block of books at a time; until then it costs a microsecond.
+    One full book. Its levels are read and made on demand, many books at a time; until then it costs a microsecond.
     """
 
     recv_ts: int

@@ -12,13 +12,13 @@ from typing import Any, Literal, Protocol
 
 import polars as pl
 
-from recorder.analysis.records import BLOCK_ROWS, Book, Hole, Levels, Record, Trade
+from recorder.analysis.records import BLOCK_ROWS, Book, Hole, Levels, Record, Trade, Window
 from recorder.analysis.units import Instant
 from recorder.errors import RecorderError
 from recorder.records import HOUR_NS, SECOND_NS
 
-ROWS = 60_000
-"""Rows in a window, about: at 20 levels a side some 60 MB."""
+ROWS = 30_000
+"""Rows in a window, about: at 20 levels a side some 25 MB, and four times as much once all are Python objects."""
 LATENESS_NS = 60 * SECOND_NS
 
 Order = Literal["receipt", "venue"]
@@ -141,10 +141,11 @@ def _keys(frame: pl.DataFrame, columns: list[list[Any]], *, by_venue: bool) -> l
 
 
 def _books(reader: Reader, start: int, end: int, by_venue: bool) -> Keyed:
-    frame = _collected(reader, start, end, (*_BOOK, *_BOOK_REST, *_LISTS))
+    frame = _collected(reader, start, end, (*_BOOK, *_BOOK_REST))
     columns = _columns(frame, (*_BOOK, *_BOOK_REST))
-    lists = frame.select(_LISTS)
-    blocks = [Levels(lists.slice(at, BLOCK_ROWS)) for at in range(0, frame.height, BLOCK_ROWS)]
+    # Most of the bytes are levels, and not every reader wants them.
+    window = Window(lambda: reader(start, end, columns=("seq", *_LISTS)).collect(), columns[-1])
+    blocks = [Levels(window, at) for at in range(0, frame.height, BLOCK_ROWS)]
     block = [each for each in blocks for _ in range(BLOCK_ROWS)][: frame.height]
     row = [at % BLOCK_ROWS for at in range(frame.height)]
     make: Callable[..., Record] = Book

@@ -141,3 +141,37 @@ def test_events_that_come_in_another_order_than_they_happened_stand_once_for_eac
     found = list(hft.in_both_orders([early, late], hft.Told()))
 
     assert [(e[0] & BOTH, e[3]) for e in found] == [(hft.EXCHANGE, 2.0), (BOTH, 1.0), (hft.LOCAL, 2.0)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hftbacktest_itself_has_each_recorded_book(faulty, faulty_root, tmp_path):
+    """
+    Its own backtest reads the file; after each book its depth is that book. It brings a hundred packages, so that it is
+    not among those of the tests: `pip install hftbacktest`.
+    """
+    hftbacktest = pytest.importorskip("hftbacktest", reason="HFTBACKTEST ITSELF WAS NOT ASKED: it is not installed")
+    exported(faulty_root, tmp_path / "x.npz", "BTC-PERP")
+    asset = (
+        hftbacktest.BacktestAsset()
+        .data([str(tmp_path / "x.npz")])
+        .linear_asset(1.0)
+        .constant_order_latency(0, 0)
+        .risk_adverse_queue_model()
+        .no_partial_fill_exchange()
+        .trading_value_fee_model(0, 0)
+        .tick_size(0.1)
+        .lot_size(0.00001)
+    )
+    run = hftbacktest.HashMapMarketDepthBacktest([asset])
+    run.wait_next_feed(True, 10**18)  # its signature
+    for number, book in enumerate(faulty.replay("BTC-PERP", tables=["books"], holes=False)):
+        if number % 25:  # each look asks for thousands of ticks
+            continue
+        run.elapse(book.recv_ts - run.current_timestamp)
+        depth = run.depth(0)
+        for levels, at in ((book.bids, depth.bid_qty_at_tick), (book.asks, depth.ask_qty_at_tick)):
+            ticks = {round(price / 0.1): size for price, size in levels}
+            assert all(abs(at(tick) - size) < 1e-9 for tick, size in ticks.items())
+            assert sum(at(tick) > 0 for tick in range(min(ticks) - 3000, max(ticks) + 3000)) == len(ticks)
+    run.close()
