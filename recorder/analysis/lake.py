@@ -35,9 +35,9 @@ class Lake(Tables):
     """
     A data root, to read from. Cheap to make; it may be kept while the recorder publishes further hours.
 
-    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime, a date (its midnight,
-    UTC), an ISO string of either (UTC unless it says otherwise), or integer ns since the epoch. Market names match in
-    any letter case.
+    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime with a zone, a date (its
+    midnight, UTC), an ISO string of either (UTC unless it says otherwise), or integer ns since the epoch. Market names
+    match in any letter case.
     """
 
     def book(

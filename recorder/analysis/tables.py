@@ -27,8 +27,8 @@ class Tables:
     """
     A data root, to read from. Cheap to make; it may be kept while the recorder publishes further hours.
 
-    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime (without a zone: UTC), a
-    date (its midnight), an ISO string of either, or integer ns since the epoch. Market names match in any letter case.
+    Ranges are half open, `[start, end)`, and either end may be left out. A bound is a datetime with a zone, a date
+    (its midnight, UTC), an ISO string of either, or integer ns since the epoch. Market names match in any letter case.
     """
 
     def __init__(self, root: Path | str, *, storage_options: Mapping[str, Any] | None = None) -> None:
