@@ -116,6 +116,9 @@ class OpenHours:
                 if (sealed := self._sealed(view, name, hour, wanted)) is None:
                     raise
                 return sealed
+            if sum(hour_read.held_bytes for hour_read in self._kept.values()) > KEPT_BYTES:
+                for hour_read in self._kept.values():
+                    hour_read.forget()
             frame = pl.from_arrow(rows)
             assert isinstance(frame, pl.DataFrame)
             return frame

@@ -161,6 +161,20 @@ class OpenHour:
         made = summary_rows(self._survey, self._written, hour=self.hour, events=events, coverage=coverage)
         return rows_table(TABLES[name], made[name])
 
+    @property
+    def held_bytes(self) -> int:
+        """
+        Memory of the rows that were decoded so far.
+        """
+        return sum(piece.nbytes for pieces in self._rows.values() for piece in pieces)
+
+    def forget(self) -> None:
+        """
+        Let go of what was decoded; it is read again when it is asked for.
+        """
+        self._rows.clear()
+        self._written = Written(Unplaced())
+
     def _decode(self, wanted: set[int], *, unplaced: bool = False) -> None:
         missing = wanted - self._rows.keys()
         if not missing and not unplaced:

@@ -11,7 +11,7 @@ import pytest
 
 from lake_cases import HOUR, NEXT, Run, S, make_root, recorded, tree
 from recorder import durable
-from recorder.analysis import Lake
+from recorder.analysis import Lake, open_hours
 from recorder.errors import DamagedFile
 from recorder.lake.live import snapshot
 from recorder.lake.root import seal_lock
@@ -168,6 +168,21 @@ def test_an_hour_whose_journal_expired_after_its_seal_is_read_from_the_lake(tmp_
         path.unlink()
 
     assert fresh.collect().equals(expected)
+
+
+def test_what_was_decoded_is_let_go_of_beyond_a_limit(tmp_path, monkeypatch):
+    """
+    And read again: the answers stay the same.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR, HOUR + 60 * S)
+    monkeypatch.setattr(open_hours, "KEPT_BYTES", 0)
+    lake = Lake(root)
+    frame, coverage = lake.books(live=True), lake.coverage(live=True)
+
+    assert frame.collect().equals(frame.collect())
+    assert coverage.collect().equals(coverage.collect())
+    assert [hour.held_bytes for hour in lake._reader._open._kept.values()] == [0]
 
 
 def test_journal_that_is_gone_without_a_seal_is_told(tmp_path):
