@@ -30,6 +30,7 @@ from recorder.clock import wall_ns
 from recorder.errors import RecorderError, RootError
 from recorder.logs import set_up
 from recorder.owner import become_owner
+from recorder.redaction import redacted
 from recorder.terminal import console as _console
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
     refuse_unusable(settings.storage.root)
     console = _console()
     wanted = streams(settings)
-    console.print(streams_table(wanted, f"{settings.venue.name}: {settings.venue.url}"))
+    console.print(streams_table(wanted, f"{settings.venue.name}: {redacted(settings.venue.url)}"))
     urls = copies(settings)
     count = len(connections(settings)) * len(urls)
     if count > 1:
@@ -260,7 +261,7 @@ def check(config: Path, listen: float, *, connect: bool) -> None:
         dead = [answer.stream.label() for answer in checked.answers if not answer.came]
         if dead:
             more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
-            raise Unreachable(f"{url}: no answer for {', '.join(dead[:5])}{more}; check the market names")
+            raise Unreachable(f"{redacted(url)}: no answer for {', '.join(dead[:5])}{more}; check the market names")
 
 
 def _show_answers(checked: "Checked", console: Console) -> None:
@@ -271,7 +272,7 @@ def _show_answers(checked: "Checked", console: Console) -> None:
     from recorder.show import plain  # noqa: PLC0415
 
     table = plain(
-        f"{checked.url}: after {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
+        f"{redacted(checked.url)}: after {checked.listened_s:.1f} s, {checked.heartbeats} heartbeats, "
         f"{'with' if checked.compressed else 'without'} compression",
         "stream",
         "acknowledged",

@@ -10,6 +10,7 @@ shows every key, and a test holds it to these defaults.
 Of the package this module imports only the venue's constants and market lists; nothing there imports it.
 """
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -23,6 +24,7 @@ from recorder.config_ops import Lake, Metrics, Notify, check_metrics, check_noti
 from recorder.config_values import PLAINTEXT_WORDS, Wrong
 from recorder.errors import ConfigError
 from recorder.records import QualitySettings
+from recorder.redaction import secrets_in
 from recorder.venue.markets import NETWORKS
 from recorder.venue.protocol import Channel
 
@@ -219,6 +221,7 @@ def load_config(path: Path) -> Config:
     try:
         with path.open("rb") as source:
             raw = source.read(MAX_FILE_BYTES + 1)
+            status = os.fstat(source.fileno())
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise ConfigError(file=file, key="file", problem=problem, allowed=f"give a TOML file, {_EXAMPLES}") from None
@@ -230,7 +233,23 @@ def load_config(path: Path) -> Config:
     except UnicodeDecodeError as error:
         problem = f"byte {error.start} is not UTF-8"
         raise ConfigError(file=file, key="file", problem=problem, allowed="TOML is always UTF-8: save it so") from None
-    return parse_config(text, file=file)
+    config = parse_config(text, file=file)
+    _refuse_open_secrets(file, status, list(secrets_in(tomllib.loads(text.removeprefix("\ufeff")))))
+    return config
+
+
+def _refuse_open_secrets(file: str, status: os.stat_result, keys: list[str]) -> None:
+    """
+    A file with a secret is for its owner; one that another owns may be for the group too, or we could not read it.
+    """
+    theirs = 0o007 if status.st_uid != os.geteuid() else 0o077
+    if keys and status.st_mode & theirs:
+        raise ConfigError(
+            file=file,
+            key=keys[0],
+            problem=f"is a secret, and others may read the file (mode {status.st_mode & 0o777:04o})",
+            allowed="chmod 600 it, or 640 where root owns it and the recorder's group reads it",
+        )
 
 
 def parse_config(text: str, *, file: str) -> Config:

@@ -74,7 +74,7 @@ class Run:
         """
         self.name = run_name(started, nonce)
         self.folder = root / "journal" / self.name
-        self.folder.mkdir(parents=True)
+        durable.make_directories(self.folder, below=root)
         self._lock = durable.Lock(self.folder / RUN_LOCK, holder="a test") if alive else None
         header = SegmentHeader(1, self.name, "host", "0", "test", network, list(streams))
         self.journal = Journal(self.folder, header=lambda: header, settings=JournalSettings(queue_bytes=1 << 30))

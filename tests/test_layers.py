@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parent.parent
 SOURCE = PROJECT / "recorder"
 
 LAYERS = {
-    "base": ("__init__", "records", "errors", "clock", "durable"),
+    "base": ("__init__", "records", "errors", "clock", "durable", "redaction"),
     "venue": ("venue.*",),
     "config": ("config", "config_ops", "config_streams", "config_values"),
     "journal": ("journal.*",),

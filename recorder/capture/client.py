@@ -250,7 +250,7 @@ class Capture:
             # A run of failures is one event, told when it ends; whoever just started us wants to know now.
             log.warning("connection %d: attempt %d: %s; again in %.1f s", line.index, line.attempt, words, delay_s)
             line.trouble = f"attempt {line.attempt}: {words}"
-            fact = ConnectFailed(line.url, line.attempt, words, cause, round(delay_s, 3))
+            fact = ConnectFailed(line.shown, line.attempt, words, cause, round(delay_s, 3))
             self._tape().fact(fact, connection=line.index, attempt=line.attempt)
             return delay_s
         finally:
@@ -259,7 +259,7 @@ class Capture:
             socket.transport.abort()
             return 0
         opened = loop.time()
-        line.connected = Connected(line.url, line.attempt, round((opened - started) * 1000, 3), compressed(socket))
+        line.connected = Connected(line.shown, line.attempt, round((opened - started) * 1000, 3), compressed(socket))
         line.socket = socket
         line.trouble = ""
         self._tape().fact(line.connected, connection=line.index, attempt=line.attempt)
@@ -275,7 +275,7 @@ class Capture:
         cause, why = (line.cut.cause, line.cut.why) if line.cut is not None else blame(code, socket)
         self._tape().fact(
             Disconnected(
-                url=line.url,
+                url=line.shown,
                 attempt=line.attempt,
                 cause=cause,
                 why=why,

@@ -14,6 +14,7 @@ import msgspec
 from recorder.capture.session import PROMOTE_AFTER_S, PROMOTE_MAX_S, Action, Note, Session
 from recorder.capture.wire import Wire
 from recorder.records import Cause, Connected, Fact, Moved, Stream
+from recorder.redaction import redacted
 
 log = logging.getLogger("recorder.capture")
 
@@ -44,6 +45,8 @@ class Line:
         """
         self.index = index
         self.url = url
+        self.shown = redacted(url)
+        """For the journal, which keeps no secrets."""
         self.session = session
         self.apart_s = apart_s
         self.attempt = 0

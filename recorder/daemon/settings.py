@@ -13,6 +13,7 @@ from recorder.config import Config
 from recorder.config_streams import copies, quality_settings, streams
 from recorder.journal.writer import JournalSettings
 from recorder.lake.layout import JOURNAL
+from recorder.redaction import redacted
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 
@@ -65,7 +66,7 @@ def tape_settings(config: Config) -> TapeSettings:
         journal_folder=config.storage.root / JOURNAL,
         venue=config.venue.name,
         network=config.venue.network,
-        urls=list(dict.fromkeys(urls)),
+        urls=list(dict.fromkeys(redacted(url) for url in urls)),
         streams=streams(config),
         quality=quality_settings(config),
         journal=journal_settings(config),

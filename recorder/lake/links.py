@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name, parse_segment_name
-from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, QUARANTINE, SEAL_LOCK
+from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, SEAL_LOCK
 
 RESERVE = "reserve"
 """In the journal: a file that only takes space, see `daemon/disk.py`."""
@@ -15,9 +15,9 @@ RESERVE = "reserve"
 
 def foreign_links(root: Path) -> Iterator[Path]:
     """
-    Every symbolic link below a root, sorted; none is followed.
+    Every symbolic link below a root, sorted, but those set aside in quarantine; none is followed.
     """
-    for part in (JOURNAL, LAKE, MANIFEST, QUARANTINE):
+    for part in (JOURNAL, LAKE, MANIFEST):
         for folder, folders, files in os.walk(root / part):
             folders.sort()
             for name in sorted([*folders, *files]):
