@@ -144,13 +144,6 @@ def memory_kb(pid: int, name: str = "VmRSS") -> int:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:"))
 
 
-def forget_peak(pid: int) -> None:
-    """
-    Let `VmHWM` begin anew; for root only.
-    """
-    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
-
-
 def descriptors(pid: int) -> int:
     """
     Open files and sockets.

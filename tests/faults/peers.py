@@ -27,8 +27,6 @@ slow    `rate` bytes a second come from the venue
 close   all connections are closed, and each new one at once
 """
 
-HEARTBEAT = b'{"channel":"heartbeat"}'
-
 
 class Loop:
     """

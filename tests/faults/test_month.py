@@ -156,11 +156,11 @@ def lived(tmp_path, monkeypatch, *, days, keep_days):
 
 
 @pytest.mark.timeout(300)
-def test_half_a_day_of_hours_restarts_and_retention(tmp_path, monkeypatch):
+def test_eight_hours_of_restarts_and_retention(tmp_path, monkeypatch):
     """
     Every hour sealed whole, each committed frame in the lake once, journal kept as long as was asked and no longer.
     """
-    lived(tmp_path, monkeypatch, days=0.5, keep_days=0.2)
+    lived(tmp_path, monkeypatch, days=0.34, keep_days=0.12)
 
 
 @pytest.mark.slow
