@@ -30,7 +30,9 @@ def foreign_in_journal(root: Path) -> Iterator[Path]:
     """
     Files in the journal that nothing reads, sorted; those under temporary names, which mean nothing, left out.
     """
-    for path in sorted((root / JOURNAL).iterdir()):
+    journal = root / JOURNAL
+    # A lake may have been copied without it.
+    for path in sorted(journal.iterdir()) if journal.is_dir() else ():
         if path.is_symlink():
             continue
         if path.is_dir() and is_run_name(path.name):
