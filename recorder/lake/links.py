@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name, parse_segment_name
 from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, SEAL_LOCK
 
+_LONGEST_NOTE = 512
+"""Bytes in the lock of a run: which process holds it."""
 RESERVE = "reserve"
 """In the journal: a file that only takes space, see `daemon/disk.py`."""
 
@@ -45,12 +49,26 @@ def foreign_in_journal(root: Path) -> Iterator[Path]:
 
 def locks(root: Path) -> Iterator[Path]:
     """
-    The lock files there are: all of them are empty.
+    The lock files there are.
     """
     journal = root / JOURNAL
     for path in (root / MANIFEST / SEAL_LOCK, journal / START_LOCK, *sorted(journal.glob(f"*/{RUN_LOCK}"))):
         if path.is_file():
             yield path
+
+
+def is_well(lock: Path) -> bool:
+    """
+    Whether a lock file holds what it may: nothing, or, in a run's, which process holds it (numbers by name, as JSON).
+    """
+    content = lock.read_bytes()[: _LONGEST_NOTE + 1]
+    if not content:
+        return True
+    try:
+        msgspec.json.decode(content, type=dict[str, int])
+    except msgspec.DecodeError:
+        return False
+    return lock.name == RUN_LOCK and len(content) <= _LONGEST_NOTE
 
 
 def open_to_all(root: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from recorder.errors import DamagedFile, ForeignFile
 from recorder.journal.reader import Damage, SegmentFile, read_segment, segments
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, LAKE, manifest_path
-from recorder.lake.links import foreign_in_journal, foreign_links, locks, open_to_all
+from recorder.lake.links import foreign_in_journal, foreign_links, is_well, locks, open_to_all
 from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed
 from recorder.lake.parquet import read_back
@@ -156,9 +156,9 @@ def _look_for_foreign(root: Path, report: Report) -> None:
         for path in foreign_in_journal(root)
     ]
     report.problems += [
-        Problem(path.relative_to(root).as_posix(), "is a lock, and should be empty", "empty it")
+        Problem(path.relative_to(root).as_posix(), "is a lock, and holds what nobody writes there", "empty it")
         for path in locks(root)
-        if path.stat().st_size
+        if not is_well(path)
     ]
     report.problems += [
         Problem(path.relative_to(root).as_posix(), "can be written by anybody", "chmod o-w it")

@@ -18,6 +18,7 @@ from recorder.lake.root import seal_lock
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
 from recorder.records import Overflowed
+from recorder.status.presence import announce
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,23 @@ def test_what_is_no_root_or_in_use_is_a_clear_error(root, tmp_path):
             verify(root)
     finally:
         lock.release()
+
+
+def test_a_run_that_says_which_process_it_is_has_no_problem(root):
+    """
+    A recorder writes that into its own lock; anything else there, or anything in another lock, is no doing of ours.
+    """
+    run = next(path for path in (root / "journal").iterdir() if path.is_dir()).name
+    (root / "journal" / run / "lock").touch()
+    announce(root, run)
+    assert verify(root).problems == []
+
+    for name in (f"journal/{run}/lock", "manifest/seal.lock"):
+        lock = root / name
+        before = lock.read_bytes() if lock.exists() else b""
+        lock.write_bytes(b"what?" if run in name else b'{"pid":1}')
+        assert [(problem.path, problem.hint) for problem in verify(root).problems] == [(name, "empty it")]
+        lock.write_bytes(before)
 
 
 # ---- what should be there
