@@ -32,7 +32,7 @@ from recorder.records import (
 )
 from recorder.simulator.core import Venue
 from recorder.simulator.drive import Link
-from recorder.simulator.kinds import Restart, Silence
+from recorder.simulator.kinds import Restart, Silence, StopHeartbeats
 from recorder.simulator.markets import DEFAULT_MARKETS
 from virtual_recorder import VirtualRecorder
 
@@ -126,7 +126,10 @@ def events(root, *ordinary):
     Kinds of events, without those of any run.
     """
     quality = Lake(root).quality().collect()
-    of_any_run = {"recorder_started", "recorder_stopped", "recorder_down", "connected", "reloaded", *ordinary}
+    of_any_run = {
+        *("recorder_started", "recorder_stopped", "recorder_down", "connected", "reloaded", "unsubscribed"),
+        *ordinary,
+    }
     ours = (pl.col("kind") == "disconnected") & (pl.col("cause") == "recorder")
     return Counter(quality.filter(~ours)["kind"].to_list()) - Counter(dict.fromkeys(of_any_run, 1 << 20))
 
@@ -137,6 +140,86 @@ def covered(root):
     """
     rows = Lake(root).coverage().select(pl.col("start").dt.hour().alias("hour"), "symbol", "rows").collect()
     return {(row["hour"], row["symbol"]): row["rows"] for row in rows.iter_rows(named=True)}
+
+
+def told(root, kind):
+    """
+    (symbol, channel, cause, start, end) of the events of a kind, in seconds after the start.
+    """
+    rows = Lake(root).events().filter(pl.col("kind") == kind).with_columns(pl.col("start", "end").cast(pl.Int64))
+    return [
+        (r["symbol"], r["channel"], r["cause"], (r["start"] - START) / SECOND_NS, (r["end"] - START) / SECOND_NS)
+        for r in rows.collect().iter_rows(named=True)
+    ]
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("back_s", [180, 660])
+def test_a_market_that_is_taken_out_and_comes_back_is_a_hole_of_ours(tmp_path, back_s, copies):
+    """
+    From its last book to its first one, also over the hour's end; its fills are missing for the same reason.
+    """
+    trades = Stream("perp", "BTC-PERP", "trades")
+
+    script = {120: (SOL,), back_s: (BTC, SOL, trades)}
+    sealed(tmp_path, script, until_s=760, streams=(BTC, SOL, trades), copies=copies)
+
+    books, fills = sorted(told(tmp_path, "unsubscribed"), key=lambda each: each[1])
+    assert books[:3] == ("BTC-PERP", "orderbook", "recorder")
+    assert 119 <= books[3] <= 120.1
+    assert back_s <= books[4] < back_s + 1.5
+    assert fills[:3] == ("BTC-PERP", "trades", "recorder")
+    assert {cause for _, _, cause, *_ in told(tmp_path, "trade_gap")} <= {"recorder"}
+    assert told(tmp_path, "silent") == told(tmp_path, "cadence_hole") == []
+    missing = Lake(tmp_path).spans("BTC-PERP").filter(pl.col("state") == "missing", pl.col("channel") == "orderbook")
+    assert set(missing.collect()["why"]) <= {"unsubscribed", "not running", "connected", "recorder_down"}
+    ours = missing.filter(pl.col("why") == "unsubscribed").select(pl.col("end") - pl.col("start")).sum().collect()
+    # The hours in which it is asked for have rows; of those between nobody speaks.
+    assert ours.item().total_seconds() == pytest.approx(books[4] - books[3], abs=0.8)
+
+
+def test_a_market_that_is_taken_out_for_good_is_told_of_once(tmp_path):
+    """
+    In the hour in which that was; it is no hole of the hours that follow.
+    """
+    sealed(tmp_path, {120: (SOL,)}, until_s=760)
+
+    (out,) = told(tmp_path, "unsubscribed")
+    assert out[4] == 600
+    assert Lake(tmp_path).quality().filter(pl.col("kind") == "unsubscribed").collect()["continues"].to_list() == [True]
+
+
+def test_a_first_connect_that_takes_long_is_no_silence_of_the_venue(tmp_path):
+    """
+    A connection that reload adds is down until it has brought what it was added for.
+    """
+    sealed(tmp_path, {60: (BTC, ETH, SOL)}, until_s=300, limit=2, copies=2, apart_s=8)
+
+    assert told(tmp_path, "silent") == []
+    down = [each for each in told(tmp_path, "disconnected") if 59 < each[3] < 70]
+    assert [(cause, round(start), 68 <= end < 69.5) for _, _, cause, start, end in down] == [("recorder", 60, True)]
+
+
+@pytest.mark.parametrize("fault", ["no heartbeats", "no books"])
+def test_copies_are_never_cut_both_at_once(tmp_path, fault):
+    """
+    What the venue still sends is heard by one while the other begins anew: no fill is lost, nobody blamed.
+    """
+    trades = Stream("perp", "SOL-PERP", "trades")
+    faults = {
+        "no heartbeats": [StopHeartbeats(from_s=60, to_s=200)],
+        "no books": [Silence(from_s=60, to_s=200, channels="books")],
+    }
+    venue = Venue(PERPS, start=START, faults=faults[fault])
+
+    recorder = sealed(tmp_path, {}, until_s=300, streams=(BTC, SOL, trades), copies=2, venue=venue)
+
+    cuts = [each for each in told(tmp_path, "disconnected") if each[2] != "recorder" or each[3] < 299]
+    assert len(cuts) >= 2
+    # Where not even a fill came, nothing is lost by beginning anew.
+    assert {cause for _, _, cause, *_ in cuts} <= {"recorder", *(["venue"] if fault == "no books" else [])}
+    assert told(tmp_path, "trade_gap") == []
+    assert all(line.attempt <= 12 for _, line in recorder.lines().values())
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
-from recorder.capture.copies import Copy, Line, Told
+from recorder.capture.copies import Copy, Line, Told, must_stay
 from recorder.capture.placement import replaced
 from recorder.capture.session import Abort, Action, GoHome, Note, Send, Session, SessionSettings, ToProbation
 from recorder.journal.names import run_name
@@ -125,7 +125,7 @@ class VirtualRecorder:
             now = self.drive.now
             for copy, line in self.lines().values():
                 if line.index in self._up:
-                    self._perform(copy, line, line.session.tick(now))
+                    self._perform(copy, line, line.session.tick(now, stay=must_stay(line, self.copies, now)))
             if now % SECOND_NS == 0:
                 self.journal.append(EntryKind.ALIVE, connection=-1, attempt=0, recv_ts=now, payload=b"")
 

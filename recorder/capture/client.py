@@ -19,7 +19,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from recorder.capture.copies import Copy, Cut, Line, Told
+from recorder.capture.copies import Copy, Cut, Line, Told, must_stay
 from recorder.capture.flood import LARGE_FRAME, Flood
 from recorder.capture.placement import replaced
 from recorder.capture.session import (
@@ -345,7 +345,9 @@ class Capture:
                     if now_s() - closing_since >= CLOSE_TIMEOUT_S:
                         socket.transport.abort()
                     continue
-                await self._perform(line, socket, line.session.tick(monotonic_ns()))
+                now = monotonic_ns()
+                stay = len(self._copies) > 1 and must_stay(line, self._copies, now)
+                await self._perform(line, socket, line.session.tick(now, stay=stay))
         except Exception as error:
             # Without us nobody would notice a dead peer.
             log.exception("connection %d: our own fault", line.index)

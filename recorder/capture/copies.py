@@ -146,5 +146,13 @@ class Copy:
         return told
 
 
+def must_stay(line: Line, copies: list[Copy], now: int) -> bool:
+    """
+    Whether a connection is all that is left of its streams for the moment: its like in another copy is away.
+    """
+    away = (other for copy in copies for other in copy.everything() if other is not line and other.session.away(now))
+    return any(not set(other.session.streams).isdisjoint(line.session.streams) for other in away)
+
+
 def _told(line: Line, actions: list[Action]) -> list[Told]:
     return [(line, action.fact) for action in actions if isinstance(action, Note)]

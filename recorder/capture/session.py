@@ -18,6 +18,8 @@ Rules, with their reasons in `venue/protocol.py`:
 * A silent book is asked for again once; still silent, it moves to the probation connection, so that its markets'
   reconnects never cost healthy ones a frame. Only when *every* book is silent does a connection reconnect for it, at
   growing intervals: a halted venue is not hammered.
+* Where everything is recorded more than once, copies are cut one after the other: while one is away, the next stays,
+  whatever it lacks, as long as it brings anything at all. What still came there is lost by no one but us.
 """
 
 from collections import deque
@@ -35,6 +37,8 @@ PROMOTE_MAX_S = 3600.0
 ALL_SILENT_MAX_S = 600.0
 FAULT_OURS_S = 300.0
 """After close 1003 the request was at fault: another at once would loop."""
+AWAY_S = 60.0
+"""A copy that has been down, or has not been heeded, for this long is nothing to wait for."""
 STALL_S = 2.0
 """Between two ticks: we stood still, and what came meanwhile is still to be read."""
 STRAY_ERRORS = 100
@@ -173,6 +177,8 @@ class Session:
         self._stray_last = 0
         self._all_silent_wait_s = 0.0
         self._all_silent_next = 0
+        self._left: int | None = None
+        """When it was last lost, until it is whole again; None before the first time."""
 
     @property
     def streams(self) -> list[Stream]:
@@ -200,6 +206,15 @@ class Session:
         """
         return [want.stream for want in self._wants.values() if want.state == "live"] if self._open else []
 
+    def away(self, now: int) -> bool:
+        """
+        Whether it was lost a moment ago and has not everything back: the handshake, and an answer to each request.
+        """
+        if not self._wants or self._left is None or now - self._left > AWAY_S * SECOND_NS:
+            return False
+        limit_ns = int(self._settings.ack_timeout_s * SECOND_NS)
+        return not self._open or bool(self._queue) or any(now - r.sent < limit_ns for r in self._unanswered)
+
     # ---- the socket's life
 
     def opened(self, now: int) -> list[Action]:
@@ -225,7 +240,8 @@ class Session:
 
         Full jitter: deployments drop all clients at once, and they must not come back at once.
         """
-        self._open = False
+        if opened:
+            self._gone(now)
         settings = self._settings
         if opened and now - self._opened >= settings.healthy_after_s * SECOND_NS:
             self._failures = 0
@@ -318,9 +334,11 @@ class Session:
 
     # ---- time
 
-    def tick(self, now: int) -> list[Action]:
+    def tick(self, now: int, *, stay: bool = False) -> list[Action]:
         """
         Time has come to `now`: send what is due, judge what is overdue.
+
+        `stay`: another copy of these streams is away, so what still comes here is all there is.
         """
         if not self._open:
             return []
@@ -329,13 +347,17 @@ class Session:
         self._last_tick = now
         settings = self._settings
         quiet_s = self._seconds_since(self._last_heartbeat, now)
-        if quiet_s > settings.heartbeat_timeout_s:
-            return [self._abort("network", f"no heartbeat for {quiet_s:.1f} s")]
         idle_s = self._seconds_since(self._last_frame, now)
+        if quiet_s > settings.heartbeat_timeout_s and not (stay and idle_s < settings.silent_after_s):
+            why = f"no heartbeat for {quiet_s:.1f} s"
+            if idle_s < settings.silent_after_s:
+                # Then what is lost until we are back, we lost: the peer was not dead.
+                return [self._abort(now, "recorder", f"{why}, though other frames came: we ended it to begin anew")]
+            return [self._abort(now, "network", why)]
         if idle_s > settings.idle_timeout_s:
-            return [self._abort("network", f"nothing heard for {idle_s:.1f} s")]
+            return [self._abort(now, "network", f"nothing heard for {idle_s:.1f} s")]
         actions = self._overdue(now)
-        actions += self._silent(now)
+        actions += self._silent(now, stay=stay)
         if self._open:
             actions += self._send_due(now)
         return actions
@@ -343,9 +365,14 @@ class Session:
     def _seconds_since(self, instant: int, now: int) -> float:
         return (now - max(instant, self._resumed)) / SECOND_NS
 
-    def _abort(self, cause: Cause, why: str) -> Abort:
-        self._open = False
+    def _abort(self, now: int, cause: Cause, why: str) -> Abort:
+        self._gone(now)
         return Abort(cause, why)
+
+    def _gone(self, now: int) -> None:
+        if self._open:
+            self._left = now
+        self._open = False
 
     def _send_due(self, now: int) -> list[Action]:
         actions: list[Action] = []
@@ -403,7 +430,7 @@ class Session:
                     self._ask_again(want, "the venue's message bus failed")
         return actions
 
-    def _silent(self, now: int) -> list[Action]:
+    def _silent(self, now: int, *, stay: bool) -> list[Action]:
         limit_s = self._settings.silent_after_s
         books = [w for w in self._wants.values() if w.stream.channel in BOOK_CHANNELS and w.state in {"asked", "live"}]
         silent = [w for w in books if self._seconds_since(max(w.asked, w.last), now) > limit_s]
@@ -425,18 +452,23 @@ class Session:
         if not hopeless:
             return actions
         if len(hopeless) == len(books):
-            actions += self._all_silent(now)
+            if not stay:
+                actions += self._all_silent(now, max(w.last for w in books))
         elif not self._probation and len(silent) < len(books):
             actions += [ToProbation(w.stream, "silent after another subscribe") for w in hopeless]
         return actions
 
-    def _all_silent(self, now: int) -> list[Action]:
+    def _all_silent(self, now: int, since: int) -> list[Action]:
         if now < self._all_silent_next:
             return []
         first = self._settings.all_silent_retry_s
         self._all_silent_wait_s = min(self._all_silent_wait_s * 2, ALL_SILENT_MAX_S) or first
         self._all_silent_next = now + int(self._all_silent_wait_s * SECOND_NS)
-        return [self._abort("venue", "every book is silent on a connection that is open")]
+        why = "every book is silent on a connection that is open"
+        if any(want.last > since for want in self._wants.values()):
+            # Then what is lost until we are back, we lost.
+            return [self._abort(now, "recorder", f"{why}, though other data came: we ended it to begin anew")]
+        return [self._abort(now, "venue", why)]
 
     # ---- changes
 

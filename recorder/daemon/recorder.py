@@ -408,10 +408,16 @@ class Recorder:
             return
         log.info("the configuration was read again: %s", wanted.words)
         if (wanted.added or wanted.removed) and not self._stop.is_set():
-            self._config = fresh
+            before = self.tape.streams
             # First: a segment that begins from now on lists what is asked for from now on.
             self.tape.streams = streams(fresh)
-            self._capture.carry(self.tape.streams)
+            try:
+                self._capture.carry(self.tape.streams)
+            except BaseException:
+                self.tape.streams = before
+                raise
+            # What was not taken over is still a change when it is asked for again.
+            self._config = fresh
         self._watch.reloaded(wanted.words, taken=True)
         # Last: what is done is on record before it is said that it is done.
         self.tape.fact(Reloaded(wanted.added, wanted.removed, printable(wanted.words)))

@@ -15,6 +15,7 @@ MAX_RECENT = 16
 """Heartbeats remembered: more than a minute."""
 EDGE_NS = 100_000_000
 """A heartbeat this near to an end of a stretch proves nothing about what lies inside."""
+NOT_YET = "it had not been made since its first stream was asked for"
 DEAD_AFTER_NS = 5 * SECOND_NS
 """A run without an entry for this long is dead or stands still: it writes one each second."""
 
@@ -92,7 +93,9 @@ class Connections:
             entry: its entry.
             starting: the run is known from its start, and has books to ask for that no connection has asked for.
         """
-        starting = starting and (entry.run, entry.connection) not in self._connections
+        known = self._connections.get((entry.run, entry.connection))
+        first = known is not None and known.outage_start is not None and known.outage_why == NOT_YET
+        starting = starting and known is None
         connection = self._up(entry)
         words = f"attempt {fact.attempt} to {fact.url} in {fact.took_ms:.0f} ms"
         connection.opened = entry.recv_ts
@@ -101,8 +104,28 @@ class Connections:
             connection.outage_start = self._runs[entry.run].started
             connection.outage_cause, connection.outage_why = "recorder", "its books had not come since the run started"
             connection.settled = 0
-        else:
+        elif not first:
             self._tell_connect(connection, connection.opened, connection.opened)
+        elif fact.took_ms > self._runs[entry.run].settings.silent_after_s * 1000:
+            took = f"its first connect took {fact.took_ms / 1000:.1f} s"
+            connection.outage_cause, connection.outage_why = "network", took
+
+    def await_first(self, run: str, connection: int, now: int) -> None:
+        """
+        A stream is asked for on a connection that is still to be made: until it brings that, it is in an outage.
+        """
+        known = self._connections.get((run, connection))
+        if known is None:
+            known = self._connections[run, connection] = ConnectionState(run, connection)
+        if not known.up and known.outage_start is None:
+            known.outage_start, known.outage_cause, known.outage_why, known.settled = now, "recorder", NOT_YET, 0
+
+    def is_opening(self, run: str, connection: int) -> bool:
+        """
+        Whether a connection has opened for the first time, and has not brought what it was opened for.
+        """
+        known = self._connections.get((run, connection))
+        return known is not None and bool(known.opening)
 
     def _tell_connect(self, connection: ConnectionState, start: int, end: int) -> None:
         self._findings.events.append(_connect_event(connection, start, end))
@@ -138,6 +161,8 @@ class Connections:
         if connection is None:
             connection = self._connections[key] = ConnectionState(*key)
         connection.attempt = fact.attempt
+        if connection.outage_start is not None and connection.outage_why == NOT_YET:
+            connection.outage_cause, connection.outage_why = fact.cause, f"could not be made: {fact.error}"
         if connection.outage_start is None:
             since = asked_since if asked_since is not None else self._runs[entry.run].started
             words = f"could not be made: {fact.error}"

@@ -27,6 +27,7 @@ EFFECTS: Mapping[str, Effect] = {
     "not_acknowledged": "absent",
     "rejected": "absent",
     "silent": "absent",
+    "unsubscribed": "absent",
     "cadence_hole": "absent",
     "halted": "absent",
     "overflow": "absent",

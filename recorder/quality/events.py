@@ -69,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
         "after it of the last stream to bring one (a stored copy is none; the subscribe, where it stays silent and "
         "`silent` goes on; first frame, where no book is subscribed)",
         "what the capture could tell as it ended: venue (a close code, every book silent), network (reset, no "
-        "heartbeat), recorder (our stop, our limits)",
+        "heartbeat), recorder (our stop, our limits, or we ended it for silence though other data came)",
         "that anything was lost of a stream which another connection carried too",
     ),
     "connect_failed": Kind(
@@ -109,6 +109,15 @@ KINDS: Mapping[str, Kind] = {
         "venue if a heartbeat or another frame came meanwhile; recorder if we stood still; if nothing came at all: "
         "that of the connection's end, unknown if it did not end",
         "how many books were sent meanwhile",
+    ),
+    "unsubscribed": Kind(
+        "stream",
+        "A stream was taken out of the configuration while recording. Told in the hour in which that was, and again in "
+        "that in which it comes back.",
+        "last book (the unsubscribe, where none had come just before, and of other channels) → first book after it was "
+        "asked for again (that request, where it stays silent, and of other channels), or the hour's end",
+        _OURS,
+        "that it was meant to be missing",
     ),
     "halted": Kind(
         "connection",

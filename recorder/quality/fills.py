@@ -201,7 +201,7 @@ class Fills:
         if missing.before_first:
             cause, why = "unknown", "they may have been sent before we listened"
         else:
-            place: dict[str, Any] = {"run": missing.run, "connection": missing.connection}
+            place: dict[str, Any] = {"run": missing.run, "connection": missing.connection, "symbol": fills.symbol}
             if abs(missing.right_ts - fills.overtaken) <= DISORDER_NS:
                 # What was overtaken would have come after those that overtook it.
                 missing.right_ts += OVERTAKEN_NS

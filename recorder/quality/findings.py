@@ -65,6 +65,7 @@ class Findings:
             if (
                 outage.cause == "recorder"
                 and outage.connection is None
+                and outage.symbol is None
                 and outage.start <= end
                 and outage.end >= start
                 and outage.run in {None, run}
@@ -72,9 +73,9 @@ class Findings:
                 return outage.why
         return None
 
-    def cause_between(self, start: int, end: int, *, run: str, connection: int) -> tuple[Cause, str]:
+    def cause_between(self, start: int, end: int, *, run: str, connection: int, symbol: str) -> tuple[Cause, str]:
         """
-        What explains that something between two instants is missing on a connection: the latest outage there.
+        What explains that something of a market is missing between two instants on a connection: the latest outage.
         """
         for outage in reversed(self._outages):
             if (
@@ -82,6 +83,7 @@ class Findings:
                 and outage.end >= start
                 and outage.run in {None, run}
                 and outage.connection in {None, connection}
+                and outage.symbol in {None, symbol}
             ):
                 return outage.cause, outage.why
         return "venue", "the connection was up all the while"

@@ -100,6 +100,14 @@ class Flows:
         """
         return any(other.last > flow.last and not other.silent for other in self._elsewhere(flow))
 
+    def last_of(self, run: str, stream: Stream) -> int:
+        """
+        When any connection of a run last brought a stream, or was asked for it; 0 if none carries it.
+        """
+        return max(
+            (max(f.last, f.since) for f in self._flows.values() if f.run == run and f.stream == stream), default=0
+        )
+
     # ---- what is asked for
 
     def find(self, run: RunState, connection: int, stream: Stream, now: int) -> FlowState | None:
@@ -137,7 +145,7 @@ class Flows:
             # Until now the outage tells of it. One that has moved here is expected since its move, and a silence that
             # came along goes on.
             flow.since = now
-        flow.up = True
+        flow.up = self._connections.may_be_up(run, connection)
         if is_book(stream):
             flow.fresh |= MAYBE_INITIAL
             flow.asked = now

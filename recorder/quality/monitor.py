@@ -213,6 +213,8 @@ class Monitor:
                 flags = self._flows.wake(flow, now, seen.slot, late=late)
                 if halted:
                     self._halts.resumed(connection, now)
+                if self._state.removed:
+                    self._runs.came_back(flow.stream, now)
             if track is not None:
                 # What is usual costs a few comparisons; all else gets a second look.
                 ts, slot = seen.ts, seen.slot
@@ -332,6 +334,7 @@ class Monitor:
         self._connections.clock(now)
         for flow in self._flows.clock(now):
             self._connections.settle(flow.run, flow.connection, flow.since)
+            self._runs.came_back(flow.stream, flow.since)
         self._settle(now)
         self._fills.clock(now, int((wait_s or QualitySettings().trade_wait_s) * SECOND_NS))
         self.events += self._findings.tallies.take_idle(now)
@@ -356,6 +359,7 @@ class Monitor:
         self._spells.turn_hour()
         self._connections.turn_hour(hour)
         self._fills.turn_hour(hour)
+        self._runs.turn_hour(hour)
         self._runs.forget(hour)
 
     def _bury(self, run: RunState, *, stopped_by: str | None = None) -> None:
@@ -440,6 +444,7 @@ class Monitor:
     def _requested(self, fact: Requested, entry: Entry, run: RunState) -> None:
         now, connection = entry.recv_ts, entry.connection
         if fact.op == "unsubscribe":
+            last = self._flows.last_of(run.run, fact.stream)
             leaving = [f for f in self._flows.of_connection(run.run, connection) if f.stream == fact.stream]
             for flow in leaving:
                 self._tracks.cut_off(flow, now, "it was asked for no more")
@@ -447,11 +452,14 @@ class Monitor:
             self._flows.release(run.run, connection, fact.stream, now, "an unsubscribe")
             self._let_go(run, [connection], now)
             if not self._flows.carried(run.run, fact.stream):
-                self._runs.leaves(run, fact.stream, now)
+                self._runs.leaves(run, fact.stream, now, last)
             return
         self._routes.clear()
-        self._runs.asks_for(run, fact.stream)
-        self._flows.request(run.run, connection, fact.stream, now, again=bool(fact.why))
+        if run.known:
+            self._connections.await_first(run.run, connection, now)
+        self._runs.asks_for(run, fact.stream, now)
+        again = bool(fact.why) and not self._connections.is_opening(run.run, connection)
+        self._flows.request(run.run, connection, fact.stream, now, again=again)
 
     def _let_go(self, run: RunState, connections: list[int], now: int) -> None:
         """
@@ -564,6 +572,7 @@ class Monitor:
             *self._spells.finish(self._tracks.going_on(at)),
             *self._runs.down(at),
             *self._runs.orphaned(at),
+            *self._runs.removed(at),
             *(event for run in self._runs.live() for event in self._runs.disk_full(run, at)),
             *self._flows.silences(at),
             *self._halts.going_on(at),

@@ -2,11 +2,13 @@
 Runs of the recorder: which are recording, which entries of theirs are lost, and when nobody was recording. Pure.
 """
 
+import msgspec
+
 from recorder.quality.connections import DEAD_AFTER_NS
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
 from recorder.quality.flows import sortable
-from recorder.quality.state import Leaving, MonitorState, Orphan, Outage, RunState
+from recorder.quality.state import Leaving, MonitorState, Orphan, Outage, Removed, RunState
 from recorder.records import (
     HOUR_NS,
     SECOND_NS,
@@ -19,9 +21,12 @@ from recorder.records import (
     SegmentHeader,
     Stream,
 )
+from recorder.venue.protocol import BOOK_CHANNELS
 
 STALL_NS = 2 * SECOND_NS
 """Between two entries of a run, which writes one each second: it stood still, and cannot vouch for the time between."""
+MAX_REMOVED = 1024
+"""Streams remembered that were taken out; whoever takes out more at one time has no market left."""
 IN_FLIGHT_NS = 10 * SECOND_NS
 """A frame may come this long after its unsubscribe: the venue has not read that yet."""
 
@@ -98,6 +103,7 @@ class Runs:
         A run says what it will do.
         """
         self._take_in(fact.streams, run.started)
+        self._ask_for_removed(fact.streams, run.started)
         run.streams, run.settings = list(fact.streams), fact.quality
         # A new start is a new reason to look whether `network` is right.
         self._state.conflicts.clear()
@@ -233,10 +239,11 @@ class Runs:
 
     # ---- streams
 
-    def asks_for(self, run: RunState, stream: Stream) -> bool:
+    def asks_for(self, run: RunState, stream: Stream, now: int) -> bool:
         """
         A run subscribes to a stream; True if it had not been known to.
         """
+        self._ask_for_removed([stream], now)
         run.leaving = [leaving for leaving in run.leaving if leaving.stream != stream]
         self._take_in([stream], run.last_ts)
         if stream in run.streams:
@@ -244,11 +251,49 @@ class Runs:
         run.streams.append(stream)
         return True
 
-    def leaves(self, run: RunState, stream: Stream, now: int) -> None:
+    def leaves(self, run: RunState, stream: Stream, now: int, last: int) -> None:
         """
-        No connection of a run carries a stream any more.
+        No connection of a run carries a stream any more, which it heard `last`.
         """
         run.leaving.append(Leaving(stream, now))
+        # Of one that never came, or long ago, the time until now is told by what kept it away.
+        since = last if stream.channel in BOOK_CHANNELS and now - last < DEAD_AFTER_NS else now
+        self._state.removed = [each for each in self._state.removed if each.stream != stream]
+        self._state.removed.append(Removed(stream, run.run, since))
+        del self._state.removed[:-MAX_REMOVED]
+
+    def removed(self, at: int) -> list[Event]:
+        """
+        The streams that were taken out in this hour, or are asked for again and not back, at `at`.
+        """
+        hour = at - at % HOUR_NS
+        return [_removed(each, at) for each in self._state.removed if each.asked or each.since >= hour]
+
+    def _ask_for_removed(self, streams: list[Stream], now: int) -> None:
+        for each in self._state.removed:
+            if each.stream in streams and not each.asked:
+                each.asked = now
+        for stream in streams:
+            # Any other may stay away for long, and nothing be amiss.
+            if stream.channel not in BOOK_CHANNELS:
+                self.came_back(stream, now)
+
+    def came_back(self, stream: Stream, now: int) -> None:
+        """
+        A stream that had been taken out, and is asked for again, has brought a frame, or is silent by itself.
+        """
+        for each in [each for each in self._state.removed if each.stream == stream and each.asked]:
+            self._state.removed.remove(each)
+            words = "it had been taken out of the configuration"
+            self._findings.outage(Outage(each.since, now, "recorder", words, each.run, symbol=stream.symbol))
+            self._findings.events.append(_removed(each, max(now, each.since)))
+
+    def turn_hour(self, hour: int) -> None:
+        """
+        A stream that was taken out is told of in the hour in which that was, and in that in which it comes back.
+        """
+        gone = [each for each in self._state.removed if each.asked or hour - HOUR_NS <= each.since < hour]
+        self._findings.events += [msgspec.structs.replace(_removed(each, hour), continues=True) for each in gone]
 
     def drop_left(self, run: RunState, now: int) -> bool:
         """
@@ -266,6 +311,19 @@ def _down(since: int, at: int, stopped_by: str | None) -> Event:
     after = f"after: {stopped_by}" if stopped_by else "after a crash, a kill or a standstill"
     words = f"no run was recording for {(at - since) / 1e9:.1f} s, {after}"
     return build("recorder_down", cause="recorder", start=since, end=at, evidence=words)
+
+
+def _removed(each: Removed, at: int) -> Event:
+    return build(
+        "unsubscribed",
+        cause="recorder",
+        start=each.since,
+        end=max(at, each.since),
+        run=each.run,
+        symbol=each.stream.symbol,
+        channel=channel_of(each.stream),
+        evidence="it was taken out of the configuration while recording",
+    )
 
 
 def _orphaned(orphan: Orphan, at: int) -> Event:

@@ -477,6 +477,8 @@ class Outage(msgspec.Struct):
     """None: of all runs."""
     connection: int | None = None
     """None: of all connections of the run."""
+    symbol: str | None = None
+    """None: of all markets."""
 
 
 class Orphan(msgspec.Struct):
@@ -487,6 +489,19 @@ class Orphan(msgspec.Struct):
     stream: Stream
     run: str
     since: int
+
+
+class Removed(msgspec.Struct):
+    """
+    A stream that was taken out of the configuration of a run, which went on.
+    """
+
+    stream: Stream
+    run: str
+    since: int
+    """Its last frame."""
+    asked: int = 0
+    """When it was asked for again; 0: it is not."""
 
 
 class MonitorState(msgspec.Struct):
@@ -514,6 +529,7 @@ class MonitorState(msgspec.Struct):
     configured: list[Stream] = []
     """What the last run asked for, when none is left: hours without a recorder are on record too."""
     orphans: list[Orphan] = []
+    removed: list[Removed] = []
     stretches: list[Stretch] = []
     often: list[Often] = []
     fed: dict[str, int] = {}
