@@ -32,6 +32,7 @@ from recorder.logs import set_up
 from recorder.owner import become_owner
 from recorder.redaction import redacted
 from recorder.terminal import console as _console
+from recorder.terminal import many
 
 if TYPE_CHECKING:
     from recorder.check import Checked
@@ -681,9 +682,10 @@ def verify(root: Path, *, repair: bool) -> None:
         click.echo(f"note: {printable(note)}")
     so_far = f" ({report.incomplete_hours} so far)" if report.incomplete_hours else ""
     click.echo(
-        f"{report.hours} hours{so_far}, {report.files} files with {report.rows} rows, "
-        f"{report.segments} journal segments with {report.entries} entries, {size(report.bytes)}: "
-        + (f"{len(report.problems)} problems" if report.problems else "all as it was written")
+        f"{many(report.hours, 'hour')}{so_far}, {many(report.files, 'file')} with {many(report.rows, 'row')}, "
+        f"{many(report.segments, 'journal segment')} with {many(report.entries, 'entry', 'entries')}, "
+        f"{size(report.bytes)}: "
+        + (many(len(report.problems), "problem") if report.problems else "all as it was written")
     )
     if report.problems:
         click.get_current_context().exit(_PROBLEMS_FOUND)

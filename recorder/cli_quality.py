@@ -13,7 +13,7 @@ import click
 from recorder.errors import RecorderError
 from recorder.records import HOUR_NS
 from recorder.terminal import console as make_console
-from recorder.terminal import many
+from recorder.terminal import lasting, many
 
 if TYPE_CHECKING:
     import polars as pl
@@ -109,13 +109,16 @@ def quality(
 
     \b
     Gaps, for --fail-on-gaps (exit code 10), are events by which something is missing or not to be
-    trusted: all but starts, stops, connects, and what was put right (repeats, failed syncs, ...).
+    trusted: all but starts, stops, connects, and what was put right (repeats, failed syncs, ...); and any time
+    between --from and --to that is not sealed, or before the first run.
     """
     import polars as pl  # noqa: PLC0415
 
     from recorder.analysis.events import is_gap  # noqa: PLC0415
 
+    given = start, end
     lake, start, end = _open(root, start, end)
+    unsaid_s = _unsaid_s(lake, start, end, given)
     frame = lake.events(start, end, markets=list(markets) or None).with_columns(is_gap().alias("gap"))
     if kinds:
         frame = frame.filter(pl.col("kind").is_in(list(kinds)))
@@ -129,13 +132,13 @@ def quality(
         from recorder.show_quality import print_events  # noqa: PLC0415
 
         console = make_console()
-        _headline(console, lake, start, end)
+        _headline(console, lake, start, end, unsaid_s)
         gaps = sum(event["gap"] for event in events)
         console.print(f"{many(len(events), 'event')}, {'none of them a gap' if not gaps else many(gaps, 'gap')}")
         if events:
             console.print()
             print_events(console, events, left_out=max(len(events) - limit, 0) if limit else 0)
-    if fail_on_gaps and any(event["gap"] for event in events):
+    if fail_on_gaps and (unsaid_s or any(event["gap"] for event in events)):
         click.get_current_context().exit(GAPS_FOUND)
 
 
@@ -162,7 +165,8 @@ def coverage(
 
     \b
     Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, missing fills, a market or channel
-    asked for of which there is nothing, and hours between --from and --to that are not sealed.
+    asked for of which there is nothing, and any time between --from and --to that is not sealed, or before the first
+    run.
     """
     import polars as pl  # noqa: PLC0415
 
@@ -176,7 +180,7 @@ def coverage(
     spans = _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), start, end)
     named = {row["symbol"] for row in rows}, {row["channel"] for row in rows}
     nothing = not rows or not (named[0].issuperset(markets) and named[1].issuperset(channels))
-    absent = _without_rows(lake, hours, given)
+    unsaid_s = _unsaid_s(lake, start, end, given)
     if as_json:
         for row in rows:
             _print_json(_with_spans(row))
@@ -189,9 +193,7 @@ def coverage(
         )
 
         console = make_console()
-        _headline(console, lake, start, end)
-        if absent:
-            console.print(f"nothing is sealed of {many(absent, 'hour')} of this time: nothing is said of them below")
+        _headline(console, lake, start, end, unsaid_s)
         if not rows:
             console.print("no such stream was recorded then")
             context = click.get_current_context()
@@ -208,18 +210,25 @@ def coverage(
             console.print()
             print_evidence(console, rows)
     lost = any(row["fills_missing"] for row in rows)
-    if fail_on_gaps and (nothing or absent or lost or any(span["state"] in {"missing", "suspect"} for span in spans)):
+    if fail_on_gaps and (nothing or unsaid_s or lost or any(span["state"] in {"missing", "suspect"} for span in spans)):
         click.get_current_context().exit(GAPS_FOUND)
 
 
-def _without_rows(lake: "Lake", hours: tuple[int, int], given: tuple[int | None, int | None]) -> int:
+def _unsaid_s(lake: "Lake", start: int, end: int, given: tuple[int | None, int | None]) -> float:
     """
-    Hours of which `coverage` says nothing: those asked for, or between two of which it does.
+    Seconds of which nothing is known: of those asked for, or between two of which something is.
+
+    No hour that is published has them, or the hour so far does not reach as far, or no recorder had been started yet.
     """
-    known: set[int] = {row["start"] for row in _rows(lake.coverage(None, *hours).select("start"))}
-    first = hours[0] if given[0] is not None else min(known, default=hours[0])
-    last = hours[1] if given[1] is not None else max(known, default=hours[0] - HOUR_NS) + HOUR_NS
-    return len(set(range(first, last, HOUR_NS)) - known)
+    from recorder.quality.effects import NOT_RUNNING  # noqa: PLC0415
+    from recorder.quality.intervals import difference, length, union  # noqa: PLC0415
+    from recorder.records import SECOND_NS  # noqa: PLC0415
+
+    spans = _rows(lake.spans(None, start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS))
+    known = union((span["start"], span["end"]) for span in spans if span["why"] != NOT_RUNNING)
+    first = start if given[0] is not None else max(start, known[0][0] if known else start)
+    last = end if given[1] is not None else min(end, known[-1][1] if known else end)
+    return length(difference(union([(first, last)]), known)) / SECOND_NS
 
 
 def _cut(spans: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
@@ -265,7 +274,7 @@ def _open(root: Path, start: int | None, end: int | None) -> "tuple[Lake, int, i
     return lake, since, until
 
 
-def _headline(console: Any, lake: "Lake", start: int, end: int) -> None:  # noqa: ANN401  # rich's
+def _headline(console: Any, lake: "Lake", start: int, end: int, unsaid_s: float) -> None:  # noqa: ANN401  # rich's
     """
     What is shown, and what is not.
     """
@@ -283,6 +292,10 @@ def _headline(console: Any, lake: "Lake", start: int, end: int) -> None:  # noqa
     if earlier:
         words.append(f"{many(earlier, 'earlier hour')} not shown (--from)")
     console.print(f"{printable(lake.venue)} ({lake.network}): {', '.join(words)}", style="bold")
+    if unsaid_s:
+        console.print(
+            f"nothing is known of {lasting(unsaid_s)} of this time: it is not sealed, or before the first run"
+        )
 
 
 def _integer(name: str) -> "pl.Expr":

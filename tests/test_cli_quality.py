@@ -213,11 +213,18 @@ def test_coverage_as_json_has_the_stretches(root):
         (["--from", "2025-03-01T10:30", "--to", "2025-03-01T10:50"], GAPS_FOUND),
         (["--from", "2025-03-01T10:45", "--to", "2025-03-01T10:59"], 0),
         (["--to", "2025-03-01T10:09"], 0),
+        # The first run began at 10:10, and the last entry is of 11:30.
+        (["--from", "2025-03-01T10:05", "--to", "2025-03-01T10:20"], GAPS_FOUND),
+        (["--from", "2025-03-01T10:45", "--to", "2025-03-01T10:59", "--market", "BTC-PERP"], 0),
+        (["--from", "2025-03-01T11:10", "--to", "2025-03-01T11:20"], 0),
+        (["--from", "2025-03-01T11:10", "--to", "2025-03-01T11:50"], GAPS_FOUND),
+        (["--from", "2025-03-01T11:10", "--to", "2025-03-01T13:00"], GAPS_FOUND),
     ],
 )
 def test_a_script_can_ask_whether_there_are_gaps(root, verb, form, range_, code):
     """
-    The exit code says so, and the output is the same; before the first run there was nothing to have a gap in.
+    The exit code says so, and the output is the same. Before the first run there was nothing to have a gap in, unless
+    it is asked for; and what is not sealed is not known.
     """
     arguments = [root, *range_, *form, "--channel", "orderbook"] if verb == "coverage" else [root, *range_, *form]
 

@@ -15,6 +15,7 @@ import pytest
 
 from loopback import config_text, entries, facts, recording, simulator, until
 from recorder.analysis import Lake
+from recorder.capture.client import Capture
 from recorder.config import load_config, parse_config
 from recorder.daemon.reload import change
 from recorder.errors import ConfigError
@@ -449,6 +450,35 @@ def test_a_bad_file_changes_nothing_and_says_what_the_start_would_say(tmp_path, 
     assert bad[1] in said
     assert f"the new configuration is refused, recording goes on by the old one: {said}" in caplog.text
     assert len(facts(root, Connected)) == 1
+
+
+def test_what_the_connections_did_not_take_over_is_still_a_change(tmp_path, monkeypatch):
+    """
+    A fault of our own in the middle of it; asked again, it is taken over.
+    """
+    root = tmp_path / "root"
+    carry, faults = Capture.carry, [RuntimeError("a fault")]
+
+    def fails_once(self, wanted):
+        if faults:
+            raise faults.pop()
+        carry(self, wanted)
+
+    monkeypatch.setattr(Capture, "carry", fails_once)
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, tmp_path / "config.toml")
+            async with reloading.recording():
+                reloading.write(ALL_THREE)
+                hang_up()
+                await until(lambda: facts(root, JobFailed))
+                hang_up()
+                await until(lambda: books(root)["ETH"])
+
+    asyncio.run(scenario())
+
+    assert [fact.error for fact in facts(root, JobFailed)] == ["our own fault: RuntimeError: a fault"]
 
 
 def test_what_cannot_change_while_recording_is_refused_by_name(tmp_path):

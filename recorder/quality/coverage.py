@@ -210,7 +210,10 @@ class StreamCount:
             span_why=[j.why for j in judged],
             evidence="",
         )
-        return msgspec.structs.replace(row, evidence=evidence(row, ticks, judged))
+        awaited = 0
+        if counted and fills is not None and of.until < of.hour + HOUR_NS:
+            awaited = sum(each.last - each.first + 1 - each.nameless for each in fills.pending)
+        return msgspec.structs.replace(row, evidence=evidence(row, ticks, judged, awaited))
 
     def _flagged(self, bit: int) -> int:
         return sum(count for flags, count in self._flags.items() if flags & bit)

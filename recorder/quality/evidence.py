@@ -15,7 +15,7 @@ MOST_REASONS = 6
 MOST_PACES = 4
 
 
-def evidence(row: "CoverageRow", ticks: Ticks, judged: list[Judged]) -> str:
+def evidence(row: "CoverageRow", ticks: Ticks, judged: list[Judged], awaited: int) -> str:
     """
     Of a stream's hour: pace or ids, heartbeats, and what speaks against it, longest first.
 
@@ -23,6 +23,7 @@ def evidence(row: "CoverageRow", ticks: Ticks, judged: list[Judged]) -> str:
         row: as it will be, but for this.
         ticks: of a book stream.
         judged: its seconds.
+        awaited: fills of an hour that is not over which were jumped over, and may still come.
     """
     parts = []
     if ticks.cadences and ticks.missing is not None:
@@ -30,7 +31,7 @@ def evidence(row: "CoverageRow", ticks: Ticks, judged: list[Judged]) -> str:
     elif ticks.count:
         parts.append(f"{ticks.count:,} {_plural(ticks.count, 'book')}, at no even pace")
     elif row.channel == "trades":
-        parts.append(_ids(row))
+        parts.append(_ids(row, awaited))
     elif not row.rows:
         parts.append("nothing came")
     if row.carriers:
@@ -58,11 +59,13 @@ def _paces(ticks: Ticks) -> str:
     return f"cadence {', then '.join(shown)}{more} ms"
 
 
-def _ids(row: "CoverageRow") -> str:
+def _ids(row: "CoverageRow", awaited: int) -> str:
     fills = f"{row.rows:,} {_plural(row.rows, 'fill')}"
     if row.first_fill_id is None or row.last_fill_id is None:
         return f"{fills}, no ids" if row.rows else "no fill"
-    gaps = f"{row.fills_missing:,} missing" if row.fills_missing else "none missing"
+    told = [f"{row.fills_missing:,} missing"] if row.fills_missing else []
+    told += [f"{awaited:,} awaited"] if awaited else []
+    gaps = ", ".join(told) or "none missing"
     return f"{fills}, ids {row.first_fill_id} to {row.last_fill_id}, {gaps}"
 
 

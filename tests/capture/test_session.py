@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from recorder.capture.session import (
     ALL_SILENT_MAX_S,
+    AWAY_S,
     BURST,
     FAULT_OURS_S,
     PROMOTE_AFTER_S,
@@ -412,7 +413,73 @@ def test_no_heartbeat_for_the_limit_is_a_dead_peer_though_data_comes():
     actions = talk.until(11.4, SOL, heartbeats=False)
 
     (abort,) = actions[:1]
-    assert abort == Abort("network", "no heartbeat for 11.2 s")
+    # What comes is lost by us, not by the network.
+    why = "no heartbeat for 11.2 s, though other frames came: we ended it to begin anew"
+    assert abort == Abort("recorder", why)
+
+
+def stayed(talk: Talk, t: float, *speaking: Stream) -> list[Action]:
+    """
+    Time goes on to `t` without heartbeats while another copy is away.
+    """
+    actions: list[Action] = []
+    while talk.t < t - 1e-6:
+        talk.t = round(talk.t + 0.2, 3)
+        for stream in speaking:
+            actions += talk.hear(DATA, stream)
+        actions += talk.take(talk.session.tick(at(talk.t), stay=True))
+    return actions
+
+
+def test_what_still_brings_data_stays_while_its_like_is_away():
+    """
+    Without heartbeats, and with every book silent; it goes once it is not alone any more.
+    """
+    talk = Talk([SOL, SOL_TRADES])
+
+    assert stayed(talk, 40, SOL) == []
+    assert [type(a) for a in talk.until(40.4, SOL, heartbeats=False)][:1] == [Abort]
+
+    talk = Talk([SOL, SOL_TRADES])
+    talk.until(3, SOL, SOL_TRADES)
+    while talk.t < 40:
+        talk.hear(HEARTBEAT)
+        stayed(talk, talk.t + 5, SOL_TRADES)
+    assert talk.when(Abort) == []
+    talk.until(41, SOL_TRADES)
+    assert [a.cause for _, a in talk.log if isinstance(a, Abort)] == ["recorder"]
+
+
+def test_a_peer_that_brings_nothing_does_not_stay():
+    """
+    There is nothing to lose.
+    """
+    talk = Talk([SOL])
+
+    (abort,) = [a for a in stayed(talk, 15) if isinstance(a, Abort)]
+
+    assert (abort.cause, abort.why) == ("network", "nothing heard for 10.6 s")
+
+
+def test_a_session_is_away_from_its_loss_until_it_has_everything_back():
+    """
+    The handshake and an answer to each request; or until it has been away for so long that nobody waits.
+    """
+    talk = Talk([SOL, BTC], acks=False, subscribe_interval_ms=1000)
+    assert not talk.session.away(at(1))  # it never was whole
+
+    talk.session.ended(at(5), opened=True)
+    assert talk.session.away(at(5.1))
+    talk.session.ended(at(20), opened=False)
+    assert not talk.session.away(at(5 + AWAY_S + 1))
+
+    talk.session.opened(at(30))
+    talk.session.heard(at(30.1), ack(SOL))
+    assert talk.session.away(at(30.2))
+    talk.session.tick(at(31.1))
+    assert talk.session.away(at(31.2))
+    talk.session.heard(at(31.3), ack(BTC))
+    assert not talk.session.away(at(31.4))
 
 
 def test_nothing_at_all_for_the_idle_limit_is_a_dead_peer():

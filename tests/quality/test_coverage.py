@@ -18,7 +18,7 @@ from recorder.quality.coverage import NO_TS, CoverageRow, HourFacts, StreamCount
 from recorder.quality.effects import EFFECTS
 from recorder.quality.events import KINDS, build
 from recorder.quality.proof import STATES
-from recorder.quality.state import FillState, HourBeats
+from recorder.quality.state import FillState, HourBeats, MissingFills
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
 
 Row = tuple[int, int | None, int, int]
@@ -277,6 +277,19 @@ def test_missing_fills_are_those_of_the_gaps_that_end_in_the_hour():
 
     assert row(StreamCount(), SOL_TRADES, fills=fills, events=events).fills_missing == 7
     assert row(StreamCount(), SOL_TRADES, fills=fills).fills_missing == 0
+
+
+def test_fills_that_are_still_awaited_are_not_called_none_missing():
+    """
+    Of an hour that is not over, what was jumped over a moment ago may never come.
+    """
+    pending = [MissingFills(5, 7, at(50), at(55), None, None, "a", 0, nameless=1)]
+    fills = FillState("SOL-PERP", 1, 9, at(55), None, hour_first=1, hour_last=9, pending=pending)
+    count = count_of([(at(55), None, 1, 0)])
+
+    assert "ids 1 to 9, 2 awaited" in row(count, SOL_TRADES, fills=fills, until=at(60)).evidence
+    # In a closed hour it has been judged: what is missing is an event.
+    assert "ids 1 to 9, none missing" in row(count, SOL_TRADES, fills=fills).evidence
 
 
 def test_heartbeats_are_those_of_the_connections_that_carried_the_stream():
