@@ -33,6 +33,7 @@ from recorder.records import (
     Event,
     Flag,
     MarketType,
+    Requested,
     SegmentHeader,
     Stream,
     Telemetry,
@@ -261,9 +262,17 @@ class _Surveyor:
             seen = peek(entry.payload) if entry.kind == _FRAME else None
             duplicate = repeat = False
             if seen is not None and seen.kind is _DATA:
-                duplicate, repeat = pairing.hear(entry.run, entry.connection, now, entry.payload)
-            elif entry.kind == _FACT and _is_connect(entry):
-                pairing.connected(entry.run, entry.connection, now)
+                assert seen.channel is not None
+                duplicate, repeat = pairing.hear(
+                    entry.run,
+                    entry.connection,
+                    now,
+                    entry.payload,
+                    seen.channel.family,
+                    stamped=seen.ts is not None,
+                )
+            elif entry.kind == _FACT:
+                _begin(entry, pairing)
             if now < hour:
                 continue
             last = now
@@ -406,11 +415,18 @@ class _Surveyor:
                     lane.stream = stream
 
 
-def _is_connect(entry: Entry) -> bool:
+def _begin(entry: Entry, pairing: Pairing) -> None:
+    """
+    Tell the pairing of a fact by which a source begins.
+    """
     try:
-        return isinstance(decode_fact(entry.payload), Connected)
+        fact = decode_fact(entry.payload)
     except msgspec.DecodeError:
-        return False
+        return
+    if isinstance(fact, Connected):
+        pairing.connected(entry.run, entry.connection, entry.recv_ts)
+    elif isinstance(fact, Requested) and fact.op == "subscribe":
+        pairing.requested(entry.run, entry.connection, fact.stream.channel, entry.recv_ts)
 
 
 def size_exponent_of(listed: MarketList, market_type: MarketType, symbol: str) -> int | None:

@@ -3,8 +3,13 @@ The same frame heard by several connections or runs is one frame. Pure.
 
 The venue numbers nothing, and equal payloads can truly come twice, so occurrences are counted: the k-th occurrence of
 a payload on one source pairs with the k-th on another, within 120 s. The earliest is kept; a second occurrence on the
-*same* source is a repeat, kept and flagged. What came before a source was connected it cannot have heard: that is
-counted as if it had, so that what it does hear is not taken for it.
+*same* source is a repeat, kept and flagged.
+
+What a source will not bring any more is counted as if it had, so that what it does bring is not taken for it: what came
+before it was connected, or had asked for such frames, and what it has missed. Connections bring frames in the order in
+which they were sent. So once two have brought the same one, what the one brought before that, and the other did not,
+the other never will. Where no such frame shows it, as when one takes over from another within moments of having missed
+something itself, an equal payload may be taken for the missed one.
 """
 
 from collections import deque
@@ -12,8 +17,11 @@ from collections import deque
 import msgspec
 
 PAIRING_WINDOW_NS = 120_000_000_000
+OTHERS = ("trades", "priorityFees")
+"""Families of channels that are no books."""
 MAX_REMEMBERED = 1 << 18
 """Occurrences remembered at one time: 120 s at 2,000 frames a second. Beyond, the window is shorter."""
+DISORDER_NS = 500_000_000
 STORED_NS = 1_500_000_000
 """So old may be what a source brings as it is connected: its way is longer, or the server kept a copy."""
 
@@ -23,10 +31,10 @@ class _Often(msgspec.Struct):
     A payload that came more than once.
     """
 
-    kept: deque[int]
-    """When each occurrence that was kept came."""
+    kept: deque[tuple[int, int]]
+    """When each occurrence that was kept came, and on which source."""
     counts: dict[int, int]
-    """How many of them each source has heard, or was too late for."""
+    """How many of them each source has heard, or will not hear any more."""
 
 
 class Pairing:
@@ -40,17 +48,37 @@ class Pairing:
         self._kept: deque[tuple[int, int]] = deque()
         """When each occurrence that was kept came, and of what, oldest first."""
         self._sources: dict[tuple[str, int], int] = {}
-        self._connected: dict[int, int] = {}
+        self._begun: dict[int | tuple[int, str], int] = {}
+        """When a source was connected; and when it last asked for frames of a family."""
+        self._common: dict[tuple[int, int], int] = {}
+        """Of two sources: when the second brought the latest frame that both have."""
 
     def connected(self, run: str, connection: int, now: int) -> None:
         """
         A source begins, or begins anew.
         """
-        self._connected[self._source(run, connection)] = now
+        self._begun[self._source(run, connection)] = now
 
-    def hear(self, run: str, connection: int, now: int, payload: bytes) -> tuple[bool, bool]:
+    def requested(self, run: str, connection: int, channel: str, now: int) -> None:
+        """
+        A source asks for a stream of this channel: until now it may have brought none.
+        """
+        family = next((other for other in OTHERS if other.lower() == channel), "orderbook")
+        self._begun[self._source(run, connection), family] = now
+
+    def hear(
+        self, run: str, connection: int, now: int, payload: bytes, family: str = "", *, stamped: bool = False
+    ) -> tuple[bool, bool]:
         """
         Take one data frame, in the order of receipt.
+
+        Args:
+            run: that brought it.
+            connection: of the run.
+            now: its receipt.
+            payload: its bytes.
+            family: of its channel.
+            stamped: it bears the publisher's time, so that no other is equal to it, unless it is sent twice.
 
         Returns:
             duplicate: it was heard before on another source: drop it.
@@ -66,20 +94,40 @@ class Pairing:
             self._heard[key] = (source, now)
             self._keep(now, key)
             return False, False
+        once = known if isinstance(known, tuple) else None
         if isinstance(known, tuple):
-            first, at = known
-            known = self._heard[key] = _Often(deque([at]), {first: 1})
-        mine = known.counts.get(source, 0)
-        repeat = mine > 0
-        begun = self._connected.get(source)
-        if begun is not None:
-            mine = max(mine, sum(at < begun - STORED_NS for at in known.kept))
-        mine = known.counts[source] = mine + 1
+            known = self._heard[key] = _Often(deque([(known[1], known[0])]), {known[0]: 1})
+        heard = known.counts.get(source, 0)
+        mine = known.counts[source] = max(heard, self._behind(known, source, family, stamped=stamped)) + 1
         if mine <= len(known.kept):
+            if stamped and once is not None and once[0] != source:
+                self._have_both(source, once[0], once[1])
+                self._have_both(once[0], source, now)
             return True, False
-        known.kept.append(now)
+        known.kept.append((now, source))
         self._keep(now, key)
-        return False, repeat
+        return False, heard > 0
+
+    def _have_both(self, source: int, other: int, at: int) -> None:
+        """
+        Two sources have brought the same frame, the other one at this instant.
+        """
+        if at > self._common.get((source, other), 0):
+            self._common[source, other] = at
+
+    def _behind(self, known: _Often, source: int, family: str, *, stamped: bool) -> int:
+        """
+        How many of the occurrences that were kept a source will not bring any more.
+        """
+        begun = max(self._begun.get(source, 0), self._begun.get((source, family), 0))
+        # Only of books does a server keep a copy, which it sends to whoever comes.
+        oldest = begun if family in OTHERS else begun - STORED_NS
+        behind = 0
+        for number, (at, by) in enumerate(known.kept, 1):
+            # What has a stamp is like no other: the order, in which servers differ a little, need not tell them apart.
+            if at < oldest or (not stamped and at < self._common.get((source, by), 0) - DISORDER_NS):
+                behind = number
+        return behind
 
     def _source(self, run: str, connection: int) -> int:
         return self._sources.setdefault((run, connection), len(self._sources))

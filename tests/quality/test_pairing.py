@@ -2,14 +2,14 @@
 Frames heard twice: one row each, repeats kept, memory bounded.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recorder.quality import pairing as module
-from recorder.quality.pairing import PAIRING_WINDOW_NS, Pairing
+from recorder.quality.pairing import Pairing
 
 SECOND = 10**9
 NEW, DUPLICATE, REPEAT = (False, False), (True, False), (False, True)
@@ -109,29 +109,89 @@ def test_memory_is_bounded(monkeypatch):
     assert pairing.hear("a", 1, 1001, b"5") == NEW
 
 
-@given(
-    heard=st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 50 * SECOND), st.sampled_from([b"x", b"y", b"z"])), max_size=80
-    )
-)
-def test_as_many_rows_are_kept_as_the_source_that_heard_most_has_heard(heard):
+def test_a_stream_that_comes_to_a_connection_is_new_there():
     """
-    The k-th pairs with the k-th, checked against a count of all within the window.
+    It was connected long ago, and asked for this just now: what others brought before is not what it brings.
     """
     pairing = Pairing()
-    now = 0
-    occurrences: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
-    kept: dict[bytes, list[int]] = defaultdict(list)
-    for source, step, payload in heard:
-        now += step
-        duplicate, repeat = pairing.hear("a", source, now, payload)
-        if not duplicate:
-            kept[payload].append(now)
-        occurrences[payload].append((now, source))
-        assert not (duplicate and repeat)
-    if now <= PAIRING_WINDOW_NS:
-        for payload, of in occurrences.items():
-            assert len(kept[payload]) == max(Counter(source for _, source in of).values())
-    while pairing._kept:
-        pairing._forget(pairing._kept.popleft()[1])
-    assert pairing._heard == {}
+    for connection in (0, 1):
+        pairing.connected("a", connection, 0)
+    for i in range(30):
+        pairing.hear("a", 0, (1 + 2 * i) * SECOND, b"fees", "priorityFees")
+    pairing.requested("a", 1, "priorityfees", 62 * SECOND)
+
+    verdicts = [pairing.hear("a", 1, (63 + 2 * i) * SECOND, b"fees", "priorityFees") for i in range(3)]
+
+    assert verdicts == [NEW, REPEAT, REPEAT]
+
+
+class Copy:
+    """
+    One connection's way: what it is sent, and when that comes, in order; late by as much as way and stall make it.
+    """
+
+    def __init__(self, number: int, way_ms: int, holes: list[tuple[int, int]], stalls: list[tuple[int, int]]) -> None:
+        self.number, self.way, self.holes, self.stalls = number, way_ms * 10**6, holes, stalls
+        self.last = 0
+
+    def comes(self, sent: int) -> int | None:
+        """
+        When what is sent at an instant comes here; None if it does not.
+        """
+        if any(a * SECOND <= sent < b * SECOND for a, b in self.holes):
+            return None
+        held = max((b * SECOND for a, b in self.stalls if a * SECOND <= sent < b * SECOND), default=0)
+        self.last = max(self.last + 1, sent + self.way, held)
+        return self.last
+
+
+def spans(longest: int) -> st.SearchStrategy[list[tuple[int, int]]]:
+    """
+    Some stretches of a minute, in seconds.
+    """
+    one = st.tuples(st.integers(0, 55), st.integers(1, longest)).map(lambda span: (span[0], span[0] + span[1]))
+    return st.lists(one, max_size=1)
+
+
+@given(
+    ways=st.lists(st.tuples(st.integers(5, 300), spans(9), spans(9), spans(9)), min_size=2, max_size=3),
+    fees=st.lists(st.integers(2, 9), min_size=1, max_size=12),
+)
+@settings(max_examples=60, deadline=None)
+def test_of_constant_payloads_none_is_lost_and_none_doubled(ways, fees):
+    """
+    As many rows as there were frames that any copy heard: whatever each of them lost, and however late it was.
+
+    Copies lose frames while they stay connected (a server drops them for a slow client), or because they are down and
+    are made again; and one takes over from another. Books, each of its own, come in between.
+    """
+    for number, (_, dropped, _, _) in enumerate(ways):
+        of_others = [span for n, way in enumerate(ways) if n != number for of in way[1:] for span in of]
+        # Another that hears on shows what this one missed.
+        assume(all(b + 2 < c or d < a - 1 for a, b in dropped for c, d in of_others))
+        # What is on its way when a connection breaks does not come any more.
+        own = [span for of in ways[number][1:] for span in of]
+        assume(all(b < c or d < a for n, (a, b) in enumerate(own) for c, d in own[:n]))
+    copies = [Copy(n, way_ms, [*dropped, *down], late) for n, (way_ms, dropped, down, late) in enumerate(ways)]
+    sent = [(n * SECOND // 3 + 7, b"book %d" % n) for n in range(1, 260)]
+    at = 0
+    for gap in fees:
+        at += gap * SECOND
+        sent.append((at, b"fees"))
+    put: list[tuple[int, int, bytes | None]] = []
+    meant: Counter[bytes] = Counter()
+    for when, payload in sorted(sent):
+        comes = [(copy.number, copy.comes(when)) for copy in copies]
+        put += [(t, number, payload) for number, t in comes if t is not None]
+        meant[payload] += any(t is not None for _, t in comes)
+    put += [(end * SECOND - 1, n, None) for n, way in enumerate(ways) for _, end in way[2]]
+    pairing = Pairing()
+    rows: Counter[bytes] = Counter()
+    for t, number, payload in sorted(put, key=lambda each: each[:2]):
+        if payload is None:
+            pairing.connected("a", number, t)
+        else:
+            family = "priorityFees" if payload == b"fees" else "orderbook"
+            rows[payload] += not pairing.hear("a", number, t, payload, family, stamped=payload != b"fees")[0]
+
+    assert rows == +meant
