@@ -159,6 +159,7 @@ class Session:
             probation: this is the connection for silent streams: they stay, and go home when they speak.
         """
         self._settings = settings
+        self._silent_ns = int(settings.silent_after_s * SECOND_NS)
         self._random = random
         self._probation = probation
         self._wants = {stream: _Want(stream) for stream in streams}
@@ -177,6 +178,9 @@ class Session:
         self._stray_last = 0
         self._all_silent_wait_s = 0.0
         self._all_silent_next = 0
+        self._last_data = 0
+        self._data_since = 0
+        """Since when data came with no longer pause than a silence."""
         self._left: int | None = None
         """When it was last lost, until it is whole again; None before the first time."""
 
@@ -278,6 +282,9 @@ class Session:
         return _NOTHING
 
     def _spoke(self, want: _Want, now: int) -> None:
+        if now - self._last_data > self._silent_ns:
+            self._data_since = now
+        self._last_data = now
         if not want.last or want.resubscribed:
             want.speaks_since = now
             want.resubscribed = False
@@ -461,12 +468,16 @@ class Session:
     def _all_silent(self, now: int, since: int) -> list[Action]:
         if now < self._all_silent_next:
             return []
+        comes = self._last_data > max(since, self._opened) + self._silent_ns
+        if comes and now - self._data_since <= self._silent_ns:
+            # Other data is just coming back, and the books may follow.
+            return []
         first = self._settings.all_silent_retry_s
         self._all_silent_wait_s = min(self._all_silent_wait_s * 2, ALL_SILENT_MAX_S) or first
         self._all_silent_next = now + int(self._all_silent_wait_s * SECOND_NS)
         why = "every book is silent on a connection that is open"
-        if any(want.last > since for want in self._wants.values()):
-            # Then what is lost until we are back, we lost.
+        if comes:
+            # What of it is lost until we are back, we lost.
             return [self._abort(now, "recorder", f"{why}, though other data came: we ended it to begin anew")]
         return [self._abort(now, "venue", why)]
 

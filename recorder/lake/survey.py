@@ -14,7 +14,7 @@ from hashlib import sha256
 import msgspec
 
 from recorder import durable
-from recorder.journal.reader import Damage, SegmentFile, read_header, read_merged
+from recorder.journal.reader import Damage, SegmentFile, read_header, read_merged, read_run
 from recorder.lake.layout import table_of
 from recorder.lake.manifest import Input
 from recorder.lake.plan import LOOK_AHEAD_NS, LOOK_BACK_NS
@@ -248,10 +248,16 @@ class _Surveyor:
         pairing = Pairing()
         for segment, words in self._journal.foreign.items():
             if hour <= segment.start < end:
-                at = segment.start
                 evidence = f"segment {segment.name} {words}: its frames are not in this lake"
                 survey.events.append(
-                    build("journal_damaged", cause="recorder", start=at, end=at, run=segment.run, evidence=evidence)
+                    build(
+                        "journal_damaged",
+                        cause="recorder",
+                        start=segment.start,
+                        end=max((entry.recv_ts for entry in read_run([segment])), default=segment.start),
+                        run=segment.run,
+                        evidence=evidence,
+                    )
                 )
         ended = False
         last = hour

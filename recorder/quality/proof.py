@@ -56,7 +56,7 @@ NO_PACE, NO_IDS, NO_FILL, NO_LATER_FILL, NO_EARLIER_FILL = (
     "no earlier fill",
 )
 IDS_BEGAN_ANEW = "ids began anew"
-UNNUMBERED, UNDECODABLE = "trade_unnumbered", "undecodable"
+UNNUMBERED, UNDECODABLE, CLOCK_STEP = "trade_unnumbered", "undecodable", "clock_step"
 NEAR = "near "
 """Before the kind of a hole: close to it."""
 
@@ -103,7 +103,7 @@ def judge_books(ticks: Ticks, said: Effects, *, start: int, until: int, silence_
     lent_ns = int(pace * LIMIT)
     for hole in difference(union([(start, until)]), covered):
         broken = any(hole[0] <= first and last <= hole[1] for first, last in said.undecodable)
-        parts += _explained(hole, said.any_absent, silence_ns, lent_ns, broken=broken)
+        parts += _explained(hole, said, silence_ns, lent_ns, broken=broken)
     return [Judged(a, b, *label) for a, b, label in joined(parts)]
 
 
@@ -134,23 +134,26 @@ def _covered(ticks: Ticks, said: Effects, *, start: int, until: int) -> Spans:
 
 
 def _explained(
-    hole: Span, absent: dict[str, Spans], silence_ns: int, lent_ns: int, *, broken: bool
+    hole: Span, said: Effects, silence_ns: int, lent_ns: int, *, broken: bool
 ) -> list[tuple[int, int, _Label]]:
     """
     A stretch without ticks. Where something says why, it is missing; what nothing speaks of is judged by its length.
 
     Args:
         hole: the stretch.
-        absent: what says why, and when.
+        said: what says why, and when.
         silence_ns: no silence that is longer goes without an event.
         lent_ns: what is left of a hole, and is no longer than this, no tick need have been in: it has its neighbour's.
         broken: a book came, and could not be decoded.
     """
-    why = {kind: inside for kind, spans in absent.items() if (inside := cut(spans, hole))}
+    why = {kind: inside for kind, spans in said.any_absent.items() if (inside := cut(spans, hole))}
     # Where several say so, the one that fills most of it.
     strongest = sorted(why, key=lambda kind: (-length(why[kind]), kind))
     layers: list[_Layer] = [(why[kind], ("missing", kind)) for kind in strongest]
-    for rest in difference([hole], union(*why.values())):
+    # Of time that our clock leapt over no book can be.
+    leapt = cut(said.late.get(CLOCK_STEP, []), hole)
+    layers.append((leapt, ("suspect", CLOCK_STEP)))
+    for rest in difference([hole], union(leapt, *why.values())):
         if why and rest[1] - rest[0] <= lent_ns:
             next_to = (kind for kind in strongest if any(rest[0] == b or rest[1] == a for a, b in why[kind]))
             layers.append(([rest], ("missing", next(next_to, strongest[0]))))

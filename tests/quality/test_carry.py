@@ -5,12 +5,14 @@ The carry: a fold that is cut anywhere, written to JSON and read back, comes to 
 from itertools import pairwise
 
 import msgspec
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from quality_cases import BTC, ETH, HOUR, SOL, SOL_TRADES, Tape, at, carried, feed, header, monitor
+from quality_cases import BTC, ETH, HOUR, SOL, SOL_TRADES, Tape, at, carried, feed, header, monitor, steady, trade_frame
 from recorder.quality.monitor import Monitor
-from recorder.records import Entry, Moved, NotAcknowledged, Requested, RunStarted
+from recorder.quality.state import MonitorState
+from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Moved, NotAcknowledged, Requested, RunStarted
 
 STREAMS = [SOL, BTC, SOL_TRADES]
 STEP_S = (0.0, 0.3, 0.9, 1.1, 3.0, 6.0, 15.0, 70.0, 4000.0)
@@ -133,3 +135,57 @@ def test_events_keep_their_promises_whatever_happened(entries):
         assert event.missing is None or event.missing > 0
     ids = [e.event_id for e in judge.events]
     assert len(ids) == len(set(ids)), [e for e in judge.events if ids.count(e.event_id) > 1]
+
+
+def idle(state: MonitorState, hour: int, *, noisy: bool) -> tuple[MonitorState, int]:
+    """
+    One more hour of a run on the carry of the hour before it: its carry, and the number of events.
+
+    Of the entries of each second only the last few are folded: those before change nothing but when and with what
+    number the run was last heard, which is put into the carry.
+    """
+    entries = []
+    for run in state.runs:
+        end = hour + HOUR_NS
+        run.last_ts, run.last_seq = hour - SECOND_NS, run.last_seq + 1000
+        for n in range(8):
+            # An hour is as quiet at its begin as at its end; in between the entries of each second are left out.
+            at_ = hour + n * SECOND_NS
+            entries.append(Entry(EntryKind.ALIVE, -1, 0, run.last_seq + 1 + n, at_, b"", run.run))
+        if noisy:
+            fills = state.fills["perp:0"].highest
+            for n, fill_id in enumerate((fills + 2, fills + 3, fills + 3)):
+                payload = trade_frame(fill_id, slot=1, ts=(end - SECOND_NS) // SECOND_NS)
+                where = (run.last_seq + 9 + n, hour + 8 * SECOND_NS + n)
+                entries.append(Entry(EntryKind.FRAME, 0, 1, *where, payload, run.run))
+            entries.append(Entry(EntryKind.ALIVE, -1, 0, run.last_seq + 12, hour + 9 * SECOND_NS, b"", run.run))
+    judge = monitor(state)
+    feed(judge, entries)
+    judge.turn_hour(hour + HOUR_NS)
+    return carried(judge.state()), len(judge.events)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_years_of_quiet_leave_the_carry_as_it_is(noisy):
+    """
+    Three years in which no book comes, or one fill in a gap and one repeat an hour: neither the state, nor what the
+    manifest carries, nor the events of an hour grow.
+    """
+    tape = steady(3590, STREAMS)
+    tape.trade(3580, 7)
+    judge = monitor()
+    feed(judge, tape.entries())
+    judge.turn_hour(HOUR + HOUR_NS)
+    state = carried(judge.state())
+    sizes, counts = [], []
+    for hour in range(1, 3 * 365 * 24, 12):
+        state, events = idle(state, HOUR + hour * HOUR_NS, noisy=noisy)
+        sizes.append(len(msgspec.json.encode(state)))
+        counts.append(events)
+
+    month = 30 * 2
+    settled = max(sizes[month : 2 * month])
+    # Numbers get longer, nothing else does.
+    assert max(sizes[month:]) <= settled * 1.02 + 200
+    assert max(counts[month:]) <= max(counts[1 : 2 * month])
+    assert sizes[-1] < 60_000

@@ -119,6 +119,19 @@ def test_a_short_event_does_not_explain_a_long_hole():
     ]
 
 
+def test_time_that_our_clock_leapt_over_is_no_hole_that_nobody_asked_for():
+    """
+    No book can have come in it; nor is it called complete.
+    """
+    books = [t for t in ALL if not 100 < t < 160]
+
+    assert of_books(books, said(late={"clock_step": [(100.4, 160)]}))[1:-1] == [
+        (100.2, 100.4, "suspect", "slow tick"),
+        (100.4, 160, "suspect", "clock_step"),
+        (160, 160.2, "suspect", "slow tick"),
+    ]
+
+
 def test_a_book_that_cannot_be_decoded_is_a_tick_that_is_not_there():
     """
     Also the first or last of an hour, whose neighbour nobody looks for; and it is told as what it is.
