@@ -359,7 +359,6 @@ class Monitor:
         self._spells.turn_hour()
         self._connections.turn_hour(hour)
         self._fills.turn_hour(hour)
-        self._runs.turn_hour(hour)
         self._runs.forget(hour)
 
     def _bury(self, run: RunState, *, stopped_by: str | None = None) -> None:
@@ -572,7 +571,7 @@ class Monitor:
             *self._spells.finish(self._tracks.going_on(at)),
             *self._runs.down(at),
             *self._runs.orphaned(at),
-            *self._runs.removed(at),
+            *self._runs.removed(at, closed=closed),
             *(event for run in self._runs.live() for event in self._runs.disk_full(run, at)),
             *self._flows.silences(at),
             *self._halts.going_on(at),

@@ -2,8 +2,6 @@
 Runs of the recorder: which are recording, which entries of theirs are lost, and when nobody was recording. Pure.
 """
 
-import msgspec
-
 from recorder.quality.connections import DEAD_AFTER_NS
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
@@ -262,11 +260,13 @@ class Runs:
         self._state.removed.append(Removed(stream, run.run, since))
         del self._state.removed[:-MAX_REMOVED]
 
-    def removed(self, at: int) -> list[Event]:
+    def removed(self, at: int, *, closed: bool) -> list[Event]:
         """
-        The streams that were taken out in this hour, or are asked for again and not back, at `at`.
+        The streams that were taken out in the hour, or are asked for again and not back, at `at`.
+
+        `closed`: `at` lies in the hour after it.
         """
-        hour = at - at % HOUR_NS
+        hour = at - at % HOUR_NS - (HOUR_NS if closed else 0)
         return [_removed(each, at) for each in self._state.removed if each.asked or each.since >= hour]
 
     def _ask_for_removed(self, streams: list[Stream], now: int) -> None:
@@ -287,13 +287,6 @@ class Runs:
             words = "it had been taken out of the configuration"
             self._findings.outage(Outage(each.since, now, "recorder", words, each.run, symbol=stream.symbol))
             self._findings.events.append(_removed(each, max(now, each.since)))
-
-    def turn_hour(self, hour: int) -> None:
-        """
-        A stream that was taken out is told of in the hour in which that was, and in that in which it comes back.
-        """
-        gone = [each for each in self._state.removed if each.asked or hour - HOUR_NS <= each.since < hour]
-        self._findings.events += [msgspec.structs.replace(_removed(each, hour), continues=True) for each in gone]
 
     def drop_left(self, run: RunState, now: int) -> bool:
         """

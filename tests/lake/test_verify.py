@@ -366,3 +366,6 @@ def test_a_segment_of_another_venue_is_not_published_and_is_named(root):
     assert (root / "quarantine" / path).exists()
     events = Lake(root).quality().filter(kind="journal_damaged").collect()
     assert [(e["run"], "is of test on devnet" in e["evidence"]) for e in events.to_dicts()] == [(run.name, True)]
+    # From its first entry to its last.
+    bounds = [events[name].to_physical().to_list() for name in ("start", "end")]
+    assert bounds == [[NEXT - 60 * S], [NEXT - 50 * S]]

@@ -15,7 +15,6 @@ from quality_cases import HOUR, SOL, SOL_TRADES, at
 from recorder.lake.columns import NULL
 from recorder.lake.schema import TABLES
 from recorder.quality.coverage import NO_TS, CoverageRow, HourFacts, StreamCount, by_symbol
-from recorder.quality.effects import EFFECTS
 from recorder.quality.events import KINDS, build
 from recorder.quality.proof import STATES
 from recorder.quality.state import FillState, HourBeats, MissingFills
@@ -127,23 +126,29 @@ def test_an_hour_of_ticks_is_complete_and_says_why():
     instants=st.lists(st.integers(0, 3_599_999), max_size=60),
     spans=st.lists(
         st.tuples(
-            st.sampled_from(sorted(EFFECTS)),
+            st.sampled_from(sorted(KINDS)),
             st.integers(0, 3_600_000),
             st.integers(0, 3_600_000),
-            st.sampled_from([None, 0, 1]),
+            st.sampled_from([(None, None), ("a", None), ("a", 0), ("a", 1), ("b", None), ("b", 0)]),
+            st.booleans(),
         ),
-        max_size=5,
+        max_size=6,
     ),
     stream=st.sampled_from([SOL, SOL_TRADES, Stream("perp", "SOL-PERP", "priorityfees")]),
     until=st.integers(1, 3_600_000),
+    carriers=st.sets(st.sampled_from([("a", 0), ("a", 1), ("b", 0)])),
+    since=st.dictionaries(st.sampled_from([("a", 0), ("a", 1), ("b", 0)]), st.integers(0, 3_600_000), max_size=3),
+    nameless=st.integers(0, 1),
+    anew=st.booleans(),
 )
-def test_the_four_states_are_the_hour(instants, spans, stream, until):
+def test_the_four_states_are_the_hour(instants, spans, stream, until, carriers, since, nameless, anew):
     """
-    Whatever came and whatever events say: the spans begin with the hour, follow each other, and add up.
+    Whatever came on however many connections of two runs, and whatever events say: the spans begin with the hour,
+    follow each other, and add up. And nothing is complete of which an event says that fills are missing or uncounted.
     """
     came = [at(t / 1000) for t in sorted(instants) if t < until]
     count = count_of([(t, t // 10**6, 1, 0) for t in came])
-    count.carriers = {("a", 0), ("a", 1)}
+    count.carriers = carriers
     events = [
         build(
             kind,
@@ -151,15 +156,25 @@ def test_the_four_states_are_the_hour(instants, spans, stream, until):
             start=at(min(a, b) / 1000),
             end=at(max(a, b) / 1000),
             evidence="e",
-            run="a",
+            run=run,
             connection=connection,
+            symbol=stream.symbol if named else None,
+            channel=stream.channel if named else None,
         )
-        for kind, a, b, connection in spans
-        if kind in KINDS
+        for kind, a, b, (run, connection), named in spans
     ]
-    fills = FillState("SOL-PERP", 1, 9, came[-1], None, hour_first=5, hour_last=9) if came else None
+    fills = None
+    if came:
+        numbers = {"hour_first": 5, "hour_last": 9, "nameless": nameless, "hour_anew": anew}
+        fills = FillState("SOL-PERP", 1, 9, came[-1], None, **numbers)
+    of = HourFacts(
+        hour=HOUR,
+        until=at(until / 1000),
+        events=by_symbol(events),
+        since={stream: {carrier: at(t / 1000) for carrier, t in since.items()}},
+    )
 
-    got = row(count, stream, events=events, fills=fills, until=at(until / 1000))
+    got = count.row(stream, of, market_index=0, fills=fills)
 
     states = (got.complete_s, got.suspect_s, got.missing_s, got.unverifiable_s)
     assert math.isclose(sum(states), until / 1000)
@@ -170,6 +185,11 @@ def test_the_four_states_are_the_hour(instants, spans, stream, until):
     for state, seconds in zip(STATES, states, strict=True):
         lasted = sum(b - a for a, b, s in zip(got.span_start, ends, got.span_state, strict=True) if s == state)
         assert math.isclose(lasted / 1e9, seconds)
+    if stream == SOL_TRADES:
+        uncounted = [(e.start, e.end) for e in events if e.kind in {"trade_gap", "trade_unnumbered"}]
+        for start, end, state in zip(got.span_start, ends, got.span_state, strict=True):
+            assert state != "complete" or not any(max(a, start) < min(b, end) for a, b in uncounted)
+            assert state != "complete" or not anew
 
 
 def test_rows_are_counted_with_their_flags_latency_and_cadence():
