@@ -3,6 +3,7 @@ What sealed hours say of fills that came late, without an id, broken, or before 
 """
 
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
@@ -199,3 +200,36 @@ def test_ids_that_began_anew_prove_nothing_however_much_else_was_odd(root):
     lake = sealed(root, put, until=90)
 
     assert {why for _, _, state, why in spans(lake) if state == "complete"} == set()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_second_is_complete_in_which_a_fill_is_lost(root, seed):
+    """
+    Over hours in which fills are lost, late, repeated and without an id, as the dice fall; and the count is right.
+    """
+    dice = Random(seed)
+    at, meant, put = 5.0, [], []
+    for fill_id in range(1, 50):
+        at += dice.choice([1, 5, 30, 200, 900]) * dice.random() + 0.01
+        meant.append((fill_id, at))
+        fate = dice.random()
+        if fate < 0.1:
+            continue
+        late_s = dice.choice([2, 8, 15, 100, 500, 4000]) if fate < 0.2 else 0
+        put.append((at + late_s, fill(at, None if 0.2 < fate < 0.25 else fill_id)[1]))
+        if fate > 0.9:
+            put.append((at + dice.choice([3, 50, 3000]), fill(at, fill_id)[1]))
+
+    lake = sealed(root, put, until=max(when for when, _ in put) // 5 * 5 + 120)
+
+    rows = lake.trades(units="raw").collect()
+    stored, nameless = set(rows["fill_record_id"]), rows["fill_record_id"].null_count()
+    complete = [(a, b) for a, b, state, _ in spans(lake) if state == "complete"]
+    came = {int(payload.rpartition(b"sig")[2].split(b"\\")[0]) for _, payload in put}
+    for fill_id, when in meant:
+        assert fill_id in came or not any(a <= when < b for a, b in complete), (fill_id, when)
+    ids = sorted(each for each in stored if each is not None)
+    lost = sum(each not in stored for each in range(ids[0], ids[-1]))
+    told = lake.events().filter(pl.col("kind").is_in(["trade_gap", "trade_late"])).collect()["missing"].sum()
+    assert lost - nameless <= told <= lost
+    assert lake.coverage().collect()["fills_missing"].sum() == told
