@@ -53,8 +53,8 @@ class History:
         Args:
             root: a data root.
             market: None for all.
-            start: ns; None: where the recording begins.
-            end: ns; None: where what is published, or in the journal, ends.
+            start: ns; None: with the first row of the first published hour.
+            end: ns; None: where what is published ends.
             source: `journal` or `lake` only; `auto` is the journal where it is whole.
 
         Raises:
@@ -62,6 +62,11 @@ class History:
         """
         self._root, self._lake, self._market = root, Lake(root), market
         self.start, self.end = self._lake.bounds(start, end)
+        if start is None:
+            # Not with the hour: nobody wants to wait for the minutes before the recording began.
+            begun = manifest.read(root, layout.hour_of(self.start))
+            rows = [] if begun is None else [file.first_recv_ts for file in begun.files if file.symbol]
+            self.start = min((at for at in rows if at is not None), default=self.start)
         self.parts = self._plan(source)
         if not self.parts:
             raise RecorderError(

@@ -32,9 +32,9 @@ def both_ways(root, market=None):
     """
     What was heard, and what is rebuilt, by order.
     """
-    first, last = Lake(root).bounds()
-    heard = [(e.recv_ts - first, e.payload, s.name) for e, s in frames(root, first, last) if s.kind == FrameKind.DATA]
     history = History(root, market, None, None, source="lake")
+    first, last = history.start, history.end
+    heard = [(e.recv_ts - first, e.payload, s.name) for e, s in frames(root, first, last) if s.kind == FrameKind.DATA]
     made = [(d.offset_ns, d.payload, d.channel) for batch in history.batches() for d in batch if d.channel is not None]
     return heard, made
 
