@@ -65,7 +65,7 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     cadence = median_low(steps)
     least = sorted(steps)[len(steps) // 4]
     if is_even(steps, cadence, share=0.6):
-        cadence = _of_ticks(steps, _mean_about(steps, cadence))
+        cadence = _mean_about(steps, cadence)
     elif _is_grid(steps, least):
         # Some of the ticks were missed, up to every third.
         cadence = _of_ticks(steps, _mean_about(steps, least))
