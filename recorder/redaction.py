@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 SECRET_WORDS = ("webhook", "token", "password", "secret")
 """In the name of a key: what it holds is nobody else's business. So is a user, a password or a query in an address."""
+SECRET_KEYS = frozenset({"notify.url"})
+"""A webhook's address is its key, unless it is one of this machine."""
+_HERE = ("http://127.", "http://localhost", "http://[::1]")
 
 
 def secrets_in(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -21,6 +24,7 @@ def secrets_in(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
             continue
         texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str) and each]
         named = bool(texts) and any(word in key.lower() for word in SECRET_WORDS)
+        named = named or (name in SECRET_KEYS and any(not text.startswith(_HERE) for text in texts))
         if named or any(redacted(text) != text for text in texts):
             yield name
 

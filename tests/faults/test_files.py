@@ -171,11 +171,17 @@ def test_settings_that_are_secrets_are_known():
     """
     document = {
         "venue": {"url": "wss://a/ws?key=1", "copy_urls": ["wss://b/ws"], "name": "a?b"},
-        "notify": {"webhook": "https://hooks.example/T0/B0", "ping_token": "x", "levels": ["warning"]},
+        "notify": {
+            "webhook": "https://hooks.example/T0/B0",
+            "url": "https://chat.example/x",
+            "ping_token": "x",
+            "levels": ["warning"],
+        },
         "capture": {"proxy": "http://me:pw@proxy:3128"},
     }
 
-    assert list(secrets_in(document)) == ["venue.url", "notify.webhook", "notify.ping_token", "capture.proxy"]
+    named = ["venue.url", "notify.webhook", "notify.url", "notify.ping_token", "capture.proxy"]
+    assert list(secrets_in(document)) == named
 
 
 @pytest.mark.parametrize(
