@@ -81,6 +81,8 @@ class Proxy:
         """Connections so far."""
         self._upstream, self._host, self._loop = upstream, host, loop
         self._writers: set[asyncio.StreamWriter] = set()
+        # The loop holds tasks weakly, and one that waits in a black hole is held by nobody else.
+        self._serving: set[asyncio.Task[None] | None] = set()
         self._server: asyncio.Server = loop.run(asyncio.start_server(self._serve, host, 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
         loop.endings.append(self._stop)
@@ -117,6 +119,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self._writers.add(writer)
+        self._serving.add(asyncio.current_task())
         there = None
         try:
             if self.toxic in {"reset", "close"}:
@@ -141,6 +144,7 @@ class Proxy:
             # The latter at the end of the test: the streams' own callback would complain of a cancelled task.
             pass
         finally:
+            self._serving.discard(asyncio.current_task())
             for each in (writer, there):
                 if each is not None:
                     self._writers.discard(each)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from account import Committed, lake_is_the_journal, lost_in_journal, windows_are_named
+from committed import Committed, lake_is_the_journal, lost_in_journal, windows_are_named
 from zygote import Zygote
 
 from lake_cases import make_root
