@@ -94,15 +94,16 @@ class Pairing:
             self._heard[key] = (source, now)
             self._keep(now, key)
             return False, False
-        once = known if isinstance(known, tuple) else None
         if isinstance(known, tuple):
             known = self._heard[key] = _Often(deque([(known[1], known[0])]), {known[0]: 1})
         heard = known.counts.get(source, 0)
-        mine = known.counts[source] = max(heard, self._behind(known, source, family, stamped=stamped)) + 1
+        mine = known.counts[source] = self._behind(known, heard, source, family, stamped=stamped) + 1
         if mine <= len(known.kept):
-            if stamped and once is not None and once[0] != source:
-                self._have_both(source, once[0], once[1])
-                self._have_both(once[0], source, now)
+            at, first = known.kept[0]
+            if stamped and not heard and len(known.kept) == 1 and first != source:
+                # Of three or more, each but the first has it in common with that one.
+                self._have_both(source, first, at)
+                self._have_both(first, source, now)
             return True, False
         known.kept.append((now, source))
         self._keep(now, key)
@@ -115,19 +116,20 @@ class Pairing:
         if at > self._common.get((source, other), 0):
             self._common[source, other] = at
 
-    def _behind(self, known: _Often, source: int, family: str, *, stamped: bool) -> int:
+    def _behind(self, known: _Often, heard: int, source: int, family: str, *, stamped: bool) -> int:
         """
-        How many of the occurrences that were kept a source will not bring any more.
+        How many of the occurrences that were kept a source has heard, or will not bring any more.
         """
         begun = max(self._begun.get(source, 0), self._begun.get((source, family), 0))
         # Only of books does a server keep a copy, which it sends to whoever comes.
         oldest = begun if family in OTHERS else begun - STORED_NS
-        behind = 0
-        for number, (at, by) in enumerate(known.kept, 1):
+        count = len(known.kept)
+        # From the last one back to what it has heard: of a payload that comes without end there are very many.
+        for number, (at, by) in zip(range(count, heard, -1), reversed(known.kept), strict=False):
             # What has a stamp is like no other: the order, in which servers differ a little, need not tell them apart.
             if at < oldest or (not stamped and at < self._common.get((source, by), 0) - DISORDER_NS):
-                behind = number
-        return behind
+                return number
+        return heard
 
     def _source(self, run: str, connection: int) -> int:
         return self._sources.setdefault((run, connection), len(self._sources))

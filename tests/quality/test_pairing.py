@@ -5,7 +5,7 @@ Frames heard twice: one row each, repeats kept, memory bounded.
 from collections import Counter
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from recorder.quality import pairing as module
@@ -157,6 +157,8 @@ def spans(longest: int) -> st.SearchStrategy[list[tuple[int, int]]]:
     ways=st.lists(st.tuples(st.integers(5, 300), spans(9), spans(9), spans(9)), min_size=2, max_size=3),
     fees=st.lists(st.integers(2, 9), min_size=1, max_size=12),
 )
+# Of three, one never is among the first two to bring a book.
+@example(ways=[(5, [], [(6, 7)], []), (5, [], [(6, 7)], []), (5, [(0, 3)], [], [])], fees=[2, 2, 2])
 @settings(max_examples=60, deadline=None)
 def test_of_constant_payloads_none_is_lost_and_none_doubled(ways, fees):
     """
@@ -195,3 +197,19 @@ def test_of_constant_payloads_none_is_lost_and_none_doubled(ways, fees):
             rows[payload] += not pairing.hear("a", number, t, payload, family, stamped=payload != b"fees")[0]
 
     assert rows == +meant
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_payload_that_comes_without_end_costs_no_more_each_time(sources):
+    """
+    A venue that sends one frame over and over must not stop the reader of all sockets.
+    """
+    pairing = Pairing()
+    for connection in range(sources):
+        pairing.connected("a", connection, 0)
+    kept = 0
+    for number in range(40_000):
+        for connection in range(sources):
+            kept += not pairing.hear("a", connection, (number + 1) * SECOND // 1000, b"x", "orderbook", stamped=True)[0]
+    assert kept == 40_000
