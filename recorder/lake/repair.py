@@ -15,12 +15,22 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recorder import __version__, durable
 from recorder.errors import DamagedFile, ForeignFile, RecorderError, RootError, SealFailed
 from recorder.journal.reader import Damage, SegmentFile, read_header, read_segment, segments
 from recorder.lake import manifest as manifests
-from recorder.lake.layout import JOURNAL, ROOT_FILE, hour_label, manifest_path, partition
+from recorder.lake.layout import (
+    JOURNAL,
+    MANIFEST,
+    QUARANTINE,
+    ROOT_FILE,
+    hour_label,
+    manifest_path,
+    parse_hour,
+    partition,
+)
 from recorder.lake.links import foreign_links
 from recorder.lake.manifest import LakeFile, Manifest, Versions
 from recorder.lake.parquet import bounds, describe, read_back
@@ -29,8 +39,10 @@ from recorder.lake.publishing import copy_aside, files_of_hour, quarantine
 from recorder.lake.root import FORMAT, Binding, encode_binding, read_binding, seal_lock
 from recorder.lake.schema import FORMAT_VERSION
 from recorder.lake.sealing import seal_locked
+from recorder.quality.effects import same_table
+from recorder.quality.events import channel_of
 from recorder.quality.state import MonitorState
-from recorder.records import HOUR_NS
+from recorder.records import HOUR_NS, Stream
 
 
 class Mended(msgspec.Struct, frozen=True):
@@ -93,6 +105,7 @@ def _repair(root: Path) -> Iterator[Mended]:
         if window(found, hour):
             lost += _broken_files(root, hour, _listed_in(root / aside, root, hour), None)
     failures = _seal(root, binding, lost, damaged_hours, found)
+    damaged_hours |= dict(_left_behind(root, found))
     for hour, aside in damaged_hours.items():
         yield _manifest_again(root, binding, hour, aside, failures.get(hour))
     for each in lost:
@@ -181,22 +194,53 @@ def _manifests(root: Path) -> Iterator[tuple[int, str]]:
             yield hour, _aside(root, root / manifest_path(hour))
 
 
+def _left_behind(root: Path, found: list[SegmentFile]) -> Iterator[tuple[int, str]]:
+    """
+    Hours whose damaged manifest was set aside, and whose files are there, but no other one came: we were killed then.
+    """
+    for aside in sorted(
+        (root / QUARANTINE / MANIFEST).glob("????-??-??T??.json*"), key=lambda path: path.stat().st_mtime
+    ):
+        with suppress(ValueError):
+            hour = parse_hour(aside.name.partition(".")[0])
+            if not (root / manifest_path(hour)).exists() and not window(found, hour) and files_of_hour(root, hour):
+                yield hour, _name(root, aside)
+
+
 def _listed_in(damaged: Path, root: Path, hour: int) -> list[LakeFile]:
     """
-    What can still be read of the files in a damaged manifest. A digest among these may be what was damaged: a file set
-    aside for it is whole, and made again all the same.
+    What can still be read of the files in a damaged manifest, of those that are there. A digest among these may be what
+    was damaged: a file set aside for it is whole, and made again all the same.
+    """
+    there = {_name(root, path) for path in files_of_hour(root, hour)}
+    return [file for file in _legible(damaged)[0] if file.path in there]
+
+
+def _legible(damaged: Path) -> tuple[list[LakeFile], list[LakeFile]]:
+    """
+    What can still be read in a damaged manifest: of its files, and of those that had been removed by rule.
     """
     if damaged.is_symlink():
-        return []
-    there = {_name(root, path) for path in files_of_hour(root, hour)}
-    return [
-        LakeFile(path, Path(path).stem, None, int(rows), int(size), sha, None, None)
-        for path, rows, size, sha in _LISTED.findall(durable.read_bytes(damaged).decode("utf-8", "replace"))
-        if path in there
-    ]
+        return [], []
+    text = durable.read_bytes(damaged).decode("utf-8", "replace")
+    listed: tuple[list[LakeFile], list[LakeFile]] = [], []
+    expired = text.find('"expired": [')
+    for match in _LISTED.finditer(text):
+        path, rows, size, sha = match.groups()
+        file = LakeFile(path, Path(path).stem, _symbol(match[0]), int(rows), int(size), sha, None, None)
+        listed[0 <= expired < match.start()].append(file)
+    return listed
+
+
+def _symbol(entry: str) -> str | None:
+    said = _SYMBOL.search(entry)
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(said[1], type=str) if said is not None else None
+    return None
 
 
 _LISTED = re.compile(r'"path": "([^"]+)",[^{}]*"rows": (\d{1,18}),\s+"bytes": (\d{1,18}),\s+"sha256": "([0-9a-f]{64})"')
+_SYMBOL = re.compile(r'"symbol": ("(?:[^"\\]|\\.)*")')
 
 
 def _broken_files(root: Path, hour: int, files: list[LakeFile], manifest: Manifest | None) -> Iterator[_Lost]:
@@ -254,28 +298,35 @@ def _manifest_again(root: Path, binding: Binding, hour: int, aside: str, failure
     if manifests.read(root, hour) is not None:
         words = f"was damaged; its hour was made again from the journal; the damaged one is {aside}"
         return Mended(path, words, well=True)
-    files = _from_files(root, binding, hour)
-    if files is None:
+    made = _from_files(root, binding, hour, root / aside)
+    if made is None:
         why = failure or "its journal has expired"
         return Mended(path, f"was damaged, and its hour cannot be made again: {why}; it is {aside}", well=False)
-    manifests.publish(root, hour, files)
-    words = f"was damaged, and its journal has expired; made again from its {len(files.files)} files, each read whole"
-    return Mended(path, f"{words}; the damaged one is {aside}", well=True)
+    manifests.publish(root, hour, made)
+    whole = set(made.richer)
+    lacks = [f"{file.path} is missing or damaged" for file in made.files if file.path not in whole] + made.problems
+    words = f"was damaged, and its journal has expired; made again from its {len(whole)} files, each read whole"
+    words += f", but {'; '.join(lacks)}" if lacks else ""
+    return Mended(path, f"{words}; the damaged one is {aside}", well=not lacks)
 
 
-def _from_files(root: Path, binding: Binding, hour: int) -> Manifest | None:
+def _from_files(root: Path, binding: Binding, hour: int, damaged: Path) -> Manifest | None:
     """
     A manifest of what is in the lake, for an hour that is never made again, nor is the one after it; else None.
 
-    It vouches for less: what the hour was made from is gone with the old one, and so is what it handed on.
+    It vouches for less: what the hour was made from is gone with the old one, and so is what it handed on. What the old
+    one still says of files that are not there, or not whole, it says too, so that they stay named; what `coverage` has
+    counted, and neither a file nor the old one has, makes it incomplete.
     """
     found = segments(root / JOURNAL)
     paths = files_of_hour(root, hour)
     if window(found, hour) or window(found, hour + HOUR_NS) or not paths:
         return None
-    files = []
+    listed, expired = _legible(damaged)
+    expired = [file for file in expired if not (root / file.path).exists()]
+    files: dict[str, LakeFile] = {}
     for path in paths:
-        try:
+        with suppress(DamagedFile):
             described = describe(path)
             says = described["metadata"]
             symbol = says.get("symbol")
@@ -284,24 +335,47 @@ def _from_files(root: Path, binding: Binding, hour: int) -> Manifest | None:
             sha, size, rows = read_back(path)
             timed = any(name == "recv_ts" for name, _ in described["columns"])
             first, last = bounds(path) if timed else (None, None)
-        except DamagedFile:
-            return None
-        files.append(LakeFile(_name(root, path), says["table"], symbol, rows, size, sha, first, last))
+            files[_name(root, path)] = LakeFile(_name(root, path), says["table"], symbol, rows, size, sha, first, last)
+    whole = sorted(files)
+    for file in listed:
+        if partition(file.table, hour, file.symbol).as_posix() == file.path:
+            files.setdefault(file.path, file)
+    problems = _unlisted(root, hour, whole, [*files.values(), *expired])
+    if not whole:
+        return None
     return Manifest(
         format=manifests.FORMAT,
         hour=hour_label(hour),
-        complete=True,
+        complete=not problems,
         venue=binding.venue,
         network=binding.network,
         entries=0,
         frames=0,
-        files=sorted(files, key=lambda file: file.path),
+        files=[files[path] for path in sorted(files)],
         inputs=[],
         carry_in=None,
         carry=MonitorState(now=hour + HOUR_NS),
         versions=Versions(recorder=__version__, format=FORMAT_VERSION, pyarrow=pa.__version__),
-        richer=[file.path for file in files],
+        problems=problems,
+        richer=whole,
+        expired=expired,
     )
+
+
+def _unlisted(root: Path, hour: int, whole: list[str], known: list[LakeFile]) -> list[str]:
+    """
+    What an hour must have held, and nothing tells of any more, in words.
+    """
+    path = partition("coverage", hour).as_posix()
+    if path not in whole:
+        return [] if any(file.path == path for file in known) else ["coverage is missing: what else is, nothing tells"]
+    names = ["market_type", "symbol", "channel", "grouping", "rows"]
+    missing = []
+    for row in pq.read_table(root / path, partitioning=None, columns=names).to_pylist():
+        stream = Stream(row["market_type"], row["symbol"], row["channel"], row["grouping"])
+        if row["rows"] and not any(f.symbol == stream.symbol and same_table(f.table, stream) for f in known):
+            missing.append(f"{channel_of(stream)} of {stream.symbol} had {row['rows']} rows, and their file is missing")
+    return missing
 
 
 def _file_again(root: Path, lost: _Lost, failure: RecorderError | None) -> Mended:

@@ -209,12 +209,12 @@ def _concerns(event: Event, stream: Stream) -> bool:
     if event.symbol is not None and event.symbol != stream.symbol:
         return False
     if event.channel is not None and event.channel != channel_of(stream):
-        return event.kind == "seal_failed" and _same_table(event.channel, stream)
+        return event.kind == "seal_failed" and same_table(event.channel, stream)
     # A broken frame that names no market may have been anybody's: books prove by their ticks that it was not theirs.
     return event.kind != "undecodable" or event.symbol is not None
 
 
-def _same_table(table: str, stream: Stream) -> bool:
+def same_table(table: str, stream: Stream) -> bool:
     """
     Whether a table of the lake takes the stream's rows.
     """

@@ -15,6 +15,9 @@ from recorder.analysis import Lake
 from recorder.errors import RecorderError
 from recorder.journal.reader import segments
 from recorder.lake import manifest as manifests
+from recorder.lake.expiry import expire_lake
+from recorder.lake.layout import manifest_path
+from recorder.lake.publishing import quarantine
 from recorder.lake.repair import repair
 from recorder.lake.root import read_binding, seal_lock
 from recorder.lake.sealing import seal
@@ -226,6 +229,91 @@ def test_a_damaged_manifest_whose_journal_has_expired_is_made_again_from_its_fil
     assert verify(root).problems == []
     assert Lake(root).books().collect().equals(books)
     assert all(manifests.read(root, hour).richer for hour in (HOUR, NEXT))
+
+
+def damage_its_end(root: Path, hour: int) -> Path:
+    """
+    Of a manifest whose list of files can still be read.
+    """
+    path = root / manifest_path(hour)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"pyarrow"', b'"pyArrow"'))
+    assert path.read_bytes() != data
+    return path
+
+
+def test_a_file_that_is_missing_stays_named_when_the_manifest_was_damaged_too(root):
+    """
+    What is made of the files that are there must not pass for the hour: the damaged manifest still lists the other.
+    """
+    victim = next(f for f in manifests.read(root, HOUR).files if f.table == "books")
+    (root / victim.path).unlink()
+    damage_its_end(root, HOUR)
+    expire(root)
+
+    (done,) = repair(root)
+
+    assert not done.well
+    assert f"{victim.path} is missing" in done.words
+    assert f"{victim.path}: is missing" in named(root)
+    assert len([f for f in manifests.read(root, HOUR).files if f.path != victim.path]) == 5
+
+
+def test_without_any_list_what_coverage_counted_is_missed(root):
+    """
+    A manifest of zeros, and a file that is gone: the hour is not complete.
+    """
+    victim = next(f for f in manifests.read(root, HOUR).files if f.table == "trades")
+    (root / victim.path).unlink()
+    (root / manifest_path(HOUR)).write_bytes(bytes(100))
+    expire(root)
+
+    (done,) = repair(root)
+
+    assert not done.well
+    assert f"trades of {victim.symbol} had {victim.rows} rows, and their file is missing" in done.words
+    assert not manifests.read(root, HOUR).complete
+    assert "trades" in named(root)
+
+
+def test_an_hour_that_was_removed_by_rule_still_says_so(root):
+    """
+    Its files are no hole.
+    """
+    expire(root)
+    expire_lake(root, now=NEXT + 86_400 * 9 * S, keep_days=1)
+    before = manifests.read(root, HOUR)
+    assert before.expired
+    damage_its_end(root, HOUR)
+
+    (done,) = repair(root)
+
+    assert done.well
+    after = manifests.read(root, HOUR)
+    assert after.complete
+    assert [(f.path, f.symbol, f.rows, f.sha256) for f in after.expired] == [
+        (f.path, f.symbol, f.rows, f.sha256) for f in before.expired
+    ]
+    assert verify(root).problems == []
+
+
+def test_killed_with_a_manifest_set_aside_it_goes_on_where_it_was(root):
+    """
+    The journal has expired, so only what lies in quarantine tells that there is something to do.
+    """
+    damaged = damage_its_end(root, HOUR).read_bytes()
+    expire(root)
+    books = manifests.before(root, NEXT)
+    quarantine(root, root / manifest_path(HOUR))
+
+    (done,) = repair(root)
+
+    assert done.well
+    assert manifests.read(root, HOUR).complete
+    assert verify(root).problems == []
+    assert [path.read_bytes() for path in (root / "quarantine").rglob("*.json")] == [damaged]
+    assert manifests.before(root, NEXT) == books
+    assert repair(root) == []
 
 
 def test_a_root_whose_binding_cannot_be_told_is_not_guessed(root):
