@@ -19,7 +19,7 @@ import pytest
 
 from loopback import WITHIN_S, config_text, entries, facts, recording, simulator, until
 from recorder import clock, durable
-from recorder.config import parse_config
+from recorder.config import Journal, parse_config
 from recorder.daemon import Recorder
 from recorder.daemon import child as seal_child
 from recorder.daemon.runs import Runs
@@ -389,6 +389,26 @@ def test_a_seal_that_is_busy_elsewhere_is_no_failure(tmp_path, monkeypatch):
     asyncio.run(scenario())
 
     assert facts(tmp_path, JobFailed) == []
+
+
+def test_there_is_one_seal_at_a_time_and_each_answers_for_itself(tmp_path, monkeypatch):
+    """
+    A disk that fills up asks for one while the scheduler's is at work; that the one fails is not taken from the other.
+    """
+    script = (
+        "import pathlib, sys, time; here = pathlib.Path(sys.argv[-1]) / 'here'; here.mkdir(); time.sleep(0.2); "
+        "here.rmdir(); sys.exit(0 if '--want-free' in sys.argv else 'no luck')"
+    )
+    monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", script))
+
+    async def scenario():
+        child = seal_child.SealChild(tmp_path, Journal())
+        return await asyncio.gather(child.run(), child.run(1 << 30), return_exceptions=True)
+
+    scheduled, pressed = asyncio.run(scenario())
+
+    assert str(scheduled) == "seal ended with 1: no luck"
+    assert pressed is None
 
 
 @pytest.mark.parametrize("ignores", [False, True])

@@ -78,9 +78,15 @@ class SealChild:
         """
         Seal what is due and remove journal that is old enough; or, until `want_free` bytes are free, all that may go.
 
+        One that is at work is waited for: the scheduler and a disk that fills up may ask at once.
+
         Raises:
             RecorderError: it ended with an error.
         """
+        while self.running:
+            await self._done.wait()
+        if self._ending:
+            return
         self._done.clear()
         started = monotonic_ns()
         try:
