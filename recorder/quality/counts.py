@@ -38,8 +38,8 @@ MAX_TALLIES = 20_000
 """(connection, stream) pairs counted apart; a venue or an operator could bring ever new ones."""
 _MAX_TS_MS = 1 << 53
 _DATA, _HEARTBEAT = FrameKind.DATA, FrameKind.HEARTBEAT
-_NOT_A_HOLE = frozenset({"connected", "not_acknowledged", "rejected"})
-"""Kinds with an effect that are told as what a stream is doing, not as a hole."""
+_NOT_A_HOLE = frozenset({"connected", "not_acknowledged", "rejected", "disk_full"})
+"""Kinds with an effect that are told as what a stream, or the recorder, is doing, not as a hole."""
 
 
 class Histogram(msgspec.Struct):

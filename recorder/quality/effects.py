@@ -31,6 +31,7 @@ EFFECTS: Mapping[str, Effect] = {
     "cadence_hole": "absent",
     "halted": "absent",
     "overflow": "absent",
+    "disk_full": "absent",
     "journal_damaged": "absent",
     "seal_failed": "absent",
     # Things came, and something is wrong with them.
@@ -61,7 +62,6 @@ EFFECTS: Mapping[str, Effect] = {
     "schema_drift": "none",
     "identity_conflict": "none",
     "sync_failed": "none",
-    "disk_full": "none",
     "job_failed": "none",
 }
 """By kind. A kind that is not here, of a later version, is taken for doubtful."""

@@ -283,7 +283,7 @@ KINDS: Mapping[str, Kind] = {
     "disk_full": Kind(
         "recorder",
         "Too little space was left, or the journal found none: the recorder closed its connections until there was "
-        "more. What that cost is a `disconnected` of each connection.",
+        "more. What that cost until books came again is a `disconnected` of each connection that was open.",
         "capture stopped → capture went on, or the end of the run",
         _OURS,
         "that anything is lost which came before it: it was kept in memory, and written to a reserve",

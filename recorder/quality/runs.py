@@ -60,9 +60,7 @@ class Runs:
         if not live:
             return self._state.configured
         orphans = {orphan.stream for orphan in self._state.orphans}
-        # What nobody asks for any more is kept for frames on their way only.
-        asked = ({*run.streams} - {leaving.stream for leaving in run.leaving} for run in live)
-        return sorted(orphans.union(*asked), key=sortable)
+        return sorted(orphans.union(*(_asked_for(run) for run in live)), key=sortable)
 
     # ---- beginnings and ends
 
@@ -118,13 +116,13 @@ class Runs:
             down_since = max(other.last_ts for other in self.by_name.values())
             orphans = [orphan.stream for orphan in self._state.orphans]
             self._state.down_since, self._state.stopped_by = down_since, stopped_by
-            self._state.configured = sorted({*run.streams, *orphans}, key=sortable)
+            self._state.configured = sorted(_asked_for(run).union(orphans), key=sortable)
             # From here on nobody records anything.
             self._take_in(orphans, down_since)
         elif stopped_by is None:
             carried = {stream for other in live for stream in other.streams}
             carried.update(orphan.stream for orphan in self._state.orphans)
-            left = sorted(set(run.streams) - carried, key=sortable)
+            left = sorted(_asked_for(run) - carried, key=sortable)
             self._state.orphans += [Orphan(stream, run.run, run.last_ts) for stream in left]
 
     def disk_full(self, run: RunState, at: int) -> list[Event]:
@@ -149,6 +147,8 @@ class Runs:
         It listens again, or is over.
         """
         self._findings.events.extend(self.disk_full(run, now))
+        if run.full_since:
+            self._findings.outage(Outage(run.full_since, now, "recorder", "the disk was full", run.run))
         run.full_since, run.full_why = 0, ""
 
     def orphaned(self, at: int) -> list[Event]:
@@ -298,6 +298,13 @@ class Runs:
         run.leaving = [leaving for leaving in run.leaving if leaving.stream not in left]
         run.streams = [stream for stream in run.streams if stream not in left]
         return True
+
+
+def _asked_for(run: RunState) -> set[Stream]:
+    """
+    What a run still wants: what it has let go of is kept for frames on their way only.
+    """
+    return {*run.streams}.difference(leaving.stream for leaving in run.leaving)
 
 
 def _down(since: int, at: int, stopped_by: str | None) -> Event:

@@ -8,6 +8,7 @@ from quality_cases import (
     BTC,
     ETH,
     SOL,
+    SOL_TRADES,
     Tape,
     at,
     book_frame,
@@ -22,6 +23,7 @@ from quality_cases import (
     told,
     unusual,
 )
+from recorder.quality.effects import effects
 from recorder.records import (
     DiskFreed,
     DiskFull,
@@ -29,6 +31,7 @@ from recorder.records import (
     EntryKind,
     Flag,
     Overflowed,
+    Requested,
     RunStarted,
 )
 from recorder.venue.protocol import peek
@@ -374,6 +377,41 @@ def test_a_full_disk_is_an_event_until_there_is_space_or_the_run_ends():
     feed(later, entries)
     (open_now,) = [e for e in _finished(later, entries[-1].recv_ts) if e.kind == "disk_full" and e.continues]
     assert open_then.event_id == open_now.event_id
+
+
+def test_a_stream_that_was_taken_out_is_not_missed_when_its_run_dies_within_moments():
+    """
+    Frames of it may still have been on their way; nobody wanted it any more. Neither beside another run nor alone.
+    """
+    tape = Tape()
+    tape.run(0, 30, [SOL, BTC])
+    tape.connection(0.1, 30, [SOL, BTC])
+    tape.without(25, 31, channel="orderbook_perp_1_grouped_1")
+    tape.fact(25, Requested(BTC, "unsubscribe"), connection=0, attempt=1)
+    alone = monitor()
+    feed(alone, tape.entries())
+    alone.clock(at(100))
+    assert alone.state().configured == [SOL]
+
+    tape.run(20, 60, [SOL], run="b", beside=["a"])
+    tape.connection(20.1, 60, [SOL], run="b")
+    assert told(fold(tape), "recorder_down") == []
+
+
+def test_a_run_that_never_listened_for_want_of_space_is_missing_for_that():
+    """
+    No connection was made, so none has ended, and nothing else says it.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL_TRADES])
+    tape.fact(0.5, DiskFull(4096, 12, "no space"))
+    judge = monitor()
+    feed(judge, tape.entries())
+    events = _finished(judge, at(59))
+
+    said = effects(SOL_TRADES, events, [], since={}, until=at(59), not_running=[])
+
+    assert said.absent == {"disk_full": [(at(0.5), at(59))]}
 
 
 def _finished(judge, until):
