@@ -28,7 +28,6 @@ from recorder.quality.pairing import Pairing
 from recorder.quality.state import ConnectionState, FlowState, MonitorState
 from recorder.records import (
     NO_CONNECTION,
-    Connected,
     Entry,
     EntryKind,
     Event,
@@ -212,8 +211,9 @@ class Tape:
         if self.journal.named is not None:
             self._fold_overflow(seq, now)
         duplicate = False
-        if self._pairing is not None and seen.kind is FrameKind.DATA:
-            duplicate, _ = self._pairing.hear(self.run, connection, now, payload)
+        if self._pairing is not None and seen.kind is FrameKind.DATA and seen.channel is not None:
+            stamped = seen.ts is not None
+            duplicate, _ = self._pairing.hear(self.run, connection, now, payload, seen.channel.family, stamped=stamped)
         entry = Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run)
         verdict = self._fold(entry, seen, duplicate=duplicate)
         stream = verdict.resolution.stream if verdict is not None else None
@@ -231,8 +231,8 @@ class Tape:
         """
         now = self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
         self.counts.fact(fact, connection, now)
-        if self._pairing is not None and isinstance(fact, Connected):
-            self._pairing.connected(self.run, connection, now)
+        if self._pairing is not None:
+            self._pairing.told(self.run, connection, fact, now)
         return now
 
     def alive(self) -> int:

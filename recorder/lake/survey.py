@@ -27,13 +27,11 @@ from recorder.quality.pairing import Pairing
 from recorder.quality.state import FillState, HourBeats, MonitorState
 from recorder.records import (
     HOUR_NS,
-    Connected,
     Entry,
     EntryKind,
     Event,
     Flag,
     MarketType,
-    Requested,
     SegmentHeader,
     Stream,
     Telemetry,
@@ -429,10 +427,7 @@ def _begin(entry: Entry, pairing: Pairing) -> None:
         fact = decode_fact(entry.payload)
     except msgspec.DecodeError:
         return
-    if isinstance(fact, Connected):
-        pairing.connected(entry.run, entry.connection, entry.recv_ts)
-    elif isinstance(fact, Requested) and fact.op == "subscribe":
-        pairing.requested(entry.run, entry.connection, fact.stream.channel, entry.recv_ts)
+    pairing.told(entry.run, entry.connection, fact, entry.recv_ts)
 
 
 def size_exponent_of(listed: MarketList, market_type: MarketType, symbol: str) -> int | None:

@@ -16,6 +16,8 @@ from collections import deque
 
 import msgspec
 
+from recorder.records import Connected, Fact, Requested
+
 PAIRING_WINDOW_NS = 120_000_000_000
 OTHERS = ("trades", "priorityFees")
 """Families of channels that are no books."""
@@ -65,6 +67,15 @@ class Pairing:
         """
         family = next((other for other in OTHERS if other.lower() == channel), "orderbook")
         self._begun[self._source(run, connection), family] = now
+
+    def told(self, run: str, connection: int, fact: Fact, now: int) -> None:
+        """
+        Take one fact of a source, in the order of receipt: some tell that it begins.
+        """
+        if isinstance(fact, Connected):
+            self.connected(run, connection, now)
+        elif isinstance(fact, Requested) and fact.op == "subscribe":
+            self.requested(run, connection, fact.stream.channel, now)
 
     def hear(
         self, run: str, connection: int, now: int, payload: bytes, family: str = "", *, stamped: bool = False

@@ -100,3 +100,18 @@ def test_what_the_journal_did_not_take_was_not_heard(tmp_path, duplicates, monke
     ended(run)
 
     assert duplicates == [(1, False)]
+
+
+def test_the_live_monitor_pairs_as_the_seal_does(tmp_path, duplicates):
+    """
+    What came before a copy had asked for it that copy has missed: an equal frame is another one.
+    """
+    run = tape(tmp_path, 2)
+    frame = trade(0, run.clock.now(), 7)
+
+    run.frame(0, 1, frame)
+    run.fact(Requested(SOL_TRADES), connection=1, attempt=1)
+    run.frame(1, 1, frame)
+    ended(run)
+
+    assert duplicates == [(0, False), (1, False)]

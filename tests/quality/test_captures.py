@@ -9,6 +9,7 @@ import msgspec
 
 from captures import LEGACY, MAY_2026, TWO_FEEDS, Captured, capture
 from quality_cases import monitor, since
+from recorder.quality.events import channel_of
 from recorder.quality.monitor import Monitor, Verdict
 from recorder.records import (
     NO_CONNECTION,
@@ -112,8 +113,14 @@ def test_ninety_seconds_of_the_may_2026_server_hold_repeated_fills_and_nothing_e
 
     repeated = Counter(verdict.resolution.symbol for _, verdict in verdicts if verdict.flags & Flag.REPEAT)
     assert repeated == {"SOL-PERP": 3, "BTC-PERP": 2, "1MBONK-PERP": 2, "ETH-PERP": 1, "BONK": 1}
-    assert {e.kind for e in events} == {"trade_repeat"}
-    assert {e.symbol for e in events} == set(repeated)
+    removed = [e for e in events if e.kind == "unsubscribed"]
+    assert [(e.symbol, e.channel, e.continues) for e in removed] == [
+        ("ETH-PERP", "orderbook", False),
+        (COARSE.symbol, channel_of(COARSE), True),
+    ]
+    told_of = [e for e in events if e not in removed]
+    assert {e.kind for e in told_of} == {"trade_repeat"}
+    assert {e.symbol for e in told_of} == set(repeated)
     assert len(verdicts) == sum(b'"data":' in f.frame for f in frames)
     assert all(verdict.resolution.stream is not None for _, verdict in verdicts)
     ids = Counter((s.name, s.fill_id) for f in frames if (s := peek(f.frame)).fill_id is not None)
