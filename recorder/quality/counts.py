@@ -214,6 +214,9 @@ class Counts:
             if tally is not None:
                 # The same object each time, so that a look tells whether a name still stands for it.
                 tally.stream = stream
+                if len(self._known) >= MAX_TALLIES:
+                    # A name may be spelled in more ways than there are streams.
+                    self._known.clear()
                 self._known[connection, seen.name, seen.market_name] = (tally, line)
                 return tally, line
         line.frames += 1

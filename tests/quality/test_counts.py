@@ -2,6 +2,7 @@
 Counts of what was heard: what a frame, a fact and an event add, and what bounds them.
 """
 
+import msgspec
 import pytest
 
 from quality_cases import BTC, SOL, SOL_TRADES, at
@@ -130,6 +131,19 @@ def test_tallies_are_bounded(monkeypatch):
 
     assert len(counts.streams) == 3
     assert counts.lines[0].frames == 5
+
+
+def test_names_that_are_remembered_are_bounded(monkeypatch):
+    """
+    A book may be spelled in as many ways as a hostile venue likes, and is of a stream that was asked for all the same.
+    """
+    monkeypatch.setattr(module, "MAX_TALLIES", 8)
+    counts = counting(SOL)
+    for number in range(50):
+        counts.frame(0, at(number), b"x", msgspec.structs.replace(book(number), name=f"orderbook_perp_{number}"), SOL)
+
+    assert len(counts._known) <= 8
+    assert counts.streams[0, SOL].frames == 50
 
 
 def test_the_rate_looks_back_ten_seconds():
