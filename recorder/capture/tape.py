@@ -210,11 +210,10 @@ class Tape:
             return now, seen, self._stream(seen)
         if self.journal.named is not None:
             self._fold_overflow(seq, now)
-        duplicate = False
-        if self._pairing is not None and seen.kind is FrameKind.DATA and seen.channel is not None:
-            stamped = seen.ts is not None
-            duplicate, _ = self._pairing.hear(self.run, connection, now, payload, seen.channel.family, stamped=stamped)
         entry = Entry(EntryKind.FRAME, connection, attempt, seq, now, payload, self.run)
+        duplicate = False
+        if self._pairing is not None and seen.kind is FrameKind.DATA:
+            duplicate, _ = self._pairing.frame(entry, seen)
         verdict = self._fold(entry, seen, duplicate=duplicate)
         stream = verdict.resolution.stream if verdict is not None else None
         self.counts.frame(connection, now, payload, seen, stream)
@@ -231,8 +230,6 @@ class Tape:
         """
         now = self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
         self.counts.fact(fact, connection, now)
-        if self._pairing is not None:
-            self._pairing.told(self.run, connection, fact, now)
         return now
 
     def alive(self) -> int:
@@ -247,7 +244,10 @@ class Tape:
         if seq:
             if self.journal.named is not None:
                 self._fold_overflow(seq, now)
-            self._fold(Entry(kind, connection, attempt, seq, now, payload, self.run))
+            entry = Entry(kind, connection, attempt, seq, now, payload, self.run)
+            if self._pairing is not None and kind is EntryKind.FACT:
+                self._pairing.fact(entry)
+            self._fold(entry)
         return now
 
     def _fold_overflow(self, seq: int, now: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from recorder.journal.reader import Damage, read_merged, segments
 from recorder.lake import layout
 from recorder.quality.pairing import PAIRING_WINDOW_NS, Pairing
-from recorder.records import Connected, Entry, EntryKind, decode_fact
+from recorder.records import Entry, EntryKind
 from recorder.venue.protocol import FrameKind, Peek, peek
 
 
@@ -30,14 +30,13 @@ def frames(
     found = segments(root / layout.JOURNAL)
     for entry in read_merged(found, start=first - PAIRING_WINDOW_NS, end=last, on_damage=on_damage):
         if entry.kind == EntryKind.FACT:
-            if isinstance(decode_fact(entry.payload), Connected):
-                pairing.connected(entry.run, entry.connection, entry.recv_ts)
+            pairing.fact(entry)
             continue
         if entry.kind != EntryKind.FRAME:
             continue
         seen = peek(entry.payload)
         if seen.kind == FrameKind.DATA and not copies:
-            duplicate, _ = pairing.hear(entry.run, entry.connection, entry.recv_ts, entry.payload)
+            duplicate, _ = pairing.frame(entry, seen)
             if duplicate:
                 continue
         if entry.recv_ts >= first:

@@ -266,17 +266,9 @@ class _Surveyor:
             seen = peek(entry.payload) if entry.kind == _FRAME else None
             duplicate = repeat = False
             if seen is not None and seen.kind is _DATA:
-                assert seen.channel is not None
-                duplicate, repeat = pairing.hear(
-                    entry.run,
-                    entry.connection,
-                    now,
-                    entry.payload,
-                    seen.channel.family,
-                    stamped=seen.ts is not None,
-                )
+                duplicate, repeat = pairing.frame(entry, seen)
             elif entry.kind == _FACT:
-                _begin(entry, pairing)
+                pairing.fact(entry)
             if now < hour:
                 continue
             last = now
@@ -417,17 +409,6 @@ class _Surveyor:
                 same_channel = (stream.channel, stream.grouping) == (lane.stream.channel, lane.stream.grouping)
                 if same_channel and (stream.market_type, stream.symbol) == (channel.market_type, name):
                     lane.stream = stream
-
-
-def _begin(entry: Entry, pairing: Pairing) -> None:
-    """
-    Tell the pairing of a fact by which a source begins.
-    """
-    try:
-        fact = decode_fact(entry.payload)
-    except msgspec.DecodeError:
-        return
-    pairing.told(entry.run, entry.connection, fact, entry.recv_ts)
 
 
 def size_exponent_of(listed: MarketList, market_type: MarketType, symbol: str) -> int | None:

@@ -116,10 +116,11 @@ class View:
             if entry.kind == EntryKind.FRAME:
                 seen = peek(entry.payload)
                 if seen.kind is FrameKind.DATA and seen.channel is not None:
-                    duplicate, _ = self._pairing.hear(entry.run, entry.connection, entry.recv_ts, entry.payload)
+                    duplicate, _ = self._pairing.frame(entry, seen)
                     if not duplicate:
                         self._frame(entry, seen)
             elif entry.kind == EntryKind.FACT:
+                self._pairing.fact(entry)
                 self._fact(entry)
             heappush(self._waiting, (entry.recv_ts, entry.run, entry.seq, entry, seen, duplicate))
         until = max(self._newest.values(), default=0) - BEHIND_NS
@@ -177,7 +178,6 @@ class View:
             case RunStopped():
                 self._stopped[entry.run] = fact.reason
             case Connected():
-                self._pairing.connected(entry.run, entry.connection, entry.recv_ts)
                 self._open[entry.run, entry.connection] = True
             case Disconnected():
                 self._open[entry.run, entry.connection] = False

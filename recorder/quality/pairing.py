@@ -16,7 +16,8 @@ from collections import deque
 
 import msgspec
 
-from recorder.records import Connected, Fact, Requested
+from recorder.records import Connected, Entry, Requested, decode_fact
+from recorder.venue.protocol import Peek
 
 PAIRING_WINDOW_NS = 120_000_000_000
 OTHERS = ("trades", "priorityFees")
@@ -68,14 +69,30 @@ class Pairing:
         family = next((other for other in OTHERS if other.lower() == channel), "orderbook")
         self._begun[self._source(run, connection), family] = now
 
-    def told(self, run: str, connection: int, fact: Fact, now: int) -> None:
+    def fact(self, entry: Entry) -> None:
         """
-        Take one fact of a source, in the order of receipt: some tell that it begins.
+        Take one entry about ourselves, in the order of receipt: some tell that a source begins.
         """
+        try:
+            fact = decode_fact(entry.payload)
+        except msgspec.DecodeError:
+            return  # of a newer version
         if isinstance(fact, Connected):
-            self.connected(run, connection, now)
+            self.connected(entry.run, entry.connection, entry.recv_ts)
         elif isinstance(fact, Requested) and fact.op == "subscribe":
-            self.requested(run, connection, fact.stream.channel, now)
+            self.requested(entry.run, entry.connection, fact.stream.channel, entry.recv_ts)
+
+    def frame(self, entry: Entry, seen: Peek) -> tuple[bool, bool]:
+        """
+        Take one frame that is data, as `hear` does.
+
+        Args:
+            entry: of the frame.
+            seen: `protocol.peek` of its payload.
+        """
+        assert seen.channel is not None
+        family, stamped = seen.channel.family, seen.ts is not None
+        return self.hear(entry.run, entry.connection, entry.recv_ts, entry.payload, family, stamped=stamped)
 
     def hear(
         self, run: str, connection: int, now: int, payload: bytes, family: str = "", *, stamped: bool = False

@@ -4,9 +4,11 @@ The journal as lines: each frame as it came, once.
 
 import polars as pl
 
-from lake_cases import HOUR, Run, S, book, make_root, recorded, trade
+from lake_cases import HOUR, SOL_TRADES, Run, S, book, make_root, recorded, trade
+from recorder.analysis import Lake
 from recorder.export.raw import write
 from recorder.lake.sealing import seal
+from recorder.records import EntryKind, Requested
 
 
 def lines(root, tmp_path, **options):
@@ -73,3 +75,26 @@ def test_everything_else_comes_if_asked_for_and_breaks_no_line(tmp_path):
     assert none == []
     assert found == [b'%d {"channel":"heartbeat"}' % (HOUR + 2 * S), b"%d {  \xff" % (HOUR + 3 * S)]
     assert (told.lines, told.broken) == (2, 1)
+
+
+def test_what_the_seal_tells_apart_is_told_apart_here(tmp_path):
+    """
+    A frame that came before the other connection had asked for it is no copy of an equal one that this brings later.
+    And a fact of a later version ends nothing.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, HOUR + S)
+    for connection in (0, 1):
+        run.connect(HOUR + S, connection)
+    run.put(EntryKind.FACT, HOUR + 4 * S, b'{"type":"of_a_later_version"}', -1, 0)
+    fill = trade(0, HOUR, 7)
+    run.frame(HOUR + 5 * S, fill)
+    run.fact(HOUR + 10 * S, Requested(SOL_TRADES), 1)
+    run.frame(HOUR + 20 * S, fill, connection=1)
+    run.close(HOUR + 60 * S)
+    seal(root)
+
+    _, told = lines(root, tmp_path)
+
+    kept = Lake(root).trades().select(pl.col("recv_ts").to_physical()).collect()["recv_ts"].to_list()
+    assert [int(line.partition(b" ")[0]) for line in told] == kept == [HOUR + 5 * S, HOUR + 20 * S]
