@@ -144,12 +144,14 @@ def _segment(gaps: Gaps) -> list[str]:
 
 
 def _summary() -> list[pl.Expr]:
-    ordered = pl.col("price").sort_by("fill_record_id", nulls_last=False, maintain_order=True).drop_nulls()
+    # Of the priced trades the first of the lowest id, and the last of the highest; one without an id comes before all.
+    price = pl.col("price")
+    order = pl.when(price.is_not_null()).then(pl.col("fill_record_id").fill_null(-1))
     return [
-        ordered.first().alias("open"),
+        price.get(order.arg_min(), null_on_oob=True).alias("open"),
         pl.col("price").max().alias("high"),
         pl.col("price").min().alias("low"),
-        ordered.last().alias("close"),
+        price.reverse().get(order.reverse().arg_max(), null_on_oob=True).alias("close"),
         pl.len().cast(pl.Int64).alias("trades"),
         _BUY.sum().cast(pl.Int64).alias("buys"),
         _SELL.sum().cast(pl.Int64).alias("sells"),

@@ -19,7 +19,7 @@ What they mean for values derived from rows, each function says. In all of them 
 computed from rows on both sides of a hole, or speaks for an instant inside one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -44,6 +44,8 @@ _WORST: tuple[State, ...] = ("unrecorded", "missing", "suspect", "unverifiable",
 _SECONDS = ("complete_s", "suspect_s", "missing_s", "unverifiable_s")
 _TOTAL = pl.sum_horizontal(_SECONDS)
 _NS = pl.Duration("ns")
+FEW = 100
+"""Hours of coverage that are looked through for a hole before any is worked out."""
 MARKER_NS = 1
 """How long after a hole's start its row stands: what is known at the start itself stays so."""
 
@@ -144,19 +146,81 @@ def holes(
         `symbol`, `start`, `end`, `state` (the worst of what was joined), `why` (all reasons, in order).
     """
     names = None if symbols is None else list(symbols)
-    needed = ("symbol", "start", *_SECONDS, "span_start", "span_state", "span_why")
 
-    # As one step of the plan, and once, however often a query refers to it.
     def found(hours: pl.DataFrame) -> pl.DataFrame:
+        if (
+            names is not None
+            and first is not None
+            and last is not None
+            and "complete" not in states
+            and _clear(hours, names, first, last, until)
+        ):
+            return pl.DataFrame(schema=HOLE_SCHEMA)
         return _holes(hours.lazy(), names, first, last, states, until).collect(engine="in-memory")
 
+    return _step(coverage, names, last, found, HOLE_SCHEMA)
+
+
+def holes_and_unproven(
+    coverage: pl.LazyFrame, symbols: Sequence[str], *, first: int, last: int, until: int | None = None
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """
+    `holes` of the states that are holes by default, and of all that is not proven; looked for in one step.
+    """
+    names = list(symbols)
+
+    def found(hours: pl.DataFrame) -> pl.DataFrame:
+        unproven, known = (_holes(hours.lazy(), names, first, last, states, until) for states in (UNPROVEN, HOLES))
+        states = hours["span_state"]
+        told = not states.has_nulls() and not (states.explode() == "unverifiable").any()
+        # Where nothing is unverifiable the two are the same.
+        both = [unproven.collect(engine="in-memory")] * 2 if told else pl.collect_all([unproven, known])
+        return pl.concat(frame.with_columns(pl.lit(value=at == 0).alias("unproven")) for at, frame in enumerate(both))
+
+    both = _step(coverage, names, last, found, pl.Schema({**HOLE_SCHEMA, "unproven": pl.Boolean()}))
+    return both.filter(~pl.col("unproven")).drop("unproven"), both.filter("unproven").drop("unproven")
+
+
+def _step(
+    coverage: pl.LazyFrame,
+    names: list[str] | None,
+    last: int | None,
+    found: Callable[[pl.DataFrame], pl.DataFrame],
+    schema: pl.Schema,
+) -> pl.LazyFrame:
+    """
+    What is found in coverage, as one step of a plan, and done once however often a query refers to it.
+    """
+    if names is not None and last is not None:
+        # Where the range ends is known: the hours of other markets tell nothing.
+        coverage = coverage.filter(pl.col("symbol").is_in(names))
     return (
-        coverage.select(needed)
-        .map_batches(
-            found, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False, schema=HOLE_SCHEMA
-        )
+        coverage.select("symbol", "start", *_SECONDS, "span_start", "span_state", "span_why")
+        .map_batches(found, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False, schema=schema)
         .cache()
     )
+
+
+def _clear(hours: pl.DataFrame, names: list[str], first: int, last: int, until: int | None) -> bool:
+    """
+    Whether a few hours plainly prove all of a range complete: then there is no hole of any other state.
+    """
+    if len(hours) > FEW or (until is not None and until < last):
+        return False
+    rows = hours.select(
+        "symbol", pl.col("start").to_physical(), pl.col("span_start").cast(pl.List(pl.Int64)), "span_state", *_SECONDS
+    ).sort("symbol", "start")
+    reached = dict.fromkeys(names, first)
+    for symbol, start, starts, states, *seconds in rows.iter_rows():
+        if symbol not in reached or not starts:
+            continue
+        over = start + round(sum(seconds) * SECOND_NS)
+        for begin, end, state in zip(starts, [*starts[1:], over], states, strict=True):
+            if begin < last and end > first and state != "complete":
+                return False
+            if begin <= reached[symbol]:
+                reached[symbol] = max(reached[symbol], end)
+    return all(to >= last for to in reached.values())
 
 
 def _holes(
@@ -252,6 +316,24 @@ def marked(rows: pl.LazyFrame, of: pl.LazyFrame, gaps: Gaps, *, symbol: str, tim
     )
     kept = kept.select(*schema.names(), gap=pl.lit(False))  # polars' own
     return kept.merge_sorted(marks, key=time)
+
+
+def last_known(rows: pl.LazyFrame, of: pl.LazyFrame, at: int) -> pl.LazyFrame:
+    """
+    The last of one market's rows, as long as it is known to have held until `at` (ns): no hole lies in between.
+
+    The same row as the last of those that `marked` gives with mode `mask`, if that is none of its own; but only one row
+    is read whole.
+
+    Args:
+        rows: sorted by `recv_ts`, none after `at`.
+        of: its holes, of all that `rows` spans and up to `at`.
+        at: when.
+    """
+    longer = pl.col("end") - pl.col("start") > pl.duration(nanoseconds=MARKER_NS)
+    begun = of.filter(longer & (pl.col("start") < moment(at))).select(_hole=pl.col("end").max())
+    held = pl.col("_hole").is_null() | (pl.col("_hole") <= pl.col("recv_ts"))
+    return rows.tail(1).join(begun, how="cross").filter(held).drop("_hole")
 
 
 def outside(rows: pl.LazyFrame, of: pl.LazyFrame, *, time: str = "recv_ts") -> pl.LazyFrame:

@@ -14,14 +14,14 @@ import polars as pl
 from recorder.analysis import bars, book, executions, intervals, sampling
 from recorder.analysis.bars import Kind, Which
 from recorder.analysis.executions import By
-from recorder.analysis.gaps import UNPROVEN, Gaps, Span, marked, mode
+from recorder.analysis.gaps import UNPROVEN, Gaps, Span, last_known, marked, mode
 from recorder.analysis.open_hours import View
 from recorder.analysis.plot import Plots
 from recorder.analysis.reading import Units, between, columns_of, time_range
 from recorder.analysis.records import Hole, Record
 from recorder.analysis.replay import Order, replay, windows
 from recorder.analysis.tables import Tables
-from recorder.analysis.units import NS_UTC, Instant
+from recorder.analysis.units import Instant, instants
 from recorder.analysis.weighting import time_weighted
 from recorder.errors import RecorderError
 from recorder.records import SECOND_NS
@@ -69,8 +69,11 @@ class Lake(Tables):
         start = end - int(look_back_s * SECOND_NS)
         if mode(gaps) in {"ignore", "error"}:
             return self.books(market, start, end + 1, table=table, units=units, gaps=gaps, live=live).tail(1)
-        found = self.books(market, start, end + 1, table=table, units=units, gaps="mask", live=live).tail(1)
-        return found.filter(~pl.col("gap")).drop("gap")
+        self._refuse_others(table)
+        view = self._reader.view(live=live)
+        rows = self._reader.rows(table, market, start, end + 1, units=units, view=view)
+        symbols = self._reader.symbols(table, market, start, end + 1, view)
+        return last_known(rows, self._reader.holes(table, symbols, start, end + 1, view=view), end)
 
     def bars(
         self,
@@ -211,7 +214,7 @@ class Lake(Tables):
             start: Of the range of `left`, so that only the hours that are needed are read.
             end: First instant that is out.
             values: As for `sample`; a name that `left` has is refused by polars.
-            time: Column of instants, timestamps in UTC.
+            time: Column of instants: timestamps with a time zone, or integer ns. Those without a zone are refused.
             strict: Books before the instant; False: also one at it.
             table: Of books (or `trades`: then the last fill).
             gaps: As for `sample`.
@@ -225,7 +228,7 @@ class Lake(Tables):
         view = self._reader.view(live=live)
         first, last = self._reader.bounds(*time_range(start, end), view)
         read_from = first - int(max_age_s * SECOND_NS)
-        mine = left.lazy().with_columns(pl.col(time).cast(NS_UTC)).filter(between(time, first, last))
+        mine = left.lazy().with_columns(instants(left, time)).filter(between(time, first, last))
         made = []
         for span in self._reader.spans(table, market, first, last, read_from=read_from, view=view):
             rows = self._valued(table, span, values, read_from, last, units=units, view=view)

@@ -5,6 +5,7 @@ An hour without a manifest is not there: it is being written, replaced or repair
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -72,6 +73,24 @@ class Published:
         ]
         return [path for _, _, path in sorted(chosen)]
 
+    def within(self, name: str, first: int | None, last: int | None, wanted: set[str] | None = None) -> bool:
+        """
+        Whether every row of the files that `files` gives lies in the range: they need not be looked at for that.
+        """
+        files = (
+            (hour, file)
+            for hour, index in self.hours(first, last)
+            for file in index.files
+            if file.table == name and file.rows and (wanted is None or (file.symbol or "").lower() in wanted)
+        )
+        for hour, file in files:
+            seen_first, seen_last = file.first_recv_ts, file.last_recv_ts
+            if first is not None and (seen_first is None or min(hour, seen_first) < first):
+                return False
+            if last is not None and (seen_last is None or max(hour + HOUR_NS - 1, seen_last) >= last):
+                return False
+        return True
+
     def hours(self, first: int | None, last: int | None) -> list[tuple[int, Index]]:
         """
         Hours with a manifest that overlap the range, oldest first.
@@ -88,7 +107,7 @@ class Published:
         """
         What one hour consists of; None if it is not published.
         """
-        name = layout.manifest_path(hour).as_posix()
+        name = manifest_name(hour)
         identity = self._store.identity(name)
         if identity is None:
             return None
@@ -111,6 +130,14 @@ class Published:
                 raise DamagedFile(path, f"names a file outside the lake: {file.path!r}", _REMAKE)
         self._manifests[name] = (identity, index)
         return index
+
+
+@lru_cache(maxsize=1 << 16)
+def manifest_name(hour: int) -> str:
+    """
+    The manifest of an hour, relative to the root.
+    """
+    return layout.manifest_path(hour).as_posix()
 
 
 def read_root(of: Store | Path) -> Root:

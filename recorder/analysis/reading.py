@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from recorder.analysis.gaps import HOLES, UNPROVEN, Gaps, Span, State, holes, marked, mode, without_rows
+from recorder.analysis.gaps import HOLES, Gaps, Span, State, holes, holes_and_unproven, marked, mode, without_rows
+from recorder.analysis.kept import HOURS, Kept, scanned
 from recorder.analysis.open_hours import OpenHours, View
 from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
 from recorder.analysis.published import Published, read_root
@@ -44,6 +45,7 @@ class Reader:
         self.root = self.store.root
         self.binding = read_root(self.store)
         self.published = Published(self.store)
+        self._kept = Kept(self.store)
         self._open = OpenHours(self.store.root, self.published) if isinstance(self.store, Folder) else None
 
     def view(self, *, live: bool) -> View | None:
@@ -110,7 +112,8 @@ class Reader:
         Rows as they are; `wanted` markets in lower case.
         """
         frame = self._frames(name, wanted, first, last, view)
-        if first is not None or last is not None:
+        of_files = wanted if table(name).by_market else None
+        if view is not None or not self.published.within(name, first, last, of_files):
             frame = frame.filter(between("recv_ts", first, last))
         if units == "natural":
             frame = frame.with_columns(natural(table(name), columns))
@@ -123,9 +126,13 @@ class Reader:
         All rows of the hours that overlap a range: of their files, and of the journal.
         """
         of_files = wanted if table(name).by_market else None
+        without = () if view is None else view.hours
+        if name == "coverage":
+            sealed = self._hours_coverage(first, last, without)
+        else:
+            sealed = self.scan(name, first, last, of_files, without=without)
         if view is None:
-            return self.scan(name, first, last, of_files)
-        sealed = self.scan(name, first, last, of_files, without=view.hours)
+            return sealed
         assert self._open is not None
         hours = [self._open.frame(view, name, hour, wanted) for hour in view.within(first, last)]
         return pl.concat([sealed, *hours]) if hours else sealed
@@ -145,18 +152,25 @@ class Reader:
         Raises:
             DamagedFile: one is not there.
         """
-        schema = polars_schema(table(name))
         files = self.published.files(name, first, last, wanted, without=without)
         if not files:
-            return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(
-            self.store.locations(files),
-            schema=schema,  # so that no file is opened before it is needed
-            glob=False,  # names are percent-encoded; a root may hold a bracket
-            hive_partitioning=False,  # files identify themselves
-            missing_columns="insert",  # of an older format
-            extra_columns="ignore",  # of a newer one
-            storage_options=self.store.options,
+            return pl.LazyFrame(schema=polars_schema(table(name)))
+        return scanned(name, self.store.locations(files), self.store)
+
+    def _hours_coverage(self, first: int | None, last: int | None, without: Sequence[int]) -> pl.LazyFrame:
+        """
+        As `scan("coverage")`, of what is kept as far as it is.
+        """
+        hours = self.published.hours(first, last)
+        files = [
+            (hour, file.path)
+            for hour, index in hours
+            if hour not in without
+            for file in index.files
+            if file.table == "coverage"
+        ]
+        return (
+            self._kept.frame(files) if 0 < len(files) <= HOURS else self.scan("coverage", first, last, without=without)
         )
 
     def coverage(self, market: Markets, first: int | None, last: int | None, view: View | None = None) -> pl.LazyFrame:
@@ -245,8 +259,7 @@ class Reader:
     ) -> pl.LazyFrame:
         if first is None and symbols is not None:
             first = self.bounds(None, last, view)[0]
-        until = view.until if view is not None and view.hours else None
-        return holes(coverage, symbols, first=first, last=last, states=states, until=until)
+        return holes(coverage, symbols, first=first, last=last, states=states, until=_until(view))
 
     def spans(
         self, name: str, market: Markets, first: int, last: int, *, read_from: int | None = None, view: View | None
@@ -270,9 +283,9 @@ class Reader:
 
     def _spans(self, name: str, symbols: list[str], first: int, last: int, view: View | None) -> list[Span]:
         # Coverage is read and judged once for all of them.
-        coverage = self._judged(name, symbols, first, last, view).cache()
-        found = self._holes(coverage, symbols, first, last, HOLES, view)
-        unproven = self._holes(coverage, symbols, first, last, UNPROVEN, view)
+        coverage = self._judged(name, symbols, first, last, view)
+        until = _until(view)
+        found, unproven = holes_and_unproven(coverage, symbols, first=first, last=last, until=until)
         if len(symbols) == 1:
             return [Span(symbols[0], first, last, found, unproven)]
         own = [pl.col("symbol") == symbol for symbol in symbols]
@@ -361,6 +374,13 @@ class Reader:
         ]
         coverage = self.scan("coverage", last[-1], last[-1] + HOUR_NS) if last else pl.LazyFrame({"symbol": []})
         return symbols | set(coverage.select("symbol").collect()["symbol"])
+
+
+def _until(view: View | None) -> int | None:
+    """
+    From when on nothing counts as covered, ns; None: what is sealed tells.
+    """
+    return view.until if view is not None and view.hours else None
 
 
 def streams_of(name: str) -> pl.Expr:

@@ -88,11 +88,7 @@ class Tables:
                 as they are; `mask` puts a row of nulls at each hole and adds `gap`; `split` adds `segment`; `error`.
             live: Also what is not sealed yet, from the journal, up to the last entry that is committed at this call.
         """
-        if not BOOK_TABLE.fullmatch(table):
-            there = [name for name in self._reader.store.tables() if name.startswith("books")]
-            raise RecorderError(
-                f"{table!r} is no table of books; in {self.root} there are: {', '.join(there) or 'none'}"
-            )
+        self._refuse_others(table)
         return self._reader.rows(
             table,
             market,
@@ -102,6 +98,17 @@ class Tables:
             gaps=gaps,
             view=self._reader.view(live=live),
         )
+
+    def _refuse_others(self, table: str) -> None:
+        """
+        Raises:
+            RecorderError: it is no table of books.
+        """
+        if not BOOK_TABLE.fullmatch(table):
+            there = [name for name in self._reader.store.tables() if name.startswith("books")]
+            raise RecorderError(
+                f"{table!r} is no table of books; in {self.root} there are: {', '.join(there) or 'none'}"
+            )
 
     def trades(
         self,

@@ -104,6 +104,26 @@ def instant(value: Instant, name: str) -> int:
     return ns
 
 
+def instants(frame: pl.LazyFrame | pl.DataFrame, name: str) -> pl.Expr:
+    """
+    A column of instants as the lake's timestamps: from timestamps with a zone, or integer nanoseconds.
+
+    Raises:
+        RecorderError: it has no zone, is of another type, or is not there.
+    """
+    kind = frame.lazy().collect_schema().get(name)
+    if kind is None:
+        raise RecorderError(f"there is no column {name!r} to take instants from; name one with time=")
+    if isinstance(kind, pl.Datetime) and kind.time_zone is None:
+        raise RecorderError(
+            f"{name}: its timestamps have no time zone; give them one, such as "
+            f'pl.col("{name}").dt.replace_time_zone("UTC")'
+        )
+    if not isinstance(kind, pl.Datetime) and kind != pl.Int64:
+        raise RecorderError(f"{name} is {kind}; give timestamps with a time zone, or integer ns (Int64)")
+    return pl.col(name).dt.convert_time_zone("UTC").cast(NS_UTC) if kind != pl.Int64 else pl.col(name).cast(NS_UTC)
+
+
 def _parsed(text: str, name: str) -> datetime:
     if re.search(r"[.,]\d{7}", text):  # would be cut off silently
         raise RecorderError(f"{name}: {text[:80]!r} is finer than microseconds; give integer ns")

@@ -9,12 +9,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from analysis_cases import Writer, blank, book, trade
 from recorder.analysis import Lake
 from recorder.analysis import book as levels
+from recorder.errors import RecorderError
 from recorder.lake import layout
 from recorder.records import HOUR_NS, SECOND_NS
 
@@ -347,6 +348,7 @@ def test_books_weigh_as_long_as_they_stood_and_never_over_a_hole(case, folder, e
 
 @PROPERTY
 @given(case=cases(), every=st.sampled_from([5, 7]))
+@example(case=Case([0], [], [(0, 1)]), every=7)
 def test_resampled_intervals_are_whole_or_say_nothing(case, folder, every):
     """
     Rows count alike.
@@ -366,7 +368,10 @@ def test_resampled_intervals_are_whole_or_say_nothing(case, folder, every):
     for row in split.iter_rows(named=True):
         start, end = ((row[name] - HOUR_START).total_seconds() for name in ("start", "end"))
         assert not case.touched(start, end)
-    assert split["n"].sum() == sum(not case.inside(b) for b in case.books)
+    # Nothing is published before the hour: where an interval begins there, that and a hole at the hour's start are one.
+    first = at_seconds(masked, "start")[0]
+    seen = Case(case.books, [], [(min(first, 0) if start == 0 else start, end) for start, end in case.holes])
+    assert split["n"].sum() == sum(not seen.inside(b) for b in case.books)
 
 
 def test_everything_refuses_a_hole_with_error(tmp_path):
@@ -408,6 +413,38 @@ def test_a_book_at_a_time_in_a_hole_or_after_one_is_none(tmp_path):
     assert found(20) == [20]
     assert found(0.5) == []
     assert found(40, look_back_s=10) == []
+
+
+def test_a_book_at_a_time_is_the_last_row_that_a_mask_leaves(tmp_path):
+    """
+    At every edge of rows and holes, and 1 ns around them.
+    """
+    lake = Case([1, 3, 5, 9, 12], [], [(5, 9), (10, 11), (12, 14)]).lake(tmp_path / "lake")
+    for second in (0, 1, 3, 5, 7, 9, 10, 11, 12, 13, 14, 20):
+        for step in (-2, -1, 0, 1, 2):
+            at = HOUR + second * S + step
+            marked = lake.books(SYMBOL, at - 60 * S, at + 1, gaps="mask").tail(1).collect()
+            known = marked.filter(~pl.col("gap")).drop("gap")
+            assert lake.book(SYMBOL, at).collect().equals(known), (second, step)
+
+
+def test_instants_without_a_zone_are_refused(tmp_path):
+    """
+    Nobody can tell which zone they are of; with one, or as integers, they mean the same everywhere.
+    """
+    lake = Case([1, 20], [2, 21], []).lake(tmp_path / "lake")
+    fills = lake.trades(SYMBOL).select("symbol", "recv_ts")
+    with_zone = lake.asof(fills, SYMBOL, HOUR, END).collect()
+
+    with pytest.raises(RecorderError, match=r'recv_ts: its timestamps have no time zone; .*replace_time_zone\("UTC"\)'):
+        lake.asof(fills.with_columns(pl.col("recv_ts").dt.replace_time_zone(None)), SYMBOL, HOUR, END)
+    with pytest.raises(RecorderError, match="recv_ts is String; give timestamps with a time zone, or integer ns"):
+        lake.asof(fills.with_columns(recv_ts=pl.lit("now")), SYMBOL, HOUR, END)
+    with pytest.raises(RecorderError, match="no column 'when'"):
+        lake.asof(fills, SYMBOL, HOUR, END, time="when")
+    elsewhere = pl.col("recv_ts").dt.convert_time_zone("Asia/Tokyo")
+    for same in (pl.col("recv_ts").to_physical(), elsewhere):
+        assert lake.asof(fills.with_columns(same), SYMBOL, HOUR, END).collect().equals(with_zone)
 
 
 def test_nothing_beyond_the_hour_is_covered(tmp_path):

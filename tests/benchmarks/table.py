@@ -61,16 +61,17 @@ FIGURES: tuple[Figure, ...] = (
     Figure("polars, depth within 10 bps of a market-hour", "queries", "ms", budget=16, digits=1),
     *(
         figure
-        for name, budget, digits in (
-            ("mid of a market-hour", 20, 1),
-            ("1-minute bars of a market-day", 100, 0),
-            ("time-weighted spread of all", 1500, 0),
-            ("one book at a time", 15, 1),
+        for name, budget, digits, others in (
+            ("mid of a market-hour", 20, 1, ("csv", "jsonl")),
+            ("1-minute bars of a market-day", 100, 0, ("csv", "jsonl")),
+            ("time-weighted spread of all", 1500, 0, ()),
+            ("time-weighted spread of one", None, 0, ("csv", "jsonl")),
+            ("one book at a time", 15, 1, ("csv", "jsonl")),
         )
         for figure in (
             Figure(f"a day of 12 markets, {name}", "day", "ms", budget=budget, digits=digits),
-            Figure(f"a day of 12 markets, {name}, csv.gz instead", "day", "ms", digits=digits),
-            Figure(f"a day of 12 markets, {name}, jsonl.gz instead", "day", "ms", digits=digits),
+            *(Figure(f"a day of 12 markets, {name}, {kind}.gz instead", "day", "ms", digits=digits) for kind in others),
+            Figure(f"a day of 12 markets, {name}, CPU", "day", "ms", digits=digits),
         )
     ),
     Figure("a day of 12 markets, peak memory of these", "day", "MB", budget=500),
