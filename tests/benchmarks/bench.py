@@ -47,6 +47,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     day_hours: int = 24
     day_books: int = 9_000
     """Of each market in an hour."""
+    day_rounds: int = 9
 
 
 QUICK = Sizes(
@@ -67,6 +68,7 @@ QUICK = Sizes(
     day_markets=2,
     day_hours=2,
     day_books=60,
+    day_rounds=2,
 )
 """Shows that everything runs; its figures mean nothing."""
 
