@@ -46,7 +46,7 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
         track.paced = now
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
-    even = max(cadence // 16, 3 * spread)
+    even = max(cadence // 16, 3 * spread, min(JITTER_MS, cadence // 8))
     if not is_uneven(track):
         track.allow, track.calm_low = even, cadence // 2
         # The book before may have been late by twice as much.
@@ -65,7 +65,7 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     cadence = median_low(steps)
     least = sorted(steps)[len(steps) // 4]
     if is_even(steps, cadence, share=0.6):
-        cadence = _mean_about(steps, cadence)
+        cadence = _of_ticks(steps, _mean_about(steps, cadence))
     elif _is_grid(steps, least):
         # Some of the ticks were missed, up to every third.
         cadence = _of_ticks(steps, _mean_about(steps, least))
@@ -249,5 +249,11 @@ def off_grid(step: int, cadence: int) -> int:
 def was_late(track: Track, hole: Hole) -> bool:
     """
     Whether no book after a hole came when one was due: the publisher's timer stood still, and goes on from there.
+
+    A cadence that is known from a few steps only is off by some ms, which add up from tick to tick: there the hole by
+    itself has to be off as well, by what the last steps together say of a tick.
     """
-    return hole.off_ms > max(track.allow, track.cadence // 16, JITTER_MS)
+    off = hole.off_ms
+    if hole.start - track.paced < BLOCK * track.cadence * MS and track.ring:
+        off = min(off, off_grid(hole.step_ms, _of_ticks(track.ring, track.cadence)))
+    return off > max(track.allow, track.cadence // 16, JITTER_MS)

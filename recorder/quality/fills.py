@@ -5,8 +5,9 @@ The fill counters: which trades are missing, told by the ids the venue gives the
 newest transaction comes first, a restarted publisher sends its last one again, and ids may be absent. So a jump waits
 some seconds before it is judged. What arrives later still takes the gap back: `trade_late`, with the gap's own id.
 
-A gap begins with the fill before it and ends with the one after it. One that came late, by its block time, vouches only
-for the time it was due at; and where fills come out of order, one that is missing may have been due a little later.
+A gap begins with the fill before it, or with the run if there was none, and ends with the one after it. One that
+came late, by its block time, vouches only for the time it was due at; and where fills come out of order, one that is
+missing may have been due a little later.
 
 A fill without an id is not counted, and may be one of those that the next id seems to jump over. So where such fills
 came, ids prove nothing: `trade_unnumbered`, from the id before them to the id after them.
@@ -19,7 +20,7 @@ import msgspec
 
 from recorder.quality.findings import Findings
 from recorder.quality.gaps import gap_event, late_event, many_event
-from recorder.quality.state import FillState, LateFills, ManyGaps, MissingFills, ToldGap
+from recorder.quality.state import FillState, LateFills, ManyGaps, MissingFills, RunState, ToldGap
 from recorder.records import HOUR_NS, SECOND_NS, Cause, Entry, Flag
 from recorder.venue.protocol import Peek
 
@@ -58,8 +59,9 @@ class Fills:
     The counters of all markets, across connections and runs.
     """
 
-    def __init__(self, fills: dict[str, FillState], findings: Findings) -> None:
+    def __init__(self, fills: dict[str, FillState], runs: dict[str, RunState], findings: Findings) -> None:
         self._fills = fills
+        self._runs = runs
         self._findings = findings
         self._told = sum(each.hour_told for each in fills.values())
         """Gaps of this hour that were told one by one."""
@@ -82,6 +84,7 @@ class Fills:
                 self._fills[key] = fills = FillState(
                     symbol, fill_id, fill_id, now, seen.slot, hour_first=fill_id, hour_last=fill_id, begun=now
                 )
+                fills.since = min(self._runs[entry.run].started, now)
                 _lateness(fills, seen.ts, now)
             return 0
         fills.symbol = symbol
@@ -322,6 +325,7 @@ class Fills:
         while fills.pending:
             self._judge(key, fills, fills.pending.pop(0))
         fills.told.clear()
+        fills.since = fills.highest_ts
         fills.lowest = fills.highest = stray
         fills.highest_ts, fills.highest_slot, fills.stray = entry.recv_ts, None, None
         fills.highest_late = fills.nameless = 0
@@ -392,7 +396,7 @@ def _before_first(fills: FillState, entry: Entry, seen: Peek, fill_id: int) -> M
     return MissingFills(
         fill_id + 1,
         fills.lowest - 1,
-        fills.highest_ts,
+        fills.since or fills.begun or fills.highest_ts,
         entry.recv_ts,
         seen.slot,
         fills.highest_slot,

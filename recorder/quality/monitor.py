@@ -94,7 +94,7 @@ class Monitor:
         by_name = self._runs.by_name
         self._connections = Connections(state.connections, state.beats, by_name, self._findings)
         self._flows = Flows(state.flows, by_name, self._connections, self._findings)
-        self._fills = Fills(state.fills, self._findings)
+        self._fills = Fills(state.fills, by_name, self._findings)
         self._spells = Spells(state.stretches, state.often, self._flows, self._connections, self._findings)
         self._tracks = Tracks(self._flows, self._spells, self._findings, state.fed)
         self._halts = Halts(self._flows, self._connections, self._findings)

@@ -234,7 +234,7 @@ def proven_until(fills: FillState | None, *, start: int, until: int) -> int | No
     if until >= start + HOUR_NS:
         return proven
     # Of an hour that is not over, ids that were jumped over a moment ago may still be missing.
-    return min([proven, *(pending.left_ts for pending in fills.pending)])
+    return min([proven, *(max(pending.left_ts, fills.begun) for pending in fills.pending)])
 
 
 def judge_others(said: Effects, *, start: int, until: int) -> list[Judged]:

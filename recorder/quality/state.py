@@ -452,6 +452,8 @@ class FillState(msgspec.Struct):
     """When a fill last came after one with a higher id."""
     begun: int = 0
     """Receipt of the counter's first fill; 0: not known."""
+    since: int = 0
+    """Since when fills before that may have been sent to us: the start of the run that had it; 0: not known."""
     hour_floor: int | None = None
     """Highest id before the hour; None if the counter is younger than that."""
     hour_anew: bool = False

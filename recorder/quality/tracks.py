@@ -465,6 +465,9 @@ class Tracks:
                 words = f"none for {(at - last) / 1e9:.1f} s before {what}, where one comes each {track.cadence} ms"
                 found = ("cadence_hole", last, at, words, track.slot or flow.last_slot, None)
                 self._steps.add(flow, at, found, missing=missing, late=CUT_OFF)
+        if flow.track is not None and flow.track.feeds is not None and flow.track.feeds.lone:
+            # Of the one that has gone a book may have been due until then.
+            self._end_feeds(flow, flow.track, at, at)
 
     def _has_gone(self, flow: FlowState, track: Track) -> bool:
         """

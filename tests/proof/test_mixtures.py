@@ -5,9 +5,7 @@ Random faults on random venues, with random ways there and restarts: sent = stor
 import pytest
 from honesty import mixture
 
-LIMITS: dict[int, str] = {
-    16: "two books of which no event tells, only the doubt of coverage, and no late tick beside them explains why",
-}
+LIMITS: dict[int, str] = {}
 """Seeds that are not as they should be yet, with the reason. The slow suite tells which are right by now."""
 
 

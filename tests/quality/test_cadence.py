@@ -7,7 +7,7 @@ import pytest
 from quality_cases import SOL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
-from recorder.quality.state import MonitorState, Track
+from recorder.quality.state import Hole, MonitorState, Track
 from recorder.records import SECOND_NS, Connected, EntryKind, Flag, Requested
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Alter, Cadence, Drop, RepeatFrames, Silence, SkipFrames, SlowTicks, TwoFeeds
@@ -305,6 +305,42 @@ def test_steps_of_one_tick_and_of_two_are_a_cadence_with_holes():
     Not one of a tick and a half.
     """
     assert cadence.rhythm([400, 800] * 8) == (400, 0)
+
+
+def test_a_tick_is_told_by_single_steps_and_by_those_that_missed_one():
+    """
+    Where the book after a late one is missing, single steps are shorter than a tick and the others longer.
+    """
+    steps = [201, 212, 206, 182, 200, 200, 200, 200, 407, 191, 432, 179, 395, 200, 426]
+
+    assert cadence.rhythm(steps)[0] == round(sum(steps) / 19)
+
+
+def test_books_that_are_left_out_while_a_new_cadence_is_known_roughly_are_missing():
+    """
+    Some milliseconds too few for each tick add up: that is not the publisher's timer that stood still.
+    """
+    track = Track(ts=4_408, cadence=200)
+    cadence.adopt(track, 200, 5, 0)
+    cadence.adopt(track, 393, 5, 20 * SECOND_NS)
+    track.ring = [407, 396, 405, 406, 794, 401, 401, 408, 790]
+    hole = Hole(24 * SECOND_NS, 25 * SECOND_NS, 0, 790, 1, 790, off_ms=43)
+
+    assert not cadence.was_late(track, hole)
+    hole.step_ms = 393 + 150
+    assert cadence.was_late(track, hole)
+    hole.step_ms, track.paced = 790, 0
+    assert cadence.was_late(track, hole)
+
+
+def test_a_fast_cadence_is_no_more_even_than_a_slow_one():
+    """
+    What comes a few milliseconds too soon for two ticks has missed one all the same.
+    """
+    track = Track(ts=1_000, recv=0, base=0)
+    cadence.adopt(track, 199, 3, 0)
+
+    assert cadence.missed(track, 375, 375 * cadence.MS) == 1
 
 
 def test_a_late_book_before_a_hole_does_not_hide_it():

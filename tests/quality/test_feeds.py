@@ -7,6 +7,7 @@ import pytest
 from quality_runs import events_of, hear, seconds_of
 from recorder.quality import feeds
 from recorder.quality.state import Feeds, Track
+from recorder.records import NO_CONNECTION, SECOND_NS, Entry, EntryKind, RunStopped, encode_fact
 from recorder.simulator.kinds import Cadence, Silence, SkipFrames, TwoFeeds
 
 FEEDS = TwoFeeds(from_s=0, to_s=200)
@@ -98,6 +99,21 @@ def test_a_feed_that_comes_back_has_lost_what_lies_between():
     begins, ends = seconds_of(hole)
     assert 39.5 < begins < 40.2
     assert 50.0 < ends < 50.7
+
+
+def test_one_of_two_feeds_is_doubted_up_to_the_end_of_the_run():
+    """
+    Not up to the last book of the other: one of the feed that has gone may have been due after it.
+    """
+    heard = hear(FEEDS, SkipFrames(from_s=40.1, to_s=90, market="*", every=2), seconds=60.35)
+    end = heard[-1].recv_ts + SECOND_NS // 10
+    stop = Entry(EntryKind.FACT, NO_CONNECTION, 0, heard[-1].seq + 1, end, encode_fact(RunStopped("told to")), "r")
+
+    events = events_of([*heard, stop])
+
+    assert max(e.end for e in events if e.kind == "two_feeds") == end, [
+        (e.kind, e.end - end, e.evidence) for e in events
+    ]
 
 
 def test_both_feeds_silent_for_two_seconds_miss_the_books_of_both():

@@ -215,7 +215,18 @@ def test_fills_missing_before_our_first_are_told_without_blame():
     gap = one(events, "trade_gap")
     assert (gap.missing, gap.cause) == (2, "unknown")
     assert "fill ids 98 to 99" in gap.evidence
+    assert (since(gap.start), since(gap.end)) == (0, 10.1)  # whenever since the run began
     assert told(events, "trade_repeat") == []
+
+
+def test_fills_missing_before_a_counter_that_began_anew_came_after_the_old_one():
+    """
+    The last of the old counter's bounds them: it was heard.
+    """
+    events = fold(traded([(10, 100), (20, 9_000_100), (20.1, 9_000_101), (20.2, 9_000_097)]))
+
+    gap = one(events, "trade_gap")
+    assert (since(gap.start), since(gap.end), gap.missing) == (10, 20.2, 2)
 
 
 def test_a_gap_over_an_outage_has_its_cause():
