@@ -59,6 +59,8 @@ class Tail:
                     self._last_seq = entry.seq
                     found.append(entry)
             if not entries:
+                if self._reading.behind:
+                    continue  # no whole entry among what was read at once
                 if following is None:
                     break
                 self._reading.close()
@@ -107,6 +109,8 @@ class _Segment:
         self._content = b""
         """Inflated, and not a whole entry yet."""
         self._broken = False
+        self.behind = False
+        """Whether there is more to read at once."""
 
     def take(self) -> list[Entry]:
         """
@@ -115,6 +119,7 @@ class _Segment:
         fresh = b""
         while self._stream is not None and len(fresh) < _MOST_BYTES and (chunk := self._stream.read(_CHUNK)):
             fresh += chunk
+        self.behind = len(fresh) >= _MOST_BYTES
         data, self._left = self._left + fresh, b""
         while data and not self._broken:
             if not self._inflater.eof:

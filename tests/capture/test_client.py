@@ -280,7 +280,7 @@ ENDS = {
     "going away": (sends(close_frame(1001, b"bye")), "venue", "the venue closed", 1001),
     "we are too slow": (sends(close_frame(1008, b"Buffer overflow")), "recorder", "too slowly", 1008),
     "half-open": (sends(), "network", "nothing heard for 0", None),
-    "data without heartbeats": (sends_books_only, "network", "no heartbeat for ", None),
+    "data without heartbeats": (sends_books_only, "recorder", "no heartbeat for ", None),
     "announces 2 GiB": (sends(b"\x81\x7f" + (2 << 30).to_bytes(8)), "venue", "gave up on it: 1009", None),
     "announces 60 kB and never sends them": (sends(b"\x81\x7e\xea\x60"), "network", "nothing heard for 0", None),
     "a frame above the limit": (sends(text_frame(b"x" * 70_000)), "venue", "gave up on it: 1009", None),
@@ -842,11 +842,11 @@ def test_a_fault_of_our_own_costs_one_connection_and_is_on_record(tmp_path, monk
     tick = Session.tick
     faults = []
 
-    def failing(self, now):
+    def failing(self, now, **others):
         if BTC in self.streams and not faults:
             faults.append(now)
             raise KeyError("market")
-        return tick(self, now)
+        return tick(self, now, **others)
 
     monkeypatch.setattr(Session, "tick", failing)
 
