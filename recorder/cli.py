@@ -287,6 +287,11 @@ def _show_answers(checked: "Checked", console: Console) -> None:
         console.print(f"key pins of its certificate chain, its own first: {', '.join(checked.keys)}")
     for error in dict.fromkeys(checked.errors):
         console.print(printable(error))
+    # The venue acknowledges whatever it can parse; a book that it has comes each second or faster.
+    for answer in checked.answers:
+        if answer.acknowledged and not answer.frames and answer.stream.channel.startswith("orderbook"):
+            label = printable(answer.stream.label())
+            console.print(f"note: {label} was acknowledged, but brought no book in {checked.listened_s:.1f} s")
     for name, listed in checked.other_names.items():
         console.print(
             f"note: the venue calls {printable(name)} what the list calls {listed}: is `venue.network` right?"

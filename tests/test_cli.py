@@ -37,6 +37,7 @@ from recorder.records import (
     Stream,
     encode_fact,
 )
+from recorder.simulator.kinds import Silence
 from recorder.simulator.server import SimulatorOptions, serve
 from recorder.venue.markets import NETWORKS
 
@@ -410,6 +411,20 @@ def test_check_connect_counts_what_comes(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "with compression" in result.stdout
     assert re.search(r"SOL-PERP orderbook +yes +\d\d", result.stdout)
+
+
+def test_check_connect_says_which_book_does_not_come(tmp_path):
+    """
+    A server acknowledges what nobody publishes; that the table says 0 is easily overlooked.
+    """
+    with simulator(faults=(Silence(market="BTC-PERP", from_s=0, to_s=60),)) as url:
+        path = config_file(tmp_path, url=url, perp='["SOL-PERP", "BTC-PERP"]')
+        result = invoke("check", path, "--connect", "--listen", "1")
+
+    assert result.exit_code == 0, result.stderr
+    notes = [line for line in result.stdout.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: BTC-PERP orderbook was acknowledged, but brought no book in 1.")
 
 
 def test_check_connect_names_the_market_nobody_knows(tmp_path):

@@ -73,6 +73,15 @@ def test_the_shell_commands_name_what_there_is():
     assert set(re.findall(r"\[(dev)\]", ci_blocks("test")[0])) <= set(project["optional-dependencies"])
 
 
+def test_the_map_names_every_package():
+    """
+    And none that is not there.
+    """
+    named = set(re.findall(r"`recorder/(\w+)/`", TEXT[TEXT.index("## How it works") :]))
+
+    assert named == {path.parent.name for path in README.parent.glob("recorder/*/__init__.py")}
+
+
 DOCUMENTS = [
     README,
     *(path for top in ("recorder", "deploy", "tests") for path in README.parent.glob(f"{top}/**/*.md")),

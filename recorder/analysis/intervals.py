@@ -22,7 +22,9 @@ def whole(first: int, last: int, every: str) -> tuple[int, int]:
         begin = pl.Series([first]).cast(NS_UTC).dt.truncate(every)
         end = pl.Series([max(last - 1, first)]).cast(NS_UTC).dt.truncate(every).dt.offset_by(every)
     except (pl.exceptions.PolarsError, ValueError) as error:
-        raise RecorderError(f"every={every!r} is no duration ({error}); write it as 1s, 5m, 1h or 1d") from None
+        raise RecorderError(
+            f"every={every!r} is no duration ({_first_line(error)}); write it as 1s, 5m, 1h or 1d"
+        ) from None
     return int(begin.cast(pl.Int64)[0]), int(end.cast(pl.Int64)[0])
 
 
@@ -36,7 +38,14 @@ def before(instant: int, period: str) -> int:
     try:
         return int(pl.Series([instant]).cast(NS_UTC).dt.offset_by(f"-{period}").cast(pl.Int64)[0])
     except (pl.exceptions.PolarsError, ValueError) as error:
-        raise RecorderError(f"{period!r} is no duration ({error}); write it as 1s, 5m, 1h or 1d") from None
+        raise RecorderError(f"{period!r} is no duration ({_first_line(error)}); write it as 1s, 5m, 1h or 1d") from None
+
+
+def _first_line(error: Exception) -> str:
+    """
+    What polars says; the expression it found it in is ours, and tells nobody anything.
+    """
+    return str(error).partition("\n")[0]
 
 
 def resampled(

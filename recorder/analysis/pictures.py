@@ -36,7 +36,7 @@ def graph_objects() -> Any:  # noqa: ANN401  # plotly ships no types
     try:
         import plotly.graph_objects as go  # noqa: PLC0415
     except ImportError:
-        raise RecorderError("pictures need plotly; install it with: pip install 'drift-recorder[plot]'") from None
+        raise RecorderError("pictures need plotly (the extra `plot`); install it with: pip install plotly") from None
     return go
 
 

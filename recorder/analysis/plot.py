@@ -278,7 +278,8 @@ class Plots:
         made = figure("Coverage: proven complete, % of each hour", height=110 + 22 * max(len(labels), 2))
         made.add_trace(
             go.Heatmap(
-                x=[iso(first + number * HOUR_NS + HOUR_NS // 2) for number in range(width)],
+                # The edges: by its middle alone plotly cannot tell how wide a single hour is, and draws none.
+                x=[iso(first + number * HOUR_NS) for number in range(width + 1)],
                 y=list(labels),
                 z=shares,
                 text=words,

@@ -171,7 +171,9 @@ class Remote:
             from obstore.exceptions import BaseError  # noqa: PLC0415  # an extra
             from obstore.store import from_url  # noqa: PLC0415
         except ImportError:
-            raise RecorderError(f"{url}: needs obstore; pip install 'drift-recorder[cloud]'") from None
+            raise RecorderError(
+                f"{url}: needs obstore (the extra `cloud`); install it with: pip install obstore"
+            ) from None
         self._error = BaseError
         try:
             config: Any = None if options is None else dict(options)

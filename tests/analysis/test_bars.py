@@ -137,6 +137,7 @@ def test_raw_volumes_are_exact(tmp_path):
         ({"ticks": 1.5}, "ticks=1.5; give a whole number"),
         ({"volume": -1.0}, "volume=-1.0; give more than 0"),
         ({"every": "a minute"}, "every='a minute' is no duration"),
+        ({"every": "1x"}, r"every='1x' is no duration \(unit: 'x' not supported[^\n]*\); write it as"),
         ({"gaps": "skip"}, "gaps='skip' is unknown"),
     ],
 )

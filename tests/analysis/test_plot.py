@@ -101,7 +101,7 @@ def test_the_calendar_shows_every_stream_and_hour(faulty):
     heat = made.data[0]
 
     assert len(heat.y) == 8
-    assert len(heat.x) == 3
+    assert len(heat.x) == 3 + 1  # the edges
     at = list(heat.y).index("BTC-PERP books")
     rows = faulty.coverage("BTC-PERP").collect().rows(named=True)
     complete = [row["complete_s"] / 36 for row in rows if row["channel"] == "orderbook"]
@@ -139,11 +139,21 @@ def test_steps_are_round_and_few():
     assert step_ns(5, 5, 10) > 0
 
 
+def test_an_hour_alone_in_the_calendar_has_a_width(faulty):
+    """
+    By the middle of a single cell plotly cannot tell how wide it is, and draws nothing: grey, as if never recorded.
+    """
+    heat = faulty.plot.coverage("2026-03-01T10", "2026-03-01T11").data[0]
+
+    assert [str(edge)[:16] for edge in heat.x] == ["2026-03-01 10:00", "2026-03-01 11:00"]
+    assert all(len(shares) == 1 for shares in heat.z)
+
+
 def test_without_plotly_it_is_said_what_to_install(faulty, monkeypatch):
     """
     It is an extra.
     """
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
 
-    with pytest.raises(RecorderError, match=r"drift-recorder\[plot\]"):
+    with pytest.raises(RecorderError, match="pip install plotly"):
         faulty.plot.coverage()
