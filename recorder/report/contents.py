@@ -66,7 +66,7 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
             "What was recorded",
             "Every stream that was asked for, also one that never spoke. Nothing is called complete that cannot be "
             "proven; seconds that are unverifiable are counted apart.",
-            table=_streams(coverage, first, last),
+            table=_streams(coverage, first),
         ),
         Section("Coverage by hour", "Grey is what was never recorded.", [lake.plot.coverage(first, last)]),
         Section(
@@ -100,16 +100,15 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
 
 def _facts(lake: Lake, coverage: pl.DataFrame, told: pl.DataFrame, first: int, last: int) -> list[tuple[str, str]]:
     files = lake.hours(first, last).select(pl.col("bytes", "complete").sum(), pl.len()).collect().row(0, named=True)
-    seconds = [float(coverage[f"{state}_s"].sum()) for state in STATES_OF_COVERAGE]
     hours = -(-(last - first) // (3600 * SECOND_NS))
     books = coverage.filter(pl.col("channel").str.starts_with("orderbook"))["rows"].sum()
-    share = f"{seconds[0] / sum(seconds) * 100:.2f} %" if sum(seconds) else "–"
+    streams = coverage.select("symbol", "channel", "grouping").n_unique()
     return [
         ("network", lake.network),
         ("markets", f"{coverage['symbol'].n_unique():,}"),
         ("books", f"{books:,}"),
         ("trades", f"{coverage.filter(pl.col('channel') == 'trades')['rows'].sum():,}"),
-        ("proven complete", share),
+        ("proven complete", _share(coverage, streams * _judged_s(coverage, first))),
         ("gaps", f"{told['gap'].sum():,}"),
         ("fills missing", f"{coverage['fills_missing'].sum():,}"),
         ("hours", f"{files['len']} of {hours}, {files['complete']} sealed"),
@@ -117,21 +116,36 @@ def _facts(lake: Lake, coverage: pl.DataFrame, told: pl.DataFrame, first: int, l
     ]
 
 
-def _streams(coverage: pl.DataFrame, first: int, last: int) -> Table:
+def _judged_s(coverage: pl.DataFrame, first: int) -> float:
+    """
+    From the start of the report to where the last hour is judged, that of the hour so far to its last entry. An hour
+    without a row counts: what was not recorded is not complete.
+    """
+    seconds = pl.sum_horizontal(f"{state}_s" for state in STATES_OF_COVERAGE)
+    end = coverage.select((pl.col("start").to_physical() - first) / SECOND_NS + seconds).max().item()
+    return float(end or 0.0)
+
+
+def _share(coverage: pl.DataFrame, whole_s: float) -> str:
+    return f"{float(coverage['complete_s'].sum()) / whole_s * 100:.2f} %" if whole_s else "–"
+
+
+def _streams(coverage: pl.DataFrame, first: int) -> Table:
     rows = []
+    whole = _judged_s(coverage, first)
     for (symbol, channel, grouping), of in coverage.group_by("symbol", "channel", "grouping", maintain_order=True):
         seconds = {state: float(of[f"{state}_s"].sum()) for state in STATES_OF_COVERAGE}
-        whole = (last - first) / SECOND_NS
         cadence: Any = of["cadence_ms"].drop_nulls().median()
-        lost = of["fills_missing" if channel == "trades" else "ticks_missing"].sum()
+        # Nothing is lost, or nobody could count.
+        lost = of["fills_missing" if channel == "trades" else "ticks_missing"].drop_nulls()
         rows.append(
             [
                 stream_label({"symbol": symbol, "channel": channel, "grouping": grouping}),
                 f"{of['rows'].sum():,}",
-                f"{seconds['complete'] / whole * 100:.2f} %",
+                _share(of, whole),
                 *(_lasting(seconds[state]) for state in STATES_OF_COVERAGE[1:]),
                 _lasting(of["longest_hole_s"].max() or 0.0),  # type: ignore[arg-type]
-                f"{lost:,}",
+                f"{lost.sum():,}" if lost.len() else "–",
                 "–" if cadence is None else f"{cadence:.0f} ms",
             ]
         )

@@ -10,10 +10,12 @@ from click.testing import CliRunner
 
 from browser import browser, missing
 from lake_cases import HOUR, Run, S, book, make_root, trade
+from recorder.analysis import Lake
 from recorder.cli import main
 from recorder.errors import RecorderError
 from recorder.lake.sealing import seal
 from recorder.records import Stream
+from recorder.report.contents import gather
 
 WITHOUT = missing()
 in_browser = pytest.mark.skipif(
@@ -125,6 +127,30 @@ def test_the_file_holds_plotly_once_and_no_address_to_load(faulty_root, tmp_path
     assert "http://" not in outside
     assert "https://" not in outside
     assert len(text) < 8_000_000
+
+
+def test_the_share_that_is_proven_is_told_alike_of_all_and_of_each(tmp_path):
+    """
+    Of all the time up to where the last hour is judged: what was not recorded is not complete.
+    """
+    root = make_root(tmp_path / "root")
+    hours = (HOUR, HOUR + 3 * 3600 * S)
+    for start in hours:
+        run = Run(root, start + S)
+        run.connect(start + S)
+        run.hear(start + 2 * S, start + 600 * S)
+        run.close(start + 600 * S)
+    seal(root, open_hour=True)
+    first, last = HOUR, HOUR + 4 * 3600 * S
+
+    contents = gather(Lake(root), first, last)
+
+    shares = [float(row[2].removesuffix(" %")) for row in contents.sections[0].table.rows]
+    books = next(row for row in contents.sections[0].table.rows if row[0] == "SOL-PERP books")
+    assert float(books[2].removesuffix(" %")) == pytest.approx(2 * 598 / (4 * 3600) * 100, rel=0.02)
+    assert float(dict(contents.facts)["proven complete"].removesuffix(" %")) == pytest.approx(
+        sum(shares) / len(shares), abs=0.02
+    )
 
 
 def test_a_report_of_a_day_of_which_there_is_nothing_says_so(faulty_root, tmp_path):
