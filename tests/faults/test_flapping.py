@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import logging
 import tracemalloc
 from bisect import bisect_left, bisect_right
 from pathlib import Path
@@ -105,11 +106,14 @@ def test_an_hour_of_flapping_leaks_nothing_and_never_gives_up(tmp_path, monkeypa
             recorder.stop("over")
             await running
 
+    # pytest keeps each line that is logged.
+    logging.disable()
     try:
         with virtual_time(START) as loop:
             complete(loop, scenario(loop))
     finally:
         tracemalloc.stop()
+        logging.disable(logging.NOTSET)
 
     told = [(e.recv_ts, decode_fact(e.payload)) for e in entries(tmp_path) if e.kind == EntryKind.FACT]
     ends = [at for at, fact in told if isinstance(fact, Disconnected)][:-1]
