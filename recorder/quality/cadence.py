@@ -65,7 +65,9 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     cadence = median_low(steps)
     least = sorted(steps)[len(steps) // 4]
     if is_even(steps, cadence, share=0.6):
-        cadence = _of_ticks(steps, _mean_about(steps, cadence))
+        # Lost books leave single steps too short, and slow ticks those of several.
+        single = _mean_about(steps, cadence)
+        cadence = max(single, _of_ticks(steps, single))
     elif _is_grid(steps, least):
         # Some of the ticks were missed, up to every third.
         cadence = _of_ticks(steps, _mean_about(steps, least))
