@@ -232,8 +232,10 @@ def test_a_recorder_without_address_space_ends_rather_than_limps(bench):
     """
     code, _ = recorded_across(bench, {"before": ["prlimit", f"--as={500 << 20}"]}, "limited")
 
-    assert code in {1, -signal.SIGALRM}
-    assert "out of memory" in (bench.folder / "limited.log").read_text(encoding="utf-8")
+    # Python says so where it notices; where a library of C is refused, that one may abort.
+    assert code in {1, -signal.SIGALRM, -signal.SIGABRT}
+    said = (bench.folder / "limited.log").read_text(encoding="utf-8")
+    assert "out of memory" in said or "Fatal Python error" in said
 
 
 @pytest.mark.timeout(120)
@@ -273,7 +275,7 @@ def test_the_kernel_takes_the_sealer_first(bench):
     # An hour that is over and unsealed: there is something to do at once.
     before = hour_of(time.time_ns()) - 2 * HOUR_NS
     recorded(make_root(bench.root), before, before + 1200 * SECOND_NS)
-    with memory_group(56 << 20) as join:
+    with memory_group(80 << 20) as join:
         recorder = bench.recorder(config, before=[sys.executable, "-c", JOINING, join])
         bench.recording(recorder, within_s=40)
         since = time.time_ns() + SECOND_NS
