@@ -7,6 +7,7 @@ Heavy libraries are imported by the verbs that need them: the process that recor
 import asyncio
 import errno
 import faulthandler
+import io
 import os
 import sys
 import threading
@@ -194,7 +195,8 @@ def run(config: Path, for_s: float | None, log_format: Literal["auto", "text", "
     from recorder.daemon import Recorder, Supervision, record  # noqa: PLC0415
 
     # A watchdog ends us with SIGABRT: say where every thread stood.
-    faulthandler.enable()
+    with suppress(io.UnsupportedOperation):  # where standard error is no file
+        faulthandler.enable()
     settings = load_config(config)
     set_up(settings.log.level, form=log_format or settings.log.format)
     supervision = Supervision(os.environ)
