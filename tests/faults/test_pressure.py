@@ -263,7 +263,7 @@ def test_a_sealer_without_memory_publishes_nothing_and_stops_nobody(bench):
 
 
 @pytest.mark.needs("root")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 def test_the_kernel_takes_the_sealer_first(bench):
     """
     With both in one group that is too small for both, as of a service, the recorder lives: its child has the higher
@@ -279,7 +279,7 @@ def test_the_kernel_takes_the_sealer_first(bench):
         recorder = bench.recorder(config, before=[sys.executable, "-c", JOINING, join])
         bench.recording(recorder, within_s=40)
         since = time.time_ns() + SECOND_NS
-        wait_until(lambda: bench.facts(JobFailed), 60, f"no seal failed: {recorder.said[-2000:]}")
+        wait_until(lambda: bench.facts(JobFailed), 120, f"no seal failed: {recorder.said[-2000:]}")
         bench.recording(recorder)
         until = time.time_ns()
         assert recorder.alive
