@@ -2,9 +2,8 @@
 The real `drift-recorder`, with a clock held to its journal: how long after its receipt each frame was durable.
 
 `probe.py REPORT run CONFIG` is `drift-recorder run CONFIG`, except that when a commit's write and sync have returned,
-the age of each entry in it is noted; at the end REPORT tells their distribution, and when the first commit was (which
-is also printed as it happens). The
-recorder itself notes only how long a commit takes, which leaves out the wait for it.
+the age of each entry in it is noted; at the end REPORT tells their distribution. When the first commit was is printed
+as it happens. The recorder itself notes only how long a commit takes, which leaves out the wait for it.
 """
 
 import array
@@ -30,7 +29,7 @@ class Probe:
     def __init__(self) -> None:
         # A fixed size: memory is measured as well.
         self._ages = array.array("Q", bytes(8 * STEPS))
-        self._first_ns = 0
+        self._begun = False
 
     def attach(self) -> None:
         """
@@ -41,9 +40,9 @@ class Probe:
         def timed(journal: Journal, rows: list[tuple[int, int, int, int, int, bytes]], begin: int) -> int:
             reached = commit(journal, rows, begin)
             now = wall_ns()
-            if not self._first_ns:
-                self._first_ns = now
-                print("first commit")
+            if not self._begun:
+                self._begun = True
+                print(f"first commit {now}")
             for kind, _, _, _, recv_ts, _ in rows[begin:reached]:
                 if kind == EntryKind.FRAME:
                     self._ages[min((now - recv_ts) // STEP_NS, STEPS - 1)] += 1
@@ -68,7 +67,6 @@ class Probe:
         """
         told = {
             "frames": sum(self._ages),
-            "first_commit_ns": self._first_ns,
             "p50_ms": self.quantile_ms(0.5),
             "p99_ms": self.quantile_ms(0.99),
         }

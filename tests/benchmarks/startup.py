@@ -65,7 +65,6 @@ def _ready_s(folder: Path, root: Path, markets: int) -> float:
     config, report = folder / "config.toml", folder / "report"
     config.write_text(recorder_config(root, NOBODY, markets=markets, seal=True), encoding="utf-8")
     with child(HERE / "probe.py", report, "run", config, core=CLIENT_CORE) as recorder:
-        recorder.line("first commit", READY_TIMEOUT_S)
+        first_ns = int(recorder.line("first commit", READY_TIMEOUT_S).split()[-1])
         recorder.stop()
-        first_ns: int = json.loads(report.read_text(encoding="utf-8"))["first_commit_ns"]
         return (first_ns - recorder.started_ns) / 1e9
