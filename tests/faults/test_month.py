@@ -47,6 +47,7 @@ class Month:
         self.kills = self.stops = self.removed = 0
         self.most_journal = 0
         self._names = 0
+        self.heard_until = START
         self._seals = self._schedule()
 
     def _schedule(self):
@@ -97,6 +98,7 @@ class Month:
             for second in range(at + 3 * S, min(at + 600 * S, last), 50 * S):
                 run.put(EntryKind.ALIVE, second, b"", -1, 0)
             at += 600 * S
+        self.heard_until = last
         how = self._chance.choice(("kill", "stop"))
         if how == "kill":
             self.kills += 1
@@ -120,11 +122,10 @@ class Month:
         assert all(segment.start < self.now - self._keep_days * DAY_NS for segment in gone), "removed too early"
 
 
-def lived(tmp_path, monkeypatch, *, days, keep_days):
+def lived(tmp_path, monkeypatch, *, days, keep_days, seed):
     """
     So many days, and all that must hold after them.
     """
-    seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     month = Month(tmp_path / "root", monkeypatch, keep_days=keep_days, seed=seed)
     end = START + round(days * DAY_NS)
@@ -134,7 +135,7 @@ def lived(tmp_path, monkeypatch, *, days, keep_days):
     print(
         f"{month._names} lives, {month.kills} kills, {month.removed} segments removed, most kept {month.most_journal}"
     )
-    hours = range(START, end, HOUR_NS)
+    hours = range(START, month.heard_until, HOUR_NS)  # nobody came back to tell of a stop at the very end
     sealed = {hour: manifests.read(month.root, hour) for hour in manifests.hours(month.root)}
     assert [hour for hour in hours if hour not in sealed or not sealed[hour].complete] == []
     lake = Lake(month.root)
@@ -160,7 +161,7 @@ def test_eight_hours_of_restarts_and_retention(tmp_path, monkeypatch):
     """
     Every hour sealed whole, each committed frame in the lake once, journal kept as long as was asked and no longer.
     """
-    lived(tmp_path, monkeypatch, days=0.34, keep_days=0.12)
+    lived(tmp_path, monkeypatch, days=0.34, keep_days=0.12, seed=4166204125)
 
 
 @pytest.mark.slow
@@ -169,4 +170,4 @@ def test_a_month_of_hours_restarts_and_retention(tmp_path, monkeypatch):
     """
     The long form, with a week of journal.
     """
-    lived(tmp_path, monkeypatch, days=30, keep_days=7)
+    lived(tmp_path, monkeypatch, days=30, keep_days=7, seed=random.randrange(1 << 32))
