@@ -5,7 +5,8 @@ them; `book` has what books say as expressions, and importing this package gives
 
 from recorder.analysis import book
 from recorder.analysis.books import Books
-from recorder.analysis.gaps import HOLES, UNPROVEN, GapError
+from recorder.analysis.gaps import GapError
+from recorder.analysis.holes import HOLES, UNPROVEN
 from recorder.analysis.lake import Lake
 
 __all__ = ["HOLES", "UNPROVEN", "Books", "GapError", "Lake", "book"]

@@ -78,7 +78,7 @@ class Kept:
                 # Replaced while it was read: good for now, as any file that is read while it is, but not kept.
                 if identity is not None and identity == self._identity(hour, name):
                     self._keep(hour, identity, rows)
-        return pl.concat([found[hour] for hour, _ in files])
+        return pl.concat([found[hour] for hour, _ in files], rechunk=True)
 
     def _identity(self, hour: int, name: str) -> Identity | None:
         """

@@ -14,7 +14,8 @@ import polars as pl
 from recorder.analysis import bars, book, executions, intervals, sampling
 from recorder.analysis.bars import Kind, Which
 from recorder.analysis.executions import By
-from recorder.analysis.gaps import UNPROVEN, Gaps, Span, last_known, marked, mode
+from recorder.analysis.gaps import Gaps, Span, last_known, marked, mode
+from recorder.analysis.holes import UNPROVEN
 from recorder.analysis.open_hours import View
 from recorder.analysis.plot import Plots
 from recorder.analysis.reading import Units, between, columns_of, time_range

@@ -14,14 +14,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from recorder.analysis.units import NS_UTC
 from recorder.quality.effects import EFFECTS
 from recorder.quality.gaps import GAP, LATE
 from recorder.quality.intervals import Spans, difference, intersection, joined, layered, union
 from recorder.quality.proof import IDS, STATES, UNDECODABLE, UNNUMBERED
 from recorder.records import HOUR_NS, SECOND_NS
 
+TRADES = "trades"
+"""The channel that is judged."""
 LOOK_AROUND_NS = 48 * HOUR_NS
 """How far before and after an hour fills are looked for."""
 FAR = 10_000
@@ -30,6 +32,7 @@ FAR = 10_000
 _LATE = frozenset(kind for kind, effect in EFFECTS.items() if effect == "late")
 _SECONDS = [f"{state}_s" for state in STATES]
 _CHANGED = [*_SECONDS, "longest_hole_s", "fills_missing", "span_start", "span_state", "span_why", "evidence"]
+_READ = ["start", "symbol", "market_type", "first_fill_id", "last_fill_id", "proven_until", *_CHANGED]
 _STAY = _LATE | {GAP, UNNUMBERED, UNDECODABLE}
 """Reasons that an id of a later hour does not do away with."""
 GAPS = sorted({GAP, LATE, *_LATE})
@@ -49,13 +52,20 @@ def with_later_proof(coverage: pl.DataFrame, gaps: Callable[[], pl.DataFrame]) -
         gaps: gives the parts of events (rows of `quality`) whose kind is one of `GAPS`, of the same hours; not asked
             unless a gap is told of.
     """
+    of_trades = coverage["channel"] == TRADES
+    if not of_trades.all():
+        numbered = coverage.with_row_index("_row")
+        judged = with_later_proof(numbered.filter(of_trades), gaps)
+        return pl.concat([judged, numbered.filter(~of_trades)]).sort("_row").drop("_row")
     # In integers: a datetime of Python has no nanoseconds.
-    rows = coverage.with_columns(
-        pl.col("start", "proven_until").to_physical(), pl.col("span_start").cast(pl.List(pl.Int64))
-    ).rows(named=True)
+    rows = (
+        coverage.select(_READ)
+        .with_columns(pl.col("start", "proven_until").to_physical(), pl.col("span_start").cast(pl.List(pl.Int64)))
+        .rows(named=True)
+    )
     by_stream: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row["channel"] == "trades" and row["span_start"] is not None:  # older files have no spans
+        if row["span_start"] is not None:  # older files have no spans
             by_stream.setdefault((row["market_type"], row["symbol"]), []).append(row)
     changed = False
     for of_stream in by_stream.values():
@@ -64,13 +74,16 @@ def with_later_proof(coverage: pl.DataFrame, gaps: Callable[[], pl.DataFrame]) -
         changed = _take_back(by_stream, gaps()) or changed
     if not changed:
         return coverage
-    schema = coverage.schema
-    columns = [pl.Series(name, [row[name] for row in rows], _integers(schema[name])) for name in _CHANGED]
-    return coverage.with_columns(column.cast(schema[column.name]) for column in columns)
+    columns = (_column(name, [row[name] for row in rows], coverage.schema[name]) for name in _CHANGED)
+    return coverage.with_columns(columns)
 
 
-def _integers(kind: pl.DataType) -> pl.DataType:
-    return pl.List(pl.Int64()) if kind == pl.List(NS_UTC) else kind
+def _column(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
+    if not isinstance(kind, pl.List):
+        return pl.Series(name, values, kind)
+    # By way of Arrow: polars makes a series of each list.
+    inner = pa.string() if kind.inner == pl.String() else pa.int64()
+    return pl.Series(name, pa.array(values, pa.large_list(inner))).cast(kind)
 
 
 def _prove(rows: list[Row]) -> bool:

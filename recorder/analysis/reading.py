@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from recorder.analysis.gaps import HOLES, Gaps, Span, State, holes, holes_and_unproven, marked, mode, without_rows
+from recorder.analysis.gaps import Gaps, Span, marked, mode
+from recorder.analysis.holes import HOLES, State, holes, holes_and_unproven, without_rows
 from recorder.analysis.kept import HOURS, Kept, scanned
 from recorder.analysis.open_hours import OpenHours, View
 from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
@@ -173,9 +174,18 @@ class Reader:
             self._kept.frame(files) if 0 < len(files) <= HOURS else self.scan("coverage", first, last, without=without)
         )
 
-    def coverage(self, market: Markets, first: int | None, last: int | None, view: View | None = None) -> pl.LazyFrame:
+    def coverage(
+        self,
+        market: Markets,
+        first: int | None,
+        last: int | None,
+        view: View | None = None,
+        *,
+        streams: pl.Expr | None = None,
+    ) -> pl.LazyFrame:
         """
-        Hours that begin in the range, those of trades as far as the fills of the days around prove them.
+        Hours that begin in the range, those of trades as far as the fills of the days around prove them; of all
+        streams, or some.
         """
         # Of an hour that begins outside of the range not even the file is read, but for the proof of trades.
         from_ns = None if first is None else first - LOOK_AROUND_NS
@@ -184,6 +194,8 @@ class Reader:
         frame = self._frames("coverage", names, from_ns, to_ns, view)
         if names is not None:
             frame = frame.filter(pl.col("symbol").str.to_lowercase().is_in(sorted(names)))
+        if streams is not None:
+            frame = frame.filter(streams)
 
         def gaps() -> pl.DataFrame:
             parts = self._frames("quality", names, from_ns, to_ns, view)
@@ -239,7 +251,7 @@ class Reader:
         to_ns = None if last is None else -(-last // HOUR_NS) * HOUR_NS
         wanted = None if symbols is None else {symbol.lower() for symbol in symbols}
         if name == "trades":
-            coverage = self.coverage(symbols, from_ns, to_ns, view)
+            coverage = self.coverage(symbols, from_ns, to_ns, view, streams=streams_of(name))
         else:
             coverage = self._frames("coverage", wanted, from_ns, to_ns, view)
         expired = [hour for hour, index in self.published.hours(from_ns, to_ns) if index.expired]

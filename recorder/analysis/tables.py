@@ -16,7 +16,8 @@ import polars as pl
 
 from recorder.analysis.condition import DAY_NS, TOLERANCE, conditions
 from recorder.analysis.events import whole_events
-from recorder.analysis.gaps import HOLES, Gaps, State, spans
+from recorder.analysis.gaps import Gaps
+from recorder.analysis.holes import HOLES, State, spans
 from recorder.analysis.reading import BOOK_TABLE, Reader, Units, between, streams_of, time_range
 from recorder.analysis.units import NS_UTC, Instant
 from recorder.errors import RecorderError
@@ -240,7 +241,7 @@ class Tables:
             start: Of the range; None: where the first published hour begins.
             end: Of the range; None: where the last published hour (so far) ends.
             table: `books`, another table of books, `trades` or `priority_fees`.
-            states: What is a hole; `UNPROVEN` of `analysis.gaps` is everything that is not proven complete. What no
+            states: What is a hole; `UNPROVEN` of `analysis.holes` is everything that is not proven complete. What no
                 published hour covers always is one.
             live: Also what is not sealed yet, as far as it is committed; what comes after is `unrecorded`.
         """
