@@ -17,64 +17,53 @@ Level = tuple[float, float]
 
 BLOCK_ROWS = 1024
 """Books whose levels become Python objects together, when the first of them is asked for its own."""
+BLOCKS = 4
+"""So many blocks of a stretch are kept as Python objects: those that were asked for last."""
 
 
-class Window:
+class Levels:
     """
-    The levels of a stretch of books, which are read from the files when the first of them is asked for.
+    The levels of a stretch of books, which are read from the files when somebody asks for the first of them, and are
+    columns until somebody asks for theirs.
     """
 
     def __init__(self, read: Callable[[], pl.DataFrame], seqs: list[int]) -> None:
         """
         Args:
-            read: rows with `seq` and the columns of lists.
+            read: rows with `seq` and the columns of lists, in the order of the books.
             seqs: of the books as they were handed out.
         """
         self._read, self._seqs = read, seqs
-        self._frame: pl.DataFrame | None = None
-
-    def rows(self, first: int, count: int) -> pl.DataFrame:
-        """
-        Some of them.
-
-        Raises:
-            RecorderError: the files are not those that the books came from.
-        """
-        if self._frame is None:
-            frame = self._read()
-            if frame["seq"].to_list() != self._seqs:
-                raise RecorderError("the hour was sealed anew while it was replayed; replay it again")
-            self._frame = frame
-        return self._frame.slice(first, count)
-
-
-class Levels:
-    """
-    The levels of a block of books, as columns until somebody asks.
-    """
-
-    def __init__(self, window: Window, first: int) -> None:
-        self._window, self._first = window, first
         self._rows: pl.DataFrame | None = None
-        self._sides: dict[str, list[list[Level]]] = {}
+        self._sides: dict[tuple[str, int], list[list[Level]]] = {}
 
     @property
     def _frame(self) -> pl.DataFrame:
+        """
+        Raises:
+            RecorderError: the files are not those that the books came from.
+        """
         if self._rows is None:
-            self._rows = self._window.rows(self._first, BLOCK_ROWS)
+            frame = self._read()
+            if frame["seq"].to_list() != self._seqs:
+                raise RecorderError("the hour was sealed anew while it was replayed; replay it again")
+            self._rows = frame
         return self._rows
 
     def of(self, side: str, row: int) -> list[Level]:
         """
         `bid` or `ask` of one row, best first.
         """
-        made = self._sides.get(side)
+        block, within = divmod(row, BLOCK_ROWS)
+        made = self._sides.get((side, block))
         if made is None:
-            prices, sizes = (self._frame[f"{side}_{name}"].to_list() for name in ("price", "size"))
-            made = self._sides[side] = [
-                list(zip(price, size, strict=True)) for price, size in zip(prices, sizes, strict=True)
-            ]
-        return made[row]
+            rows = self._frame.slice(block * BLOCK_ROWS, BLOCK_ROWS)
+            prices, sizes = (rows[f"{side}_{name}"].to_list() for name in ("price", "size"))
+            made = [list(zip(*pair, strict=True)) for pair in zip(prices, sizes, strict=True)]
+            while len(self._sides) >= 2 * BLOCKS:
+                del self._sides[next(iter(self._sides))]
+            self._sides[side, block] = made
+        return made[within]
 
     def column(self, name: str, row: int) -> Sequence[int]:
         """

@@ -6,13 +6,14 @@ that of the journal: (`recv_ts`, run, seq). Order by the venue's clock is by `ts
 `LATENESS_NS` of it; what came later than that comes when it came, for nothing later can be known of by then.
 """
 
-import heapq
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Literal, Protocol
 
 import polars as pl
 
-from recorder.analysis.records import BLOCK_ROWS, Book, Hole, Levels, Record, Trade, Window
+from recorder.analysis.records import Book, Hole, Levels, Record, Trade
 from recorder.analysis.units import Instant
 from recorder.errors import RecorderError
 from recorder.records import HOUR_NS, SECOND_NS
@@ -32,8 +33,7 @@ _TRADE = (
     *("taker_fee", "maker_fee", "tx_sig", "flags", "run", "seq"),
 )
 
-Key = tuple[int, str, int]
-Keyed = tuple[list[Key], list[Record]]
+_NO_KEYS = pl.DataFrame(schema={"at": pl.Int64(), "run": pl.String(), "seq": pl.Int64()})
 
 
 class Reader(Protocol):
@@ -94,66 +94,72 @@ def _merged(
     *,
     by_venue: bool,
 ) -> Iterator[Record]:
-    waiting = iter(holes)
-    hole = next(waiting, None)
-    keys: list[Key] = []
-    records: list[Record] = []
+    waiting = deque(holes)
+    keys, records = _NO_KEYS, list[Record]()
     for start, end in within:
         for reader, make in ((books, _books), (trades, _trades)):
             if reader is not None:
                 more_keys, more = make(reader, start, end, by_venue)
-                keys += more_keys
+                keys = pl.concat([keys, more_keys])
                 records += more
+        keys, records = _in_order(keys, records)
         # In venue order the last minute waits for what is late.
-        ready = end - LATENESS_NS if by_venue else end
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        kept: list[int] = []
-        if by_venue:
-            kept = [at for at in order if keys[at][0] >= ready]
-            order = order[: len(order) - len(kept)]
-        for at in order:
-            if hole is not None and hole.start <= keys[at][0]:
-                while hole is not None and hole.start <= keys[at][0]:
-                    yield hole
-                    hole = next(waiting, None)
-            yield records[at]
-        keys, records = [keys[at] for at in kept], [records[at] for at in kept]
-    rest: Iterator[tuple[int, int, Record]] = iter(
-        [(key[0], 1, record) for key, record in zip(keys, records, strict=True)]
-    )
-    left = [] if hole is None else [hole, *waiting]
-    yield from (record for _, _, record in heapq.merge(((h.start, 0, h) for h in left), rest, key=lambda r: r[:2]))
+        ready = int(keys["at"].search_sorted(end - LATENESS_NS, side="left")) if by_venue else len(records)
+        yield from _with_holes(keys["at"][:ready], records[:ready], waiting)
+        keys, records = keys[ready:], records[ready:]
+    yield from _with_holes(keys["at"], records, waiting)
+    yield from waiting
+
+
+def _in_order(keys: pl.DataFrame, records: list[Record]) -> tuple[pl.DataFrame, list[Record]]:
+    order = keys.with_row_index("was").sort("at", "run", "seq", maintain_order=True)
+    return order.drop("was"), list(map(records.__getitem__, order["was"].to_list()))
+
+
+def _with_holes(at: pl.Series, records: list[Record], waiting: deque[Hole]) -> Iterator[Record]:
+    """
+    Records in order, each hole that starts by the last of them before those of its start.
+    """
+    told = 0
+    while waiting and (before := int(at.search_sorted(waiting[0].start, side="left"))) < len(records):
+        yield from records[told:before]
+        told = before
+        yield waiting.popleft()
+    yield from records[told:]
 
 
 def _columns(frame: pl.DataFrame, names: Sequence[str]) -> list[list[Any]]:
     return [frame[name].to_list() for name in names]
 
 
-def _collected(reader: Reader, start: int, end: int, names: Sequence[str]) -> pl.DataFrame:
-    frame = reader(start, end, columns=names)
+def _collected(
+    reader: Reader, start: int, end: int, names: Sequence[str], *, by_venue: bool
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """
+    Rows in order, with times as integers, and their keys.
+    """
     ns = pl.Datetime("ns", "UTC")
-    return frame.with_columns(pl.col("recv_ts", "ts").cast(ns).to_physical()).collect()
+    rows = reader(start, end, columns=names).with_columns(pl.col("recv_ts", "ts").cast(ns).to_physical())
+    at = pl.coalesce("ts", "recv_ts") if by_venue else pl.col("recv_ts")
+    frame = rows.with_columns(at=at).sort("at", "run", "seq", maintain_order=True).collect()
+    return frame.drop("at"), frame.select("at", "run", "seq")
 
 
-def _keys(frame: pl.DataFrame, columns: list[list[Any]], *, by_venue: bool) -> list[Key]:
-    at = frame.select(pl.coalesce("ts", "recv_ts"))["ts"].to_list() if by_venue else columns[0]
-    return list(zip(at, columns[-2], columns[-1], strict=True))
-
-
-def _books(reader: Reader, start: int, end: int, by_venue: bool) -> Keyed:
-    frame = _collected(reader, start, end, (*_BOOK, *_BOOK_REST))
+def _books(reader: Reader, start: int, end: int, by_venue: bool) -> tuple[pl.DataFrame, list[Record]]:
+    frame, keys = _collected(reader, start, end, (*_BOOK, *_BOOK_REST), by_venue=by_venue)
     columns = _columns(frame, (*_BOOK, *_BOOK_REST))
-    # Most of the bytes are levels, and not every reader wants them.
-    window = Window(lambda: reader(start, end, columns=("seq", *_LISTS)).collect(), columns[-1])
-    blocks = [Levels(window, at) for at in range(0, frame.height, BLOCK_ROWS)]
-    block = [each for each in blocks for _ in range(BLOCK_ROWS)][: frame.height]
-    row = [at % BLOCK_ROWS for at in range(frame.height)]
+
+    def read() -> pl.DataFrame:
+        # Most of the bytes are levels, and not every reader wants them.
+        names = ("recv_ts", "ts", "run", "seq", *_LISTS)
+        return _collected(reader, start, end, names, by_venue=by_venue)[0]
+
+    levels = Levels(read, columns[-1])
     make: Callable[..., Record] = Book
-    return _keys(frame, columns, by_venue=by_venue), list(map(make, *columns, block, row))
+    return keys, list(map(make, *columns, repeat(levels), range(frame.height)))
 
 
-def _trades(reader: Reader, start: int, end: int, by_venue: bool) -> Keyed:
-    frame = _collected(reader, start, end, _TRADE)
-    columns = _columns(frame, _TRADE)
+def _trades(reader: Reader, start: int, end: int, by_venue: bool) -> tuple[pl.DataFrame, list[Record]]:
+    frame, keys = _collected(reader, start, end, _TRADE, by_venue=by_venue)
     make: Callable[..., Record] = Trade
-    return _keys(frame, columns, by_venue=by_venue), list(map(make, *columns))
+    return keys, list(map(make, *_columns(frame, _TRADE)))
