@@ -2,6 +2,8 @@
 The console that all verbs print to, and words for numbers and durations.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +30,31 @@ def console() -> Console:
     options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     made = PlainConsole(**options)
     return made if made.is_terminal else PlainConsole(**options, width=WIDTH_OF_A_FILE)
+
+
+Show = Callable[[str, int | None, int | None], None]
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Show]:
+    """
+    A progress bar on a terminal; nothing elsewhere. Yields what to call with a text, how much is done, and of how much.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _text, _done, _total: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(text: str, done: int | None, total: int | None) -> None:
+            bar.update(task, description=f"{what} {text}", completed=done, total=total)
+
+        yield show
 
 
 def many(count: int, one: str, more: str | None = None) -> str:
