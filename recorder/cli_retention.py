@@ -33,7 +33,8 @@ def retention(
 
     Journal goes once its hours are sealed and were read back, and all that reads them as well. Of the lake the rows of
     whole hours go; what tells how good they were (quality, coverage) stays, and the manifest lists them as expired.
-    What is unsealed, damaged or missing never lets anything go. A recorder does this by itself after each seal.
+    What is unsealed, damaged or missing never lets anything go. A recorder does this by itself after each seal; there,
+    time counts in which something was recorded, while here the machine's clock decides alone.
     """
     from recorder.config import Journal, load_config  # noqa: PLC0415
     from recorder.config_ops import Lake  # noqa: PLC0415
@@ -55,7 +56,7 @@ def retention(
 
     # The lake first: what goes from it needs no journal that could make it again.
     days = lake.keep_days if lake_days is None else lake_days
-    removal = expire_lake(root, now=wall_ns(), keep_days=days, dry_run=dry_run, on_note=note)
+    removal = expire_lake(root, now=wall_ns(), keep_days=days, by_hand=True, dry_run=dry_run, on_note=note)
     if removal is not None:
         found.append(removal)
     expire(
@@ -63,6 +64,7 @@ def retention(
         now=wall_ns(),
         keep_days=journal.keep_days if keep_days is None else keep_days,
         keep_bytes=journal.keep_bytes if keep_bytes is None else keep_bytes,
+        by_hand=True,
         dry_run=dry_run,
         on_note=note,
         on_removed=found.append,

@@ -89,7 +89,8 @@ def seal(
     if lake_days:
         from recorder.lake.expiry import expire_lake  # noqa: PLC0415
 
-        _tell_removed(expire_lake(root, now=wall_ns(), keep_days=lake_days, on_note=_note), background=background)
+        gone = expire_lake(root, now=wall_ns(), keep_days=lake_days, by_hand=not background, on_note=_note)
+        _tell_removed(gone, background=background)
 
 
 def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int, background: bool) -> None:
@@ -101,6 +102,7 @@ def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int, ba
         keep_days=keep_days,
         keep_bytes=keep_bytes,
         want_free=want_free,
+        by_hand=not background,
         on_note=_note,
         on_removed=lambda removal: _tell_removed(removal, background=background),
     )

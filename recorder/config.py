@@ -151,7 +151,7 @@ class Journal(msgspec.Struct, frozen=True):
     queue_bytes: Annotated[int, Meta(ge=1_048_576, le=4_294_967_296)] = 67_108_864
     """Held in memory while the disk is slow; what is beyond is dropped by name."""
     keep_days: Annotated[float, Meta(ge=0.1, le=36_500)] = 7.0
-    """Days a file stays after its hours are sealed and read back."""
+    """Days a file stays after its hours are sealed and read back, by the clock and by what was recorded since."""
     keep_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
     """Sealed files beyond this total go earlier, oldest first; 0: no limit."""
 

@@ -15,6 +15,7 @@ import msgspec
 
 from recorder import durable
 from recorder.lake import manifest as manifests
+from recorder.lake.age import old_before
 from recorder.lake.layout import LAKE, hour_label
 from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.removal import Removal
@@ -26,18 +27,22 @@ STAYING = frozenset({"quality", "coverage", "connections", "telemetry"})
 """Tables that tell of the others."""
 
 
-def expirable_hours(made: dict[int, Manifest], *, now: int, keep_days: float) -> list[int]:
+def expirable_hours(made: dict[int, Manifest], *, now: int, keep_days: float, by_hand: bool = False) -> list[int]:
     """
     The hours whose rows may go, oldest first. Pure.
 
     Args:
         made: manifests by hour.
         now: ns.
-        keep_days: days an hour stays after its end; 0: for ever.
+        keep_days: days an hour stays after its end, by the clock and by what was recorded since (see `old_before`); 0:
+            for ever.
+        by_hand: the clock decides alone what is old.
     """
     if not keep_days:
         return []
-    limit = now - int(keep_days * 24 * HOUR_NS)
+    # An hour in which no recorder ran is sealed as well, and has no frame.
+    recorded = [hour for hour, manifest in made.items() if manifest.frames]
+    limit = old_before(recorded, now=now, keep_days=keep_days, by_hand=by_hand)
     return [
         hour
         for hour, manifest in sorted(made.items())
@@ -53,7 +58,13 @@ def going(manifest: Manifest) -> list[LakeFile]:
 
 
 def expire_lake(
-    root: Path, *, now: int, keep_days: float, dry_run: bool = False, on_note: Callable[[str], None] | None = None
+    root: Path,
+    *,
+    now: int,
+    keep_days: float,
+    by_hand: bool = False,
+    dry_run: bool = False,
+    on_note: Callable[[str], None] | None = None,
 ) -> Removal | None:
     """
     Remove the rows of hours that are old enough. Returns what went; None if nothing did.
@@ -62,6 +73,7 @@ def expire_lake(
         root: of the data.
         now: ns.
         keep_days: as for `expirable_hours`.
+        by_hand: as for `expirable_hours`.
         dry_run: only tell.
         on_note: told, in words, why an hour that is old enough stays.
 
@@ -78,7 +90,7 @@ def expire_lake(
                 _remove(root, manifest.expired)
         gone: list[LakeFile] = []
         hours = []
-        for hour in expirable_hours(made, now=now, keep_days=keep_days):
+        for hour in expirable_hours(made, now=now, keep_days=keep_days, by_hand=by_hand):
             manifest = made[hour]
             files = going(manifest)
             problem = next((p for file in files if (p := file_problem(root, file)) is not None), None)

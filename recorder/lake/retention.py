@@ -17,12 +17,13 @@ from recorder import durable
 from recorder.journal.names import RUN_LOCK
 from recorder.journal.reader import SegmentFile, segments
 from recorder.lake import manifest as manifests
+from recorder.lake.age import old_before
 from recorder.lake.layout import JOURNAL, hour_label, hour_of
 from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.plan import window
 from recorder.lake.removal import Removal
 from recorder.lake.root import seal_lock
-from recorder.records import HOUR_NS, SECOND_NS
+from recorder.records import HOUR_NS
 
 
 def expirable(
@@ -34,6 +35,7 @@ def expirable(
     keep_days: float,
     keep_bytes: int,
     want_bytes: int = 0,
+    by_hand: bool = False,
 ) -> list[SegmentFile]:
     """
     The segments that may go, oldest first. Pure.
@@ -43,9 +45,11 @@ def expirable(
         sizes: bytes of each.
         sealed: manifests of the hours that are complete.
         now: ns.
-        keep_days: a segment stays at least this long, unless `keep_bytes` is exceeded.
+        keep_days: a segment stays at least this long, by the clock and by what was recorded since (see `old_before`),
+            unless `keep_bytes` is exceeded.
         keep_bytes: sealed segments beyond this total go earlier; 0: no limit.
         want_bytes: at least so much goes, if it may, however young it is.
+        by_hand: the clock decides alone what is old.
     """
     if not found:
         return []
@@ -78,7 +82,7 @@ def expirable(
         if own - HOUR_NS not in begun or not needed(segment, own - HOUR_NS):
             free.append(segment)
     oldest_first = sorted(free, key=lambda segment: segment.start)
-    limit = now - int(keep_days * 86_400 * SECOND_NS)
+    limit = old_before(begun, now=now, keep_days=keep_days, by_hand=by_hand)
     excess = max(sum(sizes.values()) - keep_bytes if keep_bytes else 0, want_bytes)
     gone: list[SegmentFile] = []
     for segment in oldest_first:
@@ -99,6 +103,7 @@ def expire(
     keep_days: float,
     keep_bytes: int,
     want_free: int = 0,
+    by_hand: bool = False,
     dry_run: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_removed: Callable[[Removal], None] | None = None,
@@ -112,6 +117,7 @@ def expire(
         keep_days: as for `expirable`.
         keep_bytes: as for `expirable`.
         want_free: bytes that should be free on the disk; what may go goes earlier for that.
+        by_hand: as for `expirable`.
         dry_run: only tell.
         on_note: told, in words, why journal that is old enough stays.
         on_removed: told of what was removed, or would be, all together.
@@ -132,7 +138,14 @@ def expire(
         sizes = {segment.path: _size(segment.path) for segment in found}
         want_bytes = max(want_free - disk_usage(root).free, 0) if want_free else 0
         free = expirable(
-            found, sizes, sealed, now=now, keep_days=keep_days, keep_bytes=keep_bytes, want_bytes=want_bytes
+            found,
+            sizes,
+            sealed,
+            now=now,
+            keep_days=keep_days,
+            keep_bytes=keep_bytes,
+            want_bytes=want_bytes,
+            by_hand=by_hand,
         )
         # Asked at the last moment, of what is there: until now the journal could have made these files again.
         broken = _broken_hours(root, sealed, {_name(segment) for segment in free})

@@ -69,7 +69,7 @@ def test_rows_of_old_hours_go_and_what_tells_of_them_stays(root):
     seen = Lake(root).coverage().collect()
     small = small_files(root)
 
-    removal = expire_lake(root, now=LATE, keep_days=30)
+    removal = expire_lake(root, now=LATE, keep_days=30, by_hand=True)
 
     assert removal.what == "lake"
     assert (removal.first, removal.last) == (HOUR, NEXT + HOUR_NS)
@@ -80,7 +80,7 @@ def test_rows_of_old_hours_go_and_what_tells_of_them_stays(root):
     assert [s.hour for s in seal(root)] == []
     assert [p.problem for p in verify(root).problems] == []
     assert Lake(root).coverage().collect().equals(seen)
-    assert expire_lake(root, now=LATE, keep_days=30) is None
+    assert expire_lake(root, now=LATE, keep_days=30, by_hand=True) is None
 
 
 def test_the_age_of_an_hour_is_told_from_its_end(root):
@@ -89,8 +89,9 @@ def test_the_age_of_an_hour_is_told_from_its_end(root):
     """
     made = {hour: manifests.read(root, hour) for hour in manifests.hours(root)}
 
-    assert expirable_hours(made, now=HOUR + HOUR_NS + DAY_NS - 1, keep_days=1) == []
-    assert expirable_hours(made, now=HOUR + HOUR_NS + DAY_NS, keep_days=1) == [HOUR]
+    assert expirable_hours(made, now=HOUR + HOUR_NS + DAY_NS - 1, keep_days=1, by_hand=True) == []
+    assert expirable_hours(made, now=HOUR + HOUR_NS + DAY_NS, keep_days=1, by_hand=True) == [HOUR]
+    assert expirable_hours(made, now=LATE, keep_days=1) == [], "three hours of recording are no day"
     assert expirable_hours(made, now=LATE, keep_days=0) == []
 
 
@@ -105,7 +106,7 @@ def test_an_hour_that_is_not_sealed_or_not_whole_stays(root):
 
     for change in ({"complete": False}, {"problems": ["books of SOL-PERP"]}):
         made[HOUR] = msgspec.structs.replace(first, **change)
-        assert HOUR not in expirable_hours(made, now=LATE, keep_days=1)
+        assert HOUR not in expirable_hours(made, now=LATE, keep_days=1, by_hand=True)
 
 
 def test_a_damaged_file_keeps_its_hour(root):
@@ -117,7 +118,7 @@ def test_a_damaged_file_keeps_its_hour(root):
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     notes = []
 
-    removal = expire_lake(root, now=LATE, keep_days=1, on_note=notes.append)
+    removal = expire_lake(root, now=LATE, keep_days=1, by_hand=True, on_note=notes.append)
 
     assert damaged.exists()
     assert removal.first == NEXT
@@ -138,10 +139,10 @@ def test_killed_between_manifest_and_files_the_next_run_removes_them(root, monke
     with monkeypatch.context() as patched:
         patched.setattr(expiry, "_remove", killed)
         with pytest.raises(KeyboardInterrupt):
-            expire_lake(root, now=LATE, keep_days=30)
+            expire_lake(root, now=LATE, keep_days=30, by_hand=True)
     assert data_files(root) == before
 
-    expire_lake(root, now=LATE, keep_days=30)
+    expire_lake(root, now=LATE, keep_days=30, by_hand=True)
 
     assert data_files(root) == []
     assert verify(root).problems == []
@@ -154,11 +155,11 @@ def test_a_dry_run_tells_and_changes_nothing(root):
     before = sorted(p for p in root.rglob("*") if p.is_file())
     told = []
 
-    dry = expire_lake(root, now=LATE, keep_days=30, dry_run=True)
-    expire(root, now=LATE, keep_days=0.1, keep_bytes=0, dry_run=True, on_removed=told.append)
+    dry = expire_lake(root, now=LATE, keep_days=30, by_hand=True, dry_run=True)
+    expire(root, now=LATE, keep_days=0.1, keep_bytes=0, by_hand=True, dry_run=True, on_removed=told.append)
 
     assert sorted(p for p in root.rglob("*") if p.is_file()) == before
-    assert dry == expire_lake(root, now=LATE, keep_days=30)
+    assert dry == expire_lake(root, now=LATE, keep_days=30, by_hand=True)
     assert [(r.what, r.files > 0) for r in told] == [("journal", True)]
 
 
@@ -166,7 +167,7 @@ def test_a_day_that_was_removed_by_rule_is_expired_not_missing(root):
     """
     Whoever asks what there is must not be sent looking for a hole.
     """
-    expire_lake(root, now=LATE, keep_days=30)
+    expire_lake(root, now=LATE, keep_days=30, by_hand=True)
 
     conditions = Lake(root).condition().collect()
     gaps = Lake(root).gaps(states=["missing"]).collect()
@@ -201,8 +202,11 @@ def test_the_seal_tells_the_recorder_what_it_removed(root):
     """
     As JSON, which the recorder puts on record.
     """
+    for number in (2, 3):
+        at = NEXT + number * HOUR_NS
+        recorded(root, at, at + 3 * S, nonce=f"{number:06x}")
     command = [sys.executable, "-m", "recorder", "seal", str(root), "--background", "--keep-days", "0.1"]
-    done = subprocess.run([*command, "--lake-days", "1"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "--lake-days", "0.04"], capture_output=True, text=True, timeout=60)
     told = [json.loads(line.removeprefix("removed: ")) for line in done.stdout.splitlines() if "removed: " in line]
 
     assert [removal["what"] for removal in told] == ["journal", "lake"]

@@ -186,7 +186,9 @@ def test_age_and_size_decide_among_what_may_go(root):
     assert everything == sorted(everything)
     assert expired(keep_days=10_000) == []
     day = 24 * HOUR_NS
-    assert expired(keep_days=1, now=NEXT + day) == [name for name in everything if name < "20250301T11"]
+    first_hour = [name for name in everything if name < "20250301T11"]
+    assert expired(keep_days=1, now=NEXT + day, by_hand=True) == first_hour
+    assert expired(keep_days=1, now=NEXT + day) == [], "three hours of recording are no day"
     assert expired(keep_days=10_000, keep_bytes=100 * len(found) - 250) == everything[:3]
     assert expired(keep_days=10_000, keep_bytes=1) == everything
     assert expirable([], {}, manifest, now=LATE, keep_days=0, keep_bytes=1) == []
