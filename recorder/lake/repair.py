@@ -8,7 +8,6 @@ it can be read, and a copy goes to `quarantine/`. What cannot be made again is n
 Killed anywhere, it is simply run again: what it has set aside is then missing, and made again all the same.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from recorder import __version__, durable
 from recorder.errors import DamagedFile, ForeignFile, RecorderError, RootError, SealFailed
 from recorder.journal.reader import Damage, SegmentFile, read_header, read_segment, segments
+from recorder.lake import legible
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import (
     JOURNAL,
@@ -213,34 +213,7 @@ def _listed_in(damaged: Path, root: Path, hour: int) -> list[LakeFile]:
     was damaged: a file set aside for it is whole, and made again all the same.
     """
     there = {_name(root, path) for path in files_of_hour(root, hour)}
-    return [file for file in _legible(damaged)[0] if file.path in there]
-
-
-def _legible(damaged: Path) -> tuple[list[LakeFile], list[LakeFile]]:
-    """
-    What can still be read in a damaged manifest: of its files, and of those that had been removed by rule.
-    """
-    if damaged.is_symlink():
-        return [], []
-    text = durable.read_bytes(damaged).decode("utf-8", "replace")
-    listed: tuple[list[LakeFile], list[LakeFile]] = [], []
-    expired = text.find('"expired": [')
-    for match in _LISTED.finditer(text):
-        path, rows, size, sha = match.groups()
-        file = LakeFile(path, Path(path).stem, _symbol(match[0]), int(rows), int(size), sha, None, None)
-        listed[0 <= expired < match.start()].append(file)
-    return listed
-
-
-def _symbol(entry: str) -> str | None:
-    said = _SYMBOL.search(entry)
-    with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(said[1], type=str) if said is not None else None
-    return None
-
-
-_LISTED = re.compile(r'"path": "([^"]+)",[^{}]*"rows": (\d{1,18}),\s+"bytes": (\d{1,18}),\s+"sha256": "([0-9a-f]{64})"')
-_SYMBOL = re.compile(r'"symbol": ("(?:[^"\\]|\\.)*")')
+    return [file for file in legible.files(damaged)[0] if file.path in there]
 
 
 def _broken_files(root: Path, hour: int, files: list[LakeFile], manifest: Manifest | None) -> Iterator[_Lost]:
@@ -322,7 +295,7 @@ def _from_files(root: Path, binding: Binding, hour: int, damaged: Path) -> Manif
     paths = files_of_hour(root, hour)
     if window(found, hour) or window(found, hour + HOUR_NS) or not paths:
         return None
-    listed, expired = _legible(damaged)
+    listed, expired = legible.files(damaged)
     expired = [file for file in expired if not (root / file.path).exists()]
     files: dict[str, LakeFile] = {}
     for path in paths:
