@@ -341,6 +341,10 @@ class Telemetry(Fact, frozen=True, tag="telemetry"):
     durable_p99_ms: float | None = None
     durable_max_ms: float | None = None
     """Of each commit, how long its oldest entry took from receipt to disk; None where nobody measured it."""
+    disk_free_inodes: int | None = None
+    """None where the file system does not count them, or nobody asked."""
+    paused: bool | None = None
+    """Capture is stopped, for the disk is full; None where nobody says."""
 
 
 AnyFact = (

@@ -113,7 +113,8 @@ def rows(status: Status) -> list[tuple[str, str]]:
         told.append(("lake", f"{last}{late}{wrong}"))
     if disk is not None:
         left = f", full in {disk.days_left:,.0f} days at this pace" if disk.days_left is not None else ""
-        told.append(("disk", f"{size(disk.free_bytes)} free of {size(disk.total_bytes)}{left}"))
+        inodes = f", room for {disk.free_inodes:,} files" if disk.free_inodes is not None else ""
+        told.append(("disk", f"{size(disk.free_bytes)} free of {size(disk.total_bytes)}{inodes}{left}"))
     if process.rss_bytes and status.recording:
         lag = f", loop lag p99 {process.loop_lag_p99_ms:.1f} ms" if process.loop_lag_p99_ms is not None else ""
         told.append(("memory", f"{size(process.rss_bytes)}{lag}"))

@@ -197,9 +197,13 @@ def _journal(look: Look) -> Iterator[Metric]:
     yield from _gauge("journal_committed_timestamp_seconds", "Up to when all is on disk.", committed)
     yield from _gauge("journal_bytes", "Size of the journal on disk.", status.bytes)
     yield from _gauge("journal_segments", "Its files.", status.segments)
+    paused = float(look.status.paused_since is not None)
+    yield from _gauge("capture_paused", "1 while capture is stopped, for the disk is full.", paused)
     if disk is not None:
         yield from _gauge("disk_free_bytes", "Free where the data goes.", disk.free_bytes)
         yield from _gauge("disk_size_bytes", "Size of that file system.", disk.total_bytes)
+        if disk.free_inodes is not None:
+            yield from _gauge("disk_free_inodes", "Files that can still be made there.", disk.free_inodes)
         left = disk.days_left * 86_400 if disk.days_left is not None else None
         yield from _gauge("disk_left_seconds", "Until it is full, at the pace of the last day.", left)
 

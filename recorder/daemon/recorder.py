@@ -357,7 +357,7 @@ class Recorder:
         A row about ourselves.
         """
         self._last_minute = self.tape.clock.now()
-        self.tape.fact(self._vitals.row(self.tape))
+        self.tape.fact(self._vitals.row(self.tape, paused=bool(self._disk.stopped_since)))
 
     async def _press(self, want_free: int) -> None:
         """

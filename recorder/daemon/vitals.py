@@ -5,11 +5,11 @@ How the recorder itself is doing: loop lag, processor, memory, disk; a row of te
 import asyncio
 import logging
 import os
-import shutil
 from pathlib import Path
 
 from recorder.capture.tape import Tape
 from recorder.clock import process_cpu_s
+from recorder.daemon.disk import UNLIMITED, space
 from recorder.quality.counts import Histogram
 from recorder.records import Telemetry
 
@@ -34,6 +34,7 @@ class Vitals:
         self._lags_ms: list[float] = []
         self._last_cpu_s = process_cpu_s()
         self._disk_free = UNKNOWN_BYTES
+        self._inodes_free: int | None = None
         self._commits_ms: list[float] = []
         self._durable_ms: list[float] = []
         self._queue_max = self._written = 0
@@ -64,12 +65,16 @@ class Vitals:
         """
         Ask once how much is free.
         """
-        self._disk_free = UNKNOWN_BYTES
+        self._disk_free, self._inodes_free = UNKNOWN_BYTES, None
         # On a thread: a file system that hangs must not hang the reader of the sockets.
-        usage = await asyncio.to_thread(shutil.disk_usage, self._root)
-        self._disk_free = usage.free
-        if usage.free < DISK_WARNING * usage.total:
-            log.warning("%s: %.1f GB free of %.1f", self._root, usage.free / 1e9, usage.total / 1e9)
+        now = await asyncio.to_thread(space, self._root)
+        self._disk_free = now.free_bytes
+        counted = now.total_inodes < UNLIMITED
+        if counted:
+            self._inodes_free = now.free_inodes
+        few = counted and now.free_inodes < DISK_WARNING * now.total_inodes
+        if few or now.free_bytes < DISK_WARNING * now.total_bytes:
+            log.warning("%s: %s", self._root, now.words)
 
     def sample(self, tape: Tape) -> None:
         """
@@ -87,9 +92,9 @@ class Vitals:
         self._written += stats.written_bytes
         self.written_bytes += stats.written_bytes
 
-    def row(self, tape: Tape) -> Telemetry:
+    def row(self, tape: Tape, *, paused: bool) -> Telemetry:
         """
-        Since the row before, of this run.
+        Since the row before, of this run; `paused`: capture is stopped for want of space.
         """
         self.sample(tape)
         counters = tape.take_counters()
@@ -120,6 +125,8 @@ class Vitals:
             durable_p50_ms=_quantile(durable, 0.5),
             durable_p99_ms=_quantile(durable, 0.99),
             durable_max_ms=_quantile(durable, 1.0),
+            disk_free_inodes=self._inodes_free,
+            paused=paused,
         )
         return self.last
 

@@ -168,9 +168,9 @@ class Watch:
             if stored is not None and self._config.seal.enabled
             else None
         )
-        stopping, coming = problems(streams, journal, disk, seal)
-        if (since := self.stopped_since()) is not None:
-            stopping.insert(0, f"the disk is full: capture stopped {(now - since) // SECOND_NS} s ago, until it is not")
+        paused_since = self.stopped_since()
+        paused = now - paused_since if paused_since is not None else None
+        stopping, coming = problems(streams, journal, disk, seal, paused=paused)
         if tape.monitor_faults:
             coming.insert(0, "the live monitor failed, see the log: what is said of streams may be wrong")
         return Status(
@@ -200,6 +200,7 @@ class Watch:
             ),
             recent=list(counts.recent)[::-1],
             reload=self.reload,
+            paused_since=paused_since,
         )
 
 

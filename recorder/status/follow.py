@@ -22,6 +22,8 @@ from recorder.quality.state import ConnectionState, FlowState, MonitorState
 from recorder.records import (
     SECOND_NS,
     AnyFact,
+    DiskFreed,
+    DiskFull,
     Entry,
     EntryKind,
     Event,
@@ -139,7 +141,9 @@ class Follower:
             write_failures=counts.write_failures,
         )
         seal = stored.seal_status(now, failed=run.seal_failed if run is not None else "")
-        stopping, coming = problems(streams, journal, stored.disk, seal)
+        paused_since = run.paused_since if run is not None and alive else None
+        paused = at - paused_since if paused_since is not None else None
+        stopping, coming = problems(streams, journal, stored.disk, seal, paused=paused)
         if not alive:
             streams = [msgspec.structs.replace(s, state="down", why="no recorder is at work") for s in streams]
             stopping = [_absence(run, now)]
@@ -172,6 +176,7 @@ class Follower:
             recent=list(counts.recent)[::-1],
             reload=run.reload if run is not None else None,
             beside=[name for name in self._alive if run is not None and name != run.name],
+            paused_since=paused_since,
         )
 
 
@@ -213,6 +218,7 @@ class _Run:
         self.last_ts = 0
         self.telemetry: Telemetry | None = None
         self.stopped = self.seal_failed = ""
+        self.paused_since: int | None = None
         self.reload: Reloading | None = None
         self.behind = False
         folder = root / JOURNAL / name
@@ -304,6 +310,10 @@ class _Run:
                 self._asks_for([s for s in [*self.streams, *fact.added] if s not in fact.removed])
             case Telemetry():
                 self.telemetry = fact
+            case DiskFull():
+                self.paused_since = entry.recv_ts
+            case DiskFreed():
+                self.paused_since = None
             case RunStopped():
                 self.stopped = fact.reason
             case JobFailed() if fact.job == "reload":

@@ -112,6 +112,8 @@ class DiskStatus(msgspec.Struct, frozen=True):
     """By which the root grows now: journal and lake."""
     days_left: float | None
     """Until the disk is full; null if it does not grow, or nobody knows yet."""
+    free_inodes: int | None = None
+    """Null where the file system does not count them."""
 
 
 class SealStatus(msgspec.Struct, frozen=True):
@@ -190,6 +192,8 @@ class Status(msgspec.Struct, frozen=True):
     reload: Reloading | None = None
     beside: list[str] = []
     """Other runs that record into the same root."""
+    paused_since: int | None = None
+    """Capture is stopped, for the disk is full; since when, ns. Null while it goes on."""
 
 
 def stream_statuses(
@@ -335,12 +339,26 @@ def connection_statuses(
 
 
 def problems(
-    streams: list[StreamStatus], journal: JournalStatus, disk: DiskStatus | None, seal: SealStatus | None
+    streams: list[StreamStatus],
+    journal: JournalStatus,
+    disk: DiskStatus | None,
+    seal: SealStatus | None,
+    *,
+    paused: int | None,
 ) -> tuple[list[str], list[str]]:
     """
     What is wrong: first what keeps it from recording all that is configured, then what will if nobody looks.
+
+    Args:
+        streams: asked for.
+        journal: of the present run.
+        disk: None if it cannot be asked.
+        seal: None if nobody seals here.
+        paused: for how long (ns) capture has been stopped for want of space; None: it is not.
     """
     stopping = []
+    if paused is not None:
+        stopping.append(f"the disk is full: capture stopped {max(paused, 0) // SECOND_NS} s ago, until it is not")
     if journal.commit_age_s is not None and journal.commit_age_s > COMMIT_LATE_S:
         stopping.append(f"nothing was committed for {journal.commit_age_s:.0f} s: the disk does not take it")
     by_why: dict[tuple[str, str], list[str]] = {}

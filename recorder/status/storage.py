@@ -5,7 +5,7 @@ Reads names, sizes and manifests, never data; a manifest that has not changed is
 a root of many days, so a recorder asks on a thread.
 """
 
-import shutil
+import os
 from pathlib import Path
 
 import msgspec
@@ -143,15 +143,17 @@ class Storage:
 
     def _disk(self, sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], now: int) -> DiskStatus | None:
         try:
-            usage = shutil.disk_usage(self._root)
+            found = os.statvfs(self._root)
         except OSError:
             return None
+        free = found.f_bavail * found.f_frsize
         a_day = _growth(sizes, sealed, now)
         return DiskStatus(
-            free_bytes=usage.free,
-            total_bytes=usage.total,
+            free_bytes=free,
+            total_bytes=found.f_blocks * found.f_frsize,
             bytes_a_day=a_day,
-            days_left=round(usage.free / a_day, 2) if a_day else None,
+            days_left=round(free / a_day, 2) if a_day else None,
+            free_inodes=found.f_favail if found.f_files else None,
         )
 
 
