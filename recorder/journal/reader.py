@@ -93,7 +93,10 @@ def read_segment(
         OSError: the file cannot be read.
     """
     data = durable.read_bytes(path)
-    named = parse_segment_name(path.name) is not None
+    parsed = parse_segment_name(path.name)
+    named = parsed is not None
+    # A segment begins with its name's instant, and never crosses an hour.
+    begin, end_of_hour = (parsed[0], parsed[0] - parsed[0] % HOUR_NS + HOUR_NS) if parsed is not None else (0, 1 << 63)
     tell = on_damage or _ignore
     run: str | None = None
     if not named and ZSTD_MAGIC not in data:
@@ -120,6 +123,10 @@ def read_segment(
             split = split_entries(body, run, check=check)
         if split.damaged or split.lost or (whole and split.consumed < len(body)):
             tell(Damage(path, offset, f"{split.damaged} entries with a bad checksum{_CUT if split.lost else ''}"))
+        if split.entries and not begin <= split.entries[0].recv_ts <= split.entries[-1].recv_ts < end_of_hour:
+            # What a block of the disk held before: good bytes, with good checksums, of another segment.
+            tell(Damage(path, offset, "entries of another time: these bytes were not written here"))
+            continue
         # A zstd frame that stands twice in a damaged file brings a header again.
         again = bool(split.entries) and split.entries[0].kind == EntryKind.HEADER
         yield from split.entries[1:] if again else split.entries

@@ -1,0 +1,137 @@
+"""
+What a power cut leaves where pages reached the disk out of order: later ones did, earlier ones did not.
+
+A page that did not is zeros, or what the block held before. Swept over a segment: what was whole before the hole is
+kept, what is lost is named, and nothing is read that was not written there.
+"""
+
+import random
+
+import pytest
+import zstandard
+
+from journal_cases import HEADER, HOUR, RUN, run_folder
+from recorder.journal.entry import encode_entry, encode_header
+from recorder.journal.names import OPEN_SUFFIX, SEGMENT_SUFFIX, run_name, segment_name
+from recorder.journal.reader import read_run, read_segment, run_segments
+from recorder.journal.writer import Journal, JournalSettings
+from recorder.records import HOUR_NS, SECOND_NS, EntryKind
+
+SECTOR = 512
+PAGE = 4096
+ENTRIES = 90
+
+
+def written(folder, *, start, seed):
+    """
+    The bytes of one segment of many zstd frames: payloads that do not compress, a commit for each few of them.
+    """
+    chance = random.Random(seed)
+    settings = JournalSettings(commit_interval_s=0.0005, commit_bytes=600, frame_s=1)
+    journal = Journal(folder, header=lambda: HEADER, settings=settings)
+    journal.start()
+    for number in range(ENTRIES):
+        at = start + number * SECOND_NS // 8
+        journal.append(EntryKind.FRAME, connection=0, attempt=1, recv_ts=at, payload=chance.randbytes(300))
+    assert journal.close(20)
+    (segment,) = run_segments(folder)
+    return segment.path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def bytes_of(tmp_path_factory):
+    """
+    Of a segment, and of one of another run, a day before, whose blocks the disk gave to the first.
+    """
+    folder = tmp_path_factory.mktemp("reordered")
+    mine = written(run_folder(folder / "mine"), start=HOUR, seed=1)
+    day_before = HOUR - 24 * HOUR_NS
+    other = written(run_folder(folder / "other", run_name(day_before, "ffffff")), start=day_before, seed=2)
+    return mine, other
+
+
+def read(folder, data, suffix=OPEN_SUFFIX):
+    """
+    Entries, and what was said of damage.
+    """
+    for old in folder.glob("2*"):
+        old.unlink()
+    path = folder / segment_name(HOUR).replace(SEGMENT_SUFFIX, suffix)
+    path.write_bytes(data)
+    damages = []
+    entries = list(read_run(run_segments(folder), on_damage=damages.append))
+    return [(e.seq, e.recv_ts, e.payload) for e in entries], damages
+
+
+def holed(whole, other, at, size, content):
+    """
+    With a stretch that never reached the disk.
+    """
+    end = min(at + size, len(whole))
+    match content:
+        case "zeros":
+            old = bytes(end - at)
+        case "another segment":
+            old = (other * 2)[at:end]
+        case _:
+            # Of this very segment: blocks that a rewrite left.
+            old = (whole * 2)[(at + 5 * SECTOR) % len(whole) :][: end - at]
+    return whole[:at] + old + whole[end:]
+
+
+@pytest.mark.parametrize("content", ["zeros", "another segment", "itself"])
+@pytest.mark.parametrize("size", [SECTOR, PAGE, 3 * PAGE])
+def test_what_did_not_reach_the_disk_is_named_and_all_else_is_true(tmp_path, bytes_of, content, size):
+    """
+    At each sector: entries before the hole are all there, none is false, and those missing are named or, at the very
+    end, look like the torn tail of a run that was cut, which its `recorder_down` covers.
+    """
+    whole, other = bytes_of
+    folder = run_folder(tmp_path / "journal")
+    good, damages = read(folder, whole)
+    assert len(good) == ENTRIES
+    assert damages == []
+    lost_anything = 0
+    for at in range(0, len(whole), SECTOR if size == SECTOR else PAGE):
+        data = holed(whole, other, at, size, content)
+        if data == whole:
+            continue
+        entries, damages = read(folder, data)
+        before, _ = read(folder, whole[:at])
+
+        assert set(entries) <= set(good), f"something false was read, hole at {at}"
+        assert [e[0] for e in entries] == sorted({e[0] for e in entries})
+        assert set(before) <= set(entries), f"lost what was whole before the hole at {at}"
+        missing = sorted(set(good) - set(entries))
+        lost_anything += bool(missing)
+        tail = good[len(good) - len(missing) :]
+        assert not missing or damages or missing == tail, f"a loss without a word, hole at {at}"
+        if missing:
+            # A finished segment has no torn tail: there every loss is told.
+            _, told = read(folder, data, SEGMENT_SUFFIX)
+            assert told, f"hole at {at}"
+    assert lost_anything > 3
+
+
+def test_a_whole_piece_of_another_segment_is_not_taken_for_ours(tmp_path):
+    """
+    Good bytes with good checksums, in a block that another segment had before: told by their time, and left out; what
+    follows them is read.
+    """
+
+    def piece(first, at, *, header=False):
+        entries = [encode_header(HEADER, seq=first - 1, recv_ts=at)] if header else []
+        entries += [encode_entry(EntryKind.FRAME, 0, 1, first + n, at + n, b"%d" % (first + n)) for n in range(3)]
+        return zstandard.ZstdCompressor(level=1).compress(b"".join(entries))
+
+    folder = run_folder(tmp_path / "journal")
+    path = folder / segment_name(HOUR)
+    for strange in (HOUR - SECOND_NS, HOUR + HOUR_NS):
+        path.write_bytes(piece(2, HOUR, header=True) + piece(50, strange) + piece(5, HOUR + 10))
+        damages = []
+
+        entries = list(read_segment(path, on_damage=damages.append))
+
+        assert [entry.seq for entry in entries] == [2, 3, 4, 5, 6, 7]
+        assert {entry.run for entry in entries} == {RUN}
+        assert [damage.reason for damage in damages] == ["entries of another time: these bytes were not written here"]
