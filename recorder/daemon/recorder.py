@@ -361,10 +361,9 @@ class Recorder:
 
     async def _press(self, want_free: int) -> None:
         """
-        Make space, of journal that is sealed; a seal that is at work does it when it is done, or the next one does.
+        Make space, of journal that is sealed; after a seal that is at work.
         """
-        if not self._seal.running:
-            await self._seal.run(want_free)
+        await self._seal.run(want_free)
 
     def _removed(self, removal: Removal) -> None:
         """

@@ -310,6 +310,9 @@ class _Run:
                 self._asks_for([s for s in [*self.streams, *fact.added] if s not in fact.removed])
             case Telemetry():
                 self.telemetry = fact
+                if fact.paused is not None:
+                    # What began it may lie further back than was read.
+                    self.paused_since = (self.paused_since or entry.recv_ts) if fact.paused else None
             case DiskFull():
                 self.paused_since = entry.recv_ts
             case DiskFreed():

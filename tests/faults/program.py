@@ -15,7 +15,7 @@ from recorder.venue.protocol import FrameKind, peek
 
 CONFIG = """
 [venue]
-name = "loopback"
+name = "{venue}"
 url = "{url}"
 network = "mainnet-beta"
 [markets]
@@ -34,7 +34,14 @@ class Bench:
     """
 
     def __init__(
-        self, folder: Path, *, root: Path | None = None, settings: str = "", storage: str = "", tick_ms: int = 20
+        self,
+        folder: Path,
+        *,
+        root: Path | None = None,
+        settings: str = "",
+        storage: str = "",
+        tick_ms: int = 20,
+        venue: str = "loopback",
     ) -> None:
         """
         Args:
@@ -43,6 +50,7 @@ class Bench:
             settings: more tables of the configuration.
             storage: more of its `[storage]`.
             tick_ms: between two books.
+            venue: its name; that of the root, where there is one already.
         """
         self.root, self.ledger, self._config = root or folder / "root", folder / "ledger", folder / "config.toml"
         self.log = folder / "log"
@@ -64,7 +72,7 @@ class Bench:
         )
         assert self._venue.stdout is not None
         url = self._venue.stdout.readline().split()[-1]
-        self._config.write_text(CONFIG.format(url=url, root=self.root, storage=storage) + settings)
+        self._config.write_text(CONFIG.format(url=url, root=self.root, storage=storage, venue=venue) + settings)
         self.committed: set[tuple[str, int]] = set()
         """(run, seq) of every data frame that could be read after some kill."""
 

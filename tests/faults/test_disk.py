@@ -5,20 +5,25 @@ A disk without space or inodes: the recorder stays up, says so on the disk that 
 import os
 import signal
 import time
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
 import pytest
-from disks import tmpfs
+from disks import ext4, tmpfs
 from program import Bench
 
+from lake_cases import make_root, recorded
 from recorder.analysis import Lake
 from recorder.config import Storage
-from recorder.daemon.disk import UNLIMITED, Space, stage
+from recorder.daemon.disk import UNLIMITED, Space, space, stage
+from recorder.journal.reader import segments
+from recorder.lake.layout import hour_of
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
-from recorder.records import DiskFreed, DiskFull, EntryKind, decode_fact
+from recorder.records import HOUR_NS, SECOND_NS, DiskFreed, DiskFull, EntryKind, Expired, decode_fact
+from recorder.status.follow import Follower
 
 MIB = 1 << 20
 SETTINGS = f"""
@@ -82,8 +87,7 @@ def disk_facts(bench: Bench) -> list[type]:
     """
     Of a full disk, in order.
     """
-    facts = [decode_fact(e.payload) for e in bench.entries() if e.kind == EntryKind.FACT]
-    return [type(fact) for fact in facts if isinstance(fact, DiskFull | DiskFreed)]
+    return [type(fact) for fact in facts_of(bench) if isinstance(fact, DiskFull | DiskFreed)]
 
 
 def wait_for(what, within_s: float) -> float:
@@ -115,6 +119,13 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
 
             wait_for(lambda: disk_facts(bench) == [DiskFull], 15)
             heard = len(bench.data_frames())
+            with closing(Follower(bench.root)) as follower:
+                follower.advance()
+                status = follower.status()
+            assert not status.ready
+            assert status.paused_since is not None
+            assert status.problems[0].startswith("the disk is full: capture stopped")
+            assert (status.disk.free_inodes if what == "inodes" else status.disk.free_bytes) < MIB
             time.sleep(1.5)
             assert recorder.poll() is None, bench.said()
             assert len(bench.data_frames()) == heard, "capture goes on without space to keep it"
@@ -145,6 +156,80 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
         assert cut[0]["start"] <= full["start"]
         assert full["end"] <= cut[0]["end"]
         assert verify(bench.root).problems == []
+
+
+@pytest.mark.needs("root", "loop")
+@pytest.mark.parametrize("what", ["bytes", "inodes"])
+def test_sealed_journal_goes_early_and_recording_goes_on(tmp_path, what):
+    """
+    The rung before the last, on a file system in a file: a disk that fills up takes journal whose hours are sealed and
+    read back, long before its week is over. Not a moment is lost, nothing published is touched, and it is on record.
+    """
+    with ext4(tmp_path, size=40 * MIB, inodes=600 if what == "inodes" else 0) as point:
+        root = make_root(point / "root")
+        now = hour_of(time.time_ns())
+        for number in range(5, 2, -1):
+            recorded(root, now - number * HOUR_NS, now - number * HOUR_NS + 600 * SECOND_NS, nonce=f"{number:06x}")
+        seal(root)
+        before, old = published(root), segments(root / "journal")
+        assert verify(root).problems == []
+        storage = f"""
+stop_free_bytes = {2 * MIB}
+stop_free_inodes = 40
+expire_free_bytes = {8 * MIB}
+reserve_bytes = {MIB}
+"""
+        bench = Bench(tmp_path, root=root, venue="test", storage=storage, settings='[metrics]\nlisten = ""\n')
+        recorder = bench.recorder()
+        try:
+            bench.wait_recording(than=len(bench.data_frames()) + 20)
+            ballast_until(point, what, MIB * 7 if what == "bytes" else 120)
+
+            def early():
+                return [f for f in facts_of(bench) if isinstance(f, Expired)]
+
+            wait_for(early, 60)
+            bench.wait_recording(than=len(bench.data_frames()) + 20)
+            assert recorder.poll() is None, bench.said()
+            recorder.send_signal(signal.SIGTERM)
+            assert recorder.wait(10) == 0, bench.said()
+        finally:
+            recorder.kill()
+            recorder.wait(10)
+            bench.close()
+
+        left = {segment.path for segment in segments(root / "journal")}
+        # The last hour on record before the one that is not over stays: the next is sealed from it.
+        assert [s for s in old if s.start < now - 3 * HOUR_NS and s.path in left] == []
+        assert [fact.what for fact in early()] == ["journal"] * len(early())
+        assert sum(fact.files for fact in early()) == sum(1 for s in old if s.path not in left)
+        assert disk_facts(bench) == [], "capture stopped, though there was journal to let go of"
+        there = published(root)
+        assert {path: there.get(path) for path in before} == before
+        assert verify(root).problems == []
+        events = Lake(root).quality().filter(kind="disconnected").collect()
+        assert len(events) == 0
+
+
+def facts_of(bench: Bench) -> list[object]:
+    """
+    All facts of the runs there are, in order.
+    """
+    return [decode_fact(e.payload) for e in bench.entries() if e.kind == EntryKind.FACT]
+
+
+def ballast_until(point: Path, what: str, left: int) -> None:
+    """
+    Take space of a disk until so many bytes or inodes are free.
+    """
+    if what == "bytes":
+        with (point / "ballast").open("wb", buffering=0) as file:
+            while (free := space(point).free_bytes) > left:
+                file.write(bytes(min(free - left, MIB)))
+                os.fsync(file.fileno())
+    else:
+        for number in range(space(point).free_inodes - left):
+            (point / f"ballast-{number}").touch()
 
 
 @pytest.mark.needs("root", "mount")
