@@ -234,6 +234,7 @@ def survey_hour(
 class _Surveyor:
     def __init__(self, journal: HourJournal, listed: MarketList, monitor: Monitor) -> None:
         self._journal, self._listed, self._monitor = journal, listed, monitor
+        self._pairing = Pairing()
         self._streams = set(monitor.streams())
         self._lane_of: dict[tuple[str, str, int], int] = {}
         self._partition_of: dict[tuple[str, str], int] = {}
@@ -243,7 +244,6 @@ class _Surveyor:
     def read(self, *, closed: bool, progress: Callable[[int], None] | None) -> Survey:
         hour, end = self._journal.hour, self._journal.end
         survey = self._survey
-        pairing = Pairing()
         for segment, words in self._journal.foreign.items():
             if hour <= segment.start < end:
                 evidence = f"segment {segment.name} {words}: its frames are not in this lake"
@@ -266,9 +266,9 @@ class _Surveyor:
             seen = peek(entry.payload) if entry.kind == _FRAME else None
             duplicate = repeat = False
             if seen is not None and seen.kind is _DATA:
-                duplicate, repeat = pairing.frame(entry, seen)
+                duplicate, repeat = self._pairing.frame(entry, seen)
             elif entry.kind == _FACT:
-                pairing.fact(entry)
+                self._pairing.fact(entry)
             if now < hour:
                 continue
             last = now
@@ -308,7 +308,10 @@ class _Surveyor:
             if verdict is not None:
                 resolution = verdict.resolution
                 lane = self._lane(seen, resolution) if resolution.stream is not None else UNPLACED
-                if lane != UNPLACED:
+                if lane == UNPLACED and not duplicate:
+                    # This run did not ask for it. One beside it that did must not lose it.
+                    self._pairing.unplaced(entry.run, entry.connection, entry.payload)
+                elif lane != UNPLACED:
                     flags = int(verdict.flags) | (_REPEAT if repeat else 0)
                     flags = self._count(entry, survey.lanes[lane - FIRST_LANE], flags, duplicate=duplicate)
             elif seen.kind in _BROKEN:

@@ -359,6 +359,27 @@ def test_what_two_runs_and_two_connections_heard_is_stored_once(root):
     assert (coverage["rows"].item(), coverage["duplicates_removed"].item(), coverage["repeats"].item()) == (4, 4, 1)
 
 
+def test_what_a_run_had_not_asked_for_costs_one_beside_it_no_row(root):
+    """
+    Whoever heard it first: where nobody had asked, it is kept raw; where somebody had, it is a row.
+    """
+    one = Run(root, HOUR + 10 * S, streams=(BTC,))
+    two = Run(root, HOUR + 11 * S, nonce="bbbbbb", streams=(SOL,), beside=(one,))
+    one.connect(HOUR + 11 * S)
+    two.connect(HOUR + 11 * S)
+    for second in (20, 21, 22):
+        payload = book("SOL-PERP", 0, HOUR + second * S, second)
+        one.frame(HOUR + second * S, payload)
+        two.frame(HOUR + second * S + 1, payload)
+    one.close()
+    two.close(HOUR + 60 * S)
+
+    seal(root)
+
+    assert rows(root, "books").select("run", "slot").rows() == [(two.name, slot) for slot in (20, 21, 22)]
+    assert rows(root, "undecodable")["run"].to_list() == [one.name] * 3
+
+
 def test_a_pair_across_the_turn_of_the_hour_is_stored_once(root):
     """
     The hour looks two minutes back.
