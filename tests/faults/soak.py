@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ CONFIG = "[capture]\nreconnect_max_s = 5\n"
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
+def small_disk(folder: Path, *, keep: bool) -> Iterator[bool]:
     """
-    A tmpfs for the root, if we may mount; whether it is one.
+    A tmpfs for the root, if we may mount; whether it is one. What is to be kept lies in the folder afterwards.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "soak", str(folder)]
@@ -56,7 +56,13 @@ def small_disk(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
+        copy = folder.with_name(f"{folder.name}.kept")
+        if keep:
+            shutil.copytree(folder, copy)
         subprocess.run(["umount", "-l", str(folder)], check=False)
+        if keep:
+            folder.rmdir()
+            copy.rename(folder)
 
 
 def venue_faults(chance: random.Random, seconds: float, path: Path) -> Path:
@@ -247,7 +253,13 @@ FAULTS = (
 
 
 def soak(
-    folder: Path, *, seconds: float, seed: int, tick_ms: int = 100, pace_s: tuple[float, float] = (3.0, 10.0)
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    tick_ms: int = 100,
+    pace_s: tuple[float, float] = (3.0, 10.0),
+    keep: bool = False,
 ) -> dict[str, Any]:
     """
     Run it, and hold the lake against the ledger.
@@ -258,12 +270,13 @@ def soak(
         seed: of their kinds and times.
         tick_ms: of the venue.
         pace_s: least and most between two faults.
+        keep: leave the root, too, as it was at the end.
     """
     chance = random.Random(seed)
     faults = folder / "faults.toml"
     folder.mkdir(parents=True, exist_ok=True)
     venue_faults(chance, seconds, faults)
-    with small_disk(folder / "root") as tmpfs, Loop() as loop:
+    with small_disk(folder / "root", keep=keep) as tmpfs, Loop() as loop:
         bench = Bench(folder, tick_ms=tick_ms, venue=("--faults", str(faults)))
         try:
             running = Soak(bench, loop, chance, tmpfs=tmpfs, pace_s=pace_s)
@@ -278,14 +291,11 @@ def soak(
         finally:
             bench.close()
     settled = [(at, mb) for at, mb, _, _ in running.samples if at >= seconds * WARM_UP]
-    # A fault makes memory grow and shrink; what stays is the least of each minute.
-    minutes: dict[int, tuple[float, float]] = {}
-    for at, mb in settled:
-        kept = minutes.get(int(at // 60))
-        minutes[int(at // 60)] = (at, mb) if kept is None or mb < kept[1] else kept
-    inward = [line.split() for line in running.report.read_text(encoding="ascii").splitlines()]
-    tasks = [int(line[1]) for line in inward if len(line) == 3 and float(line[0]) >= seconds * WARM_UP]
-    objects = [int(line[2]) for line in inward if len(line) == 3 and float(line[0]) >= seconds * WARM_UP]
+    minutes = least_of_minutes(settled)
+    lines = [line.split() for line in running.report.read_text(encoding="ascii").splitlines()]
+    inward = [line for line in lines if len(line) == 5 and float(line[0]) >= seconds * WARM_UP]
+    tasks = [int(line[1]) for line in inward]
+    objects, blocks, used = ([int(line[column]) for line in inward] for column in (2, 3, 4))
     return {
         "seed": seed,
         "seconds": round(seconds),
@@ -304,13 +314,32 @@ def soak(
         "slowest stop s": round(running.slowest_stop_s, 1),
         "memory MB": [round(settled[0][1], 2), round(settled[-1][1], 2)],
         "memory peak MB": round(max(mb for _, mb, _, _ in running.samples), 2),
-        "slope MB/h": round(slope_mb_h(list(minutes.values())), 3),
+        "slope MB/h": round(slope_mb_h(minutes), 3),
         "descriptors": [min(s[2] for s in running.samples), max(s[2] for s in running.samples)],
         "threads": [min(s[3] for s in running.samples), max(s[3] for s in running.samples)],
         "tasks": [min(tasks, default=0), max(tasks, default=0)],
-        "objects": [objects[0], objects[-1]] if objects else [],
-        "memory by minute MB": [round(mb, 2) for _, mb in minutes.values()],
+        "objects": _first_least_last(objects),
+        "blocks of Python": _first_least_last(blocks),
+        "bytes of libraries": _first_least_last(used),
+        "memory by minute MB": [round(mb, 2) for _, mb in minutes],
     }
+
+
+def least_of_minutes(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """
+    A fault makes memory grow and shrink; what stays is the least of each minute. Of (s, MB), those of whole minutes.
+
+    The first and the last minute may hold a sample or two, whose least is none: they are left out.
+    """
+    minutes: dict[int, tuple[float, float]] = {}
+    for at, mb in samples:
+        kept = minutes.get(int(at // 60))
+        minutes[int(at // 60)] = (at, mb) if kept is None or mb < kept[1] else kept
+    return list(minutes.values())[1:-1]
+
+
+def _first_least_last(values: list[int]) -> list[int]:
+    return [values[0], min(values), values[-1]] if values else []
 
 
 def main() -> int:
@@ -325,7 +354,7 @@ def main() -> int:
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     if options.keep is not None:
-        told = soak(options.keep, seconds=options.minutes * 60, seed=seed)
+        told = soak(options.keep, seconds=options.minutes * 60, seed=seed, keep=True)
     else:
         with tempfile.TemporaryDirectory() as folder:
             told = soak(Path(folder), seconds=options.minutes * 60, seed=seed)

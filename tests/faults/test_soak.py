@@ -7,7 +7,7 @@ import random
 
 import pytest
 from children import slope_mb_h
-from soak import soak
+from soak import least_of_minutes, soak
 
 
 def everything_is_accounted_for(told):
@@ -56,3 +56,12 @@ def test_a_slope_is_told_in_megabytes_an_hour():
     As the half hour is judged by it.
     """
     assert slope_mb_h([(0.0, 40.0), (1800.0, 41.0), (3600.0, 42.0)]) == pytest.approx(2.0)
+
+
+def test_of_each_whole_minute_the_least_is_told():
+    """
+    One of which there is but a sample or two says nothing.
+    """
+    samples = [(55.0, 60.0), (61.0, 44.0), (90.0, 41.0), (119.0, 43.0), (130.0, 41.5), (179.0, 42.0), (181.0, 50.0)]
+
+    assert least_of_minutes(samples) == [(90.0, 41.0), (130.0, 41.5)]
