@@ -16,6 +16,8 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 SUITE = PROJECT / "tests" / "benchmarks"
 
+pytestmark = pytest.mark.timeout(700)
+
 BUDGETS = {
     "capture on one core": "≥ 20,000 frames/s",
     "capture on one core, permessage-deflate": "≥ 20,000 frames/s",
@@ -56,7 +58,7 @@ def figures(*arguments: str | Path, **environment: str) -> str:
         [sys.executable, SUITE / "figures.py", *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(PROJECT), **environment},
     )
     assert done.returncode == 0, done.stderr
@@ -176,7 +178,7 @@ def test_the_rate_of_replay_is_measured_beside_polars_own_rows():
         [sys.executable, SUITE / "replaying.py", "--books", "60", "--rounds", "1"],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )
 

@@ -26,7 +26,8 @@ class Probe:
     Ages of frames as they became durable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Path) -> None:
+        self._report = report
         # A fixed size: memory is measured as well.
         self._ages = array.array("Q", bytes(8 * STEPS))
         self._begun = False
@@ -35,7 +36,7 @@ class Probe:
         """
         Note the ages after each commit from now on.
         """
-        commit = Journal._commit
+        commit, close = Journal._commit, Journal.close
 
         def timed(journal: Journal, rows: list[tuple[int, int, int, int, int, bytes]], begin: int) -> int:
             reached = commit(journal, rows, begin)
@@ -48,7 +49,14 @@ class Probe:
                     self._ages[min((now - recv_ts) // STEP_NS, STEPS - 1)] += 1
             return reached
 
+        def closed(journal: Journal, timeout_s: float) -> bool:
+            # Here and not at exit: a recorder does not wait for a thread that hangs, and ends without ceremony.
+            well = close(journal, timeout_s)
+            self.write()
+            return well
+
         Journal._commit = timed  # type: ignore[method-assign]
+        Journal.close = closed  # type: ignore[method-assign]
 
     def quantile_ms(self, q: float) -> float:
         """
@@ -61,7 +69,7 @@ class Probe:
                 return (step + 1) * STEP_NS / 1e6
         return STEPS * STEP_NS / 1e6
 
-    def write(self, report: Path) -> None:
+    def write(self) -> None:
         """
         Tell what was noted.
         """
@@ -70,13 +78,10 @@ class Probe:
             "p50_ms": self.quantile_ms(0.5),
             "p99_ms": self.quantile_ms(0.99),
         }
-        report.write_text(json.dumps(told), encoding="utf-8")
+        self._report.write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    probe = Probe()
+    probe = Probe(Path(sys.argv[1]))
     probe.attach()
-    try:
-        cli.main(sys.argv[2:])
-    finally:
-        probe.write(Path(sys.argv[1]))
+    cli.main(sys.argv[2:])

@@ -166,7 +166,9 @@ def test_the_ledger_says_what_the_client_heard(tmp_path):
     assert len(data) > 30
     assert any("trades" in text for text in heard)
     assert sent[: len(data)] == data
-    assert Counter(line.what for line in lines if line.what not in {"sent", "dropped", "tick", "unheard"}) == {
+    # A tick is missed where the machine has no time for it.
+    aside = {"sent", "dropped", "tick", "ticks_missed", "unheard"}
+    assert Counter(line.what for line in lines if line.what not in aside) == {
         "started": 1,
         "connected": 1,
         "ack": 2,
