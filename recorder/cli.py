@@ -28,7 +28,7 @@ from recorder.cli_seal import seal, seal_hours, verify
 from recorder.cli_serve import serve
 from recorder.cli_simulate import simulate
 from recorder.cli_status import reload, status, top
-from recorder.errors import RecorderError, RootError
+from recorder.errors import DamagedFile, RecorderError, RootError
 from recorder.logs import set_up
 from recorder.terminal import console as _console
 
@@ -94,7 +94,19 @@ class _Group(click.Group):
             name = f"{error.filename}: " if error.filename else ""
             words = os.strerror(error.errno) if error.errno in _WHAT_TO_DO else error.strerror
             code = _complain(f"{name}{words or error}; {hint}", 1)
+        except Exception as error:
+            if not _damaged_parquet(error):
+                raise
+            hint = "`drift-recorder verify` names it; `drift-recorder verify --repair` makes it again from the journal"
+            code = _complain(f"a file of the lake is damaged ({error}); {hint}", DamagedFile.exit_code)
         _exit(code if isinstance(code, int) else 0)
+
+
+def _damaged_parquet(error: Exception) -> bool:
+    """
+    Whether polars could not read a file: it has no class of its own for that.
+    """
+    return type(error).__module__.startswith("polars") and str(error).startswith("parquet: ")
 
 
 def _complain(words: str, code: int) -> int:

@@ -38,6 +38,7 @@ _STDOUT = Path("-")
 @click.option("--transfers", is_flag=True, help="Also fills that are position transfers and no trades.")
 @click.option("--copies", is_flag=True, help="raw: also what further connections heard of the same frames.")
 @click.option("--all-frames", is_flag=True, help="raw: also acknowledgements, heartbeats and what is no data.")
+@click.option("--live", is_flag=True, help="Also what is not sealed yet, as far as it is committed now.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it is there.")
 def export(
     *,
@@ -51,6 +52,7 @@ def export(
     transfers: bool,
     copies: bool,
     all_frames: bool,
+    live: bool,
     overwrite: bool,
 ) -> None:
     """Write ROOT's books or trades as FORMAT into a file that appears whole or not at all.
@@ -63,7 +65,7 @@ def export(
     raw               lines `recv_ns frame` from the journal, as long as that is kept
 
     Beside OUTPUT stands OUTPUT.holes.csv: every stretch of the range in which a stream is not known to be complete.
-    Nothing is filled in or interpolated.
+    Nothing is filled in or interpolated. A range that reaches into what is not sealed is refused without --live.
     """
     from recorder.analysis import Lake  # noqa: PLC0415
     from recorder.export import csv, target  # noqa: PLC0415
@@ -71,32 +73,32 @@ def export(
     snapshot = _SNAPSHOT.fullmatch(format_)
     if snapshot is None and format_ not in {"trades", "hftbacktest", "raw"}:
         raise click.BadParameter(f"{format_!r} is unknown; give {_FORMATS}", param_hint="FORMAT")
-    lake = Lake(root)
-    first, last = lake.bounds(start, end)
-    wanted = list(markets) or sorted(set(lake.markets().collect()["symbol"]))
+    lake = Lake(root).reaching(start, end, live=live)
+    first, last = lake.bounds(start, end, live=live)
+    wanted = list(markets) or lake.symbols(live=live)
     tables = ["trades"] if format_ == "trades" else [table] if snapshot else [table, "trades"]
     if format_ == "hftbacktest" and len(wanted) != 1:
         raise click.BadParameter(f"hftbacktest takes one market a file; give one of {', '.join(wanted[:12])}")
-    holes = lake.holes(wanted, first, last, tables=tables)
+    holes = lake.holes(wanted, first, last, tables=tables, live=live)
     with target.written(output, overwrite=overwrite) as to:
         if snapshot:
             levels = int(snapshot[1])
             books = (
-                csv.book_snapshots(lake, wanted, *part, levels=levels, table=table)
-                for part in csv.parts(lake, table, wanted, first, last)
+                csv.book_snapshots(lake, wanted, *part, levels=levels, table=table, live=live)
+                for part in csv.parts(lake, table, wanted, first, last, live=live)
             )
             said = many(csv.write(books, to), "book")
         elif format_ == "trades":
             fills = (
-                csv.trades(lake, wanted, *part, transfers=transfers)
-                for part in csv.parts(lake, "trades", wanted, first, last)
+                csv.trades(lake, wanted, *part, transfers=transfers, live=live)
+                for part in csv.parts(lake, "trades", wanted, first, last, live=live)
             )
             said = many(csv.write(fills, to), "trade")
         elif format_ == "hftbacktest":
             from recorder.export import hft  # noqa: PLC0415
 
             told = hft.Told()
-            records = lake.replay(wanted, first, last, tables=tables)
+            records = lake.replay(wanted, first, last, tables=tables, live=live)
             hft.write(hft.in_both_orders(hft.events(records, told, transfers=transfers), told), to, told)
             said = (
                 f"{many(told.events, 'event')}; venue's time moved: {told.ahead:,} lay ahead of ours, "
@@ -105,7 +107,7 @@ def export(
         else:
             from recorder.export import raw  # noqa: PLC0415
 
-            indices = _indices(lake, wanted, first, last) if markets else None
+            indices = _indices(lake, wanted, first, last, live=live) if markets else None
             heard = raw.write(root, first, last, to, indices=indices, copies=copies, all_=all_frames)
             damaged = f"; {many(len(heard.damaged), 'damaged place')} in the journal" if heard.damaged else ""
             said = f"{many(heard.lines, 'frame')}, {heard.broken:,} with line breaks as blanks{damaged}"
@@ -119,12 +121,12 @@ def export(
     click.echo(f"{said} -> {output}; {told_of}", err=output == _STDOUT)
 
 
-def _indices(lake: "Lake", markets: list[str], first: int, last: int) -> set[tuple[str, int]]:
+def _indices(lake: "Lake", markets: list[str], first: int, last: int, *, live: bool) -> set[tuple[str, int]]:
     """
     Type and index of markets, as coverage tells them.
     """
     hours = hour_of(first), max(last, hour_of(first) + 1)
-    rows = lake.coverage(markets, *hours).select("market_type", "market_index").collect()
+    rows = lake.coverage(markets, *hours, live=live).select("market_type", "market_index").collect()
     indices = {(market_type, index) for market_type, index in rows.iter_rows() if index is not None}
     if not indices:
         raise RecorderError(f"nothing of {', '.join(markets)} was recorded in that time; `coverage` tells when it was")

@@ -34,6 +34,7 @@ from recorder.terminal import many
     show_default=True,
     help="Seconds from the first subscribe to the beginning, for all others to subscribe.",
 )
+@click.option("--live", is_flag=True, help="Also what is not sealed yet, as far as it is committed now.")
 @click.option("--once", is_flag=True, help="Close the clients with 1001 at the end, and stop when none is left.")
 @click.option(
     "--source",
@@ -52,6 +53,7 @@ def replay(
     host: str,
     port: int,
     lead_s: float,
+    live: bool,
     once: bool,
     source: Literal["auto", "journal", "lake"],
 ) -> None:
@@ -63,13 +65,13 @@ def replay(
 
     From the journal frames are the very bytes. Where that is gone they are rebuilt from the sealed files: they decode
     to the same rows, but are not the same bytes. Their times are those of the recording: a client that compares them
-    with its clock sees old data.
+    with its clock sees old data. A range that reaches into what is not sealed is refused without --live.
     """
     from recorder.history.frames import History  # noqa: PLC0415
     from recorder.lake.layout import hour_label  # noqa: PLC0415
     from recorder.simulator.server import SimulatorOptions, serve  # noqa: PLC0415
 
-    history = History(root, list(markets) or None, start, end, source=source)
+    history = History(root, list(markets) or None, start, end, source=source, live=live)
     for part in history.parts:
         words = "journal, byte for byte" if part.exact else "sealed files, frames rebuilt"
         click.echo(f"{hour_label(part.start)}  from the {words}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from recorder.records import SECOND_NS
+from recorder.errors import RecorderError
+from recorder.records import HOUR_NS, SECOND_NS
 
 _DAY_NS = 24 * 3600 * SECOND_NS
 
@@ -33,18 +34,28 @@ def report(*, root: Path, day: datetime | None, output: Path | None, overwrite: 
     from recorder.report.page import page  # noqa: PLC0415
 
     lake = Lake(root)
-    newest = lake.bounds()[1] - 1
+    first, last = lake.bounds()
+    newest = last - 1
     start = newest - newest % _DAY_NS if day is None else int(day.replace(tzinfo=UTC).timestamp()) * SECOND_NS
     end = start + _DAY_NS
-    # Up to where there is something: half a day of nothing at either end shows less of the rest.
-    first, last = lake.bounds()
-    hour = 3600 * SECOND_NS
-    shown = max(start, first - first % hour), min(end, -(-last // hour) * hour)
-    if shown[0] >= shown[1]:
-        shown = start, end
     name = f"{datetime.fromtimestamp(start // SECOND_NS, UTC):%Y-%m-%d}"
+    if not len(lake.hours(start, end).collect()):
+        raise RecorderError(_nothing(root, first, last, name))
+    # Up to where there is something: half a day of nothing at either end shows less of the rest.
+    shown = max(start, first - first % HOUR_NS), min(end, -(-last // HOUR_NS) * HOUR_NS)
     target = output or Path(f"report-{name}.html")
     made = page(gather(lake, *shown))
     with written(target, overwrite=overwrite) as to:
         to.write(made)
     click.echo(f"{name} -> {target} ({len(made) / 1e6:.1f} MB)")
+
+
+def _nothing(root: Path, first: int, last: int, day: str) -> str:
+    """
+    That nothing is to report of a day, and what to do.
+    """
+    since, until = (f"{datetime.fromtimestamp(at // SECOND_NS, UTC):%Y-%m-%d %H:%M}" for at in (first, last - 1))
+    return (
+        f"{root}: nothing of {day} is sealed; hours are from {since} to {until} UTC, "
+        f"and `drift-recorder coverage {root}` tells which"
+    )

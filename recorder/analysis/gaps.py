@@ -160,7 +160,7 @@ def refused(of: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
             raise GapError(
                 f"{row['symbol']}: from {row['start']} to {row['end']} is {row['state']} ({row['why']}){more}; "
-                'Lake.gaps() lists them; gaps="mask" or "split" leaves them out'
+                '`drift-recorder coverage` (Lake.gaps()) lists them; gaps="mask" or "split" leaves them out'
             )
         return pl.DataFrame(schema=schema)
 

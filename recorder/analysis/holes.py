@@ -222,7 +222,7 @@ def _stretches(row: tuple[Any, ...], until: int | None) -> Iterator[Stretch]:
     if starts is None:
         _, suspect, missing, _ = seconds
         starts, states, whys = [begin], ["suspect" if missing + suspect > 0 else "unverifiable"], [_OLD]
-    for start, end, state, why in zip(starts, [*starts[1:], over], states, whys, strict=True):
+    for start, end, state, why in zip(starts, [*starts, over][1:], states, whys, strict=True):
         last = end if until is None else min(end, until)
         if start < last:
             yield Stretch(start, last, state, why)

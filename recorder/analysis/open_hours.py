@@ -16,6 +16,7 @@ from polars.io.plugins import register_io_source
 
 from recorder.analysis.published import Published
 from recorder.analysis.units import moment, polars_schema
+from recorder.lake.heard import frames
 from recorder.lake.live import JournalGone, OpenHour, Snapshot, carry_before, snapshot, symbols
 from recorder.lake.root import read_binding
 from recorder.lake.schema import table
@@ -72,6 +73,20 @@ class OpenHours:
         sealed = {hour for hour, index in self._published.hours(None, None) if index.complete}
         at = snapshot(self._root)
         return View(at, tuple(hour for hour in at.hours if hour not in sealed))
+
+    def unsealed(self, view: View, first: int | None, last: int | None) -> int | None:
+        """
+        When the first frame of data in a range came, ns, that is in the journal alone; None if all is published.
+        """
+        for hour in view.within(first, last):
+            index = self._published.hour(hour)
+            ends = [] if index is None else [file.last_recv_ts for file in index.files if file.last_recv_ts is not None]
+            begin = max(hour, first or 0, *(end + 1 for end in ends))
+            over = hour + HOUR_NS if last is None else min(hour + HOUR_NS, last)
+            for entry, seen in frames(self._root, begin, over):
+                if seen.channel is not None:
+                    return entry.recv_ts
+        return None
 
     def symbols(self, view: View, first: int | None, last: int | None) -> set[str]:
         """

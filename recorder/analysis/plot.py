@@ -172,7 +172,8 @@ class Plots:
         found = self._lake.book(market, instant).collect()
         if not found.height:
             raise RecorderError(
-                f"{market}: no book is known at {iso(instant)}; Lake.gaps() tells what is missing there"
+                f"{market}: no book is known at {iso(instant)}; "
+                "`drift-recorder coverage` (Lake.gaps()) tells what is missing there"
             )
         row = found.with_columns(pl.col("recv_ts").to_physical()).row(0, named=True)
         bid, ask = row["best_bid_price"], row["best_ask_price"]

@@ -16,7 +16,7 @@ from recorder.lake import layout
 from recorder.lake.manifest import FORMAT, LakeFile
 from recorder.records import HOUR_NS
 
-_REMAKE = "move it to quarantine/ and run `drift-recorder seal` to make it again"
+_REMAKE = "`drift-recorder verify --repair` makes the hour again, as long as its journal is kept"
 
 
 class Root(msgspec.Struct, frozen=True):

@@ -3,10 +3,9 @@ How tables are read: which files and hours, whose rows, which holes. `Lake` asks
 tell a wrong name from a right one, the last hour's coverage.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -18,18 +17,13 @@ from recorder.analysis.open_hours import OpenHours, View
 from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
 from recorder.analysis.published import Published, read_root
 from recorder.analysis.store import Folder, open_store
-from recorder.analysis.units import Instant, instant, moment, natural, polars_schema
+from recorder.analysis.terms import Markets, Units, between, near, streams_of
+from recorder.analysis.units import moment, natural, polars_schema
 from recorder.errors import RecorderError
 from recorder.lake import layout
 from recorder.lake.schema import table
 from recorder.records import HOUR_NS
 from recorder.venue.markets import NETWORKS, market_list
-
-Units = Literal["natural", "raw"]
-Markets = str | Sequence[str] | None
-"""One, several, or all."""
-
-BOOK_TABLE = re.compile(r"books(_ungrouped|_grouped_\d+)?(_indicative)?")
 
 
 class Reader:
@@ -48,6 +42,18 @@ class Reader:
         self.published = Published(self.store)
         self._kept = Kept(self.store)
         self._open = OpenHours(self.store.root, self.published) if isinstance(self.store, Folder) else None
+        self._pinned: View | None = None
+
+    def pinned(self) -> "Reader":
+        """
+        One whose view is that of now, for good. What was read is kept in common.
+
+        Raises:
+            RecorderError: the root has no journal here.
+        """
+        made = copy(self)
+        made._pinned = self.view(live=True)  # noqa: SLF001  # of its own kind
+        return made
 
     def view(self, *, live: bool) -> View | None:
         """
@@ -60,7 +66,14 @@ class Reader:
             return None
         if self._open is None:
             raise RecorderError(f"{self.root}: live=True reads the journal on the recorder's own disk; give its path")
-        return self._open.view()
+        return self._open.view() if self._pinned is None else self._pinned
+
+    def unsealed(self, first: int | None, last: int | None) -> int | None:
+        """
+        When the first frame of data in a range came, ns, that is in the journal alone; None: all is published, or there
+        is no journal here.
+        """
+        return None if self._open is None else self._open.unsealed(self._open.view(), first, last)
 
     def rows(
         self,
@@ -284,7 +297,10 @@ class Reader:
         """
         symbols = self.symbols(name, market, first, last, view)
         if not symbols:
-            raise RecorderError(f"{self.root}: no {name} of any market in this range; Lake.hours() lists what there is")
+            raise RecorderError(
+                f"{self.root}: no {name} of any market in this range; "
+                "`drift-recorder coverage` (Lake.hours()) tells of which there is"
+            )
         return self._spans(name, symbols, first if read_from is None else read_from, last, view)
 
     def span(self, name: str, symbol: str, first: int, last: int, *, view: View | None) -> Span:
@@ -325,6 +341,12 @@ class Reader:
             last = max(ends)
         return first, max(first, last)
 
+    def all_recorded(self, view: View | None) -> list[str]:
+        """
+        Markets of which any hour has rows, or may have; sorted.
+        """
+        return sorted(self._recorded(None, None, None, view))
+
     def symbols(
         self, name: str, market: Markets, first: int | None, last: int | None, view: View | None = None
     ) -> list[str]:
@@ -359,8 +381,8 @@ class Reader:
             for name in unknown:
                 # A name that is too long for a folder cannot be told from it: ask for the folder itself.
                 if name.lower() not in lower and layout.encode_name(name) not in folders:
-                    problem = f"no market {name[:80]!r}{near(name, there)}"
-                    raise RecorderError(f"{self.root}: {problem}; Lake.markets() lists what was recorded")
+                    told = "`drift-recorder coverage` (Lake.markets()) tells which were recorded"
+                    raise RecorderError(f"{self.root}: no market {name[:80]!r}{near(name, there)}; {told}")
         return {name.lower() for name in names}
 
     def _recorded(self, name: str | None, first: int | None, last: int | None, view: View | None) -> set[str]:
@@ -393,66 +415,3 @@ def _until(view: View | None) -> int | None:
     From when on nothing counts as covered, ns; None: what is sealed tells.
     """
     return view.until if view is not None and view.hours else None
-
-
-def streams_of(name: str) -> pl.Expr:
-    """
-    The rows of `coverage` that speak of a table.
-    """
-    books = BOOK_TABLE.fullmatch(name)
-    if books is None:
-        return pl.col("channel") == {"priority_fees": "priorityfees"}.get(name, name)
-    channel = pl.col("channel") == ("orderbook_indicative" if books[2] else "orderbook")
-    grouped = re.fullmatch(r"_grouped_(\d+)", books[1] or "")
-    if grouped is not None:
-        return channel & (pl.col("grouping") == int(grouped[1]))
-    # An old server sends ungrouped books whatever was asked for.
-    return channel & (pl.col("grouping").is_null() | (pl.col("grouping") == 1))
-
-
-def time_range(start: Instant | None, end: Instant | None) -> tuple[int | None, int | None]:
-    """
-    Bounds in ns.
-    """
-    first = None if start is None else instant(start, "start")
-    last = None if end is None else instant(end, "end")
-    if first is not None and last is not None and last < first:
-        raise RecorderError(f"end ({end}) lies before start ({start})")
-    return first, last
-
-
-def between(column: str, first: int | None, last: int | None) -> pl.Expr:
-    """
-    Whether an instant lies in a range.
-    """
-    inside = pl.lit(True)  # polars' own
-    if first is not None:
-        inside = pl.col(column) >= moment(first)
-    if last is not None:
-        inside = (pl.col(column) < moment(last)) if first is None else inside & (pl.col(column) < moment(last))
-    return inside
-
-
-def columns_of(name: str, values: Sequence[pl.Expr | str]) -> list[str] | None:
-    """
-    The columns of a table that some values are made from, with time and market; None: any.
-    """
-    there = [column.name for column in table(name).columns]
-    needed = {"recv_ts", "symbol"}
-    for value in values:
-        roots = [value] if isinstance(value, str) else value.meta.root_names()
-        if any(root not in there for root in roots):
-            return None  # a pattern, or a mistake: polars tells
-        if not isinstance(value, str) and value.meta.has_multiple_outputs():
-            return None
-        needed.update(roots)
-    return [column for column in there if column in needed]
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """
-    Names like one that is not known, in words to append.
-    """
-    by_lower = {symbol.lower(): symbol for symbol in known}
-    alike = [by_lower[found] for found in get_close_matches(name.lower()[:200], by_lower, n=3)]
-    return f"; near: {', '.join(alike)}" if alike else ""

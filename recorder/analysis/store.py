@@ -19,8 +19,8 @@ Identity = tuple[Any, ...]
 """Changes when a file is replaced."""
 
 REMAKE = (
-    "`drift-recorder verify` tells what else is missing; `drift-recorder seal` makes the hour again once its manifest "
-    "is moved to quarantine/, as long as its journal is kept"
+    "`drift-recorder verify` tells what else is missing; `drift-recorder verify --repair` makes it again, as long as "
+    "its journal is kept"
 )
 
 

@@ -9,8 +9,9 @@ Rows come market by market, and in each by time. Nothing is read before a frame 
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 
@@ -18,7 +19,8 @@ from recorder.analysis.condition import DAY_NS, TOLERANCE, conditions
 from recorder.analysis.events import whole_events
 from recorder.analysis.gaps import Gaps
 from recorder.analysis.holes import HOLES, State, spans
-from recorder.analysis.reading import BOOK_TABLE, Reader, Units, between, streams_of, time_range
+from recorder.analysis.reading import Reader
+from recorder.analysis.terms import BOOK_TABLE, Units, between, streams_of, time_range
 from recorder.analysis.units import NS_UTC, Instant
 from recorder.errors import RecorderError
 from recorder.records import HOUR_NS
@@ -44,6 +46,17 @@ class Tables:
         """
         self._reader = Reader(root, storage_options)
         self.root = self._reader.root
+
+    def pinned(self) -> Self:
+        """
+        The same lake, for which `live=True` means this moment, however long ago it was: several questions, one answer.
+
+        Raises:
+            RecorderError: the root has no journal here.
+        """
+        made = copy(self)
+        made._reader = self._reader.pinned()  # noqa: SLF001  # of its own kind
+        return made
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r}, venue={self.venue!r}, network={self.network!r})"
@@ -320,11 +333,14 @@ class Tables:
         """
         return self._reader.rows("telemetry", None, *time_range(start, end), units="raw", columns=None)
 
-    def undecodable(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+    def undecodable(
+        self, start: Instant | None = None, end: Instant | None = None, *, live: bool = False
+    ) -> pl.LazyFrame:
         """
         Raw frames that have no place in the other tables.
         """
-        return self._reader.rows("undecodable", None, *time_range(start, end), units="raw", columns=None)
+        view = self._reader.view(live=live)
+        return self._reader.rows("undecodable", None, *time_range(start, end), units="raw", view=view)
 
     def latest(self, *, live: bool = False) -> pl.LazyFrame:
         """

@@ -19,7 +19,9 @@ from recorder.analysis.replay import windows
 _US = 1000
 
 
-def book_snapshots(lake: Lake, markets: list[str], first: int, last: int, *, levels: int, table: str) -> pl.DataFrame:
+def book_snapshots(
+    lake: Lake, markets: list[str], first: int, last: int, *, levels: int, table: str, live: bool = False
+) -> pl.DataFrame:
     """
     Rows of `book_snapshot_N` that arrived in `[first, last)`.
 
@@ -27,7 +29,7 @@ def book_snapshots(lake: Lake, markets: list[str], first: int, last: int, *, lev
     bids[i].price, bids[i].amount. Crossed and one-sided books are in it, as the venue sent them.
     """
     columns = ["recv_ts", "ts", "run", "seq", "symbol", "ask_price", "ask_size", "bid_price", "bid_size"]
-    books = lake.books(markets, first, last, table=table, columns=columns).sort("recv_ts", "run", "seq")
+    books = lake.books(markets, first, last, table=table, columns=columns, live=live).sort("recv_ts", "run", "seq")
     of_levels = [
         pl.col(f"{side}_{column}").list.get(level, null_on_oob=True).alias(f"{side}s[{level}].{name}")
         for level in range(levels)
@@ -37,7 +39,9 @@ def book_snapshots(lake: Lake, markets: list[str], first: int, last: int, *, lev
     return books.select(*_head(lake), *of_levels).collect()
 
 
-def trades(lake: Lake, markets: list[str], first: int, last: int, *, transfers: bool) -> pl.DataFrame:
+def trades(
+    lake: Lake, markets: list[str], first: int, last: int, *, transfers: bool, live: bool = False
+) -> pl.DataFrame:
     """
     Rows of `trades` that arrived in `[first, last)`: exchange, symbol, timestamp, local_timestamp, id, side, price,
     amount.
@@ -45,7 +49,7 @@ def trades(lake: Lake, markets: list[str], first: int, last: int, *, transfers: 
     `id` is the venue's count of fills, `side` the aggressor's: buy, sell or unknown. A `timestamp` is the block's, in
     whole seconds.
     """
-    fills = lake.trades(markets, first, last).sort("recv_ts", "run", "seq")
+    fills = lake.trades(markets, first, last, live=live).sort("recv_ts", "run", "seq")
     if not transfers:
         fills = fills.filter("is_market_trade")
     return fills.select(
@@ -78,11 +82,13 @@ def write(frames: Iterator[pl.DataFrame], to: BinaryIO) -> int:
     return rows
 
 
-def parts(lake: Lake, table: str, markets: list[str], first: int, last: int) -> Iterator[tuple[int, int]]:
+def parts(
+    lake: Lake, table: str, markets: list[str], first: int, last: int, *, live: bool = False
+) -> Iterator[tuple[int, int]]:
     """
     Windows of a range, each with few enough rows to be held; one at least, so that there is a header.
     """
-    rows = lake.rows_by_hour([table], markets, first, last)
+    rows = lake.rows_by_hour([table], markets, first, last, live=live)
     yield from list(windows(rows, first, last, 20_000)) or [(first, first)]
 
 

@@ -47,7 +47,14 @@ class History:
     """
 
     def __init__(
-        self, root: Path, market: Sequence[str] | None, start: int | None, end: int | None, *, source: From = "auto"
+        self,
+        root: Path,
+        market: Sequence[str] | None,
+        start: int | None,
+        end: int | None,
+        *,
+        source: From = "auto",
+        live: bool = False,
     ) -> None:
         """
         Args:
@@ -56,16 +63,23 @@ class History:
             start: ns; None: with the first row of the first published hour.
             end: ns; None: where what is published ends.
             source: `journal` or `lake` only; `auto` is the journal where it is whole.
+            live: also what is not sealed yet, as far as it is committed at this call.
 
         Raises:
-            RecorderError: nothing of this was recorded, or the journal that is asked for is gone.
+            RecorderError: nothing of this was recorded, the journal that is asked for is gone, or some of the range is
+                not sealed and asked for neither live nor from the journal.
         """
-        self._root, self._lake, self._market = root, Lake(root), market
-        self.start, self.end = self._lake.bounds(start, end)
+        self._root, self._lake, self._market = root, Lake(root).reaching(start, end, live=live), market
+        self.start, self.end = self._lake.bounds(start, end, live=live)
+        if live and source == "lake" and self._lake.unsealed(self.start, self.end) is not None:
+            raise RecorderError(f"{root}: what is not sealed yet is in the journal only; leave --source out, or --live")
         if start is None:
             # Not with the hour: nobody wants to wait for the minutes before the recording began.
             begun = manifest.read(root, layout.hour_of(self.start))
-            rows = [] if begun is None else [file.first_recv_ts for file in begun.files if file.symbol]
+            if begun is None:
+                rows = [next((entry.recv_ts for entry, _ in heard(root, self.start, self.end)), None)]
+            else:
+                rows = [file.first_recv_ts for file in begun.files if file.symbol]
             self.start = min((at for at in rows if at is not None), default=self.start)
         self.parts = self._plan(source)
         if not self.parts:
@@ -73,7 +87,12 @@ class History:
                 f"{root}: nothing was recorded in that time; `drift-recorder coverage` tells when it was"
             )
         hours = layout.hour_of(self.start), max(self.end, layout.hour_of(self.start) + 1)
-        told = self._lake.coverage(market, *hours).select("market_type", "symbol", "market_index").unique().collect()
+        told = (
+            self._lake.coverage(market, *hours, live=live)
+            .select("market_type", "symbol", "market_index")
+            .unique()
+            .collect()
+        )
         self.markets = [market_named(*row) for row in sorted(told.drop_nulls().rows())]
         """That a client may ask for."""
         if not self.markets:

@@ -185,9 +185,11 @@ class _Sealer:
         """
         if not self._failed:
             return
-        others = f" (and {len(self._failed) - 1} other hours)" if len(self._failed) > 1 else ""
+        more, done = len(self._failed) - 1, len(self.sealed)
+        others = f" (and {more} other {'hour' if more == 1 else 'hours'})" if more else ""
+        were = "1 hour was" if done == 1 else f"{done} hours were"
         raise SealFailed(
-            f"{self._failed[0]}{others}; {len(self.sealed)} hours were sealed, and the journal holds this one: "
+            f"{self._failed[0]}{others}; {were} sealed, and the journal holds this one: "
             "upgrade, or report it, and run `drift-recorder seal` again"
         ) from self._failed[0].__cause__
 

@@ -374,8 +374,9 @@ def problems(
     if seal is not None and seal.failed:
         coming.append(f"the last seal failed: {seal.failed}")
     if seal is not None and seal.lag_h >= LAG_WARNING_H:
+        hours = "1 hour is" if seal.unsealed_hours == 1 else f"{seal.unsealed_hours} hours are"
         coming.append(
-            f"{seal.unsealed_hours} hours are over and not sealed, the oldest is {seal.oldest_unsealed}: "
+            f"{hours} over and not sealed, the oldest is {seal.oldest_unsealed}: "
             "see the log, or run `drift-recorder seal`"
         )
     if journal.dropped:

@@ -25,6 +25,7 @@ END = FIRST + HOURS * HOUR_NS
 MARKETS = ("SOL-PERP", "USDC")
 WORST = ("unrecorded", "missing", "suspect", "unverifiable", "complete")
 STATES = WORST[1:]
+OVER = "over"
 
 OFFSETS = st.one_of(
     st.sampled_from([0, 1, 2, 500, 999, 1000, 1001, HOUR_NS - 1, HOUR_NS - 500, HOUR_NS // 2]),
@@ -46,7 +47,7 @@ class Stretch(NamedTuple):
 
 class World:
     """
-    Hours of markets, each as stretches of one state, and instants at which books came.
+    Hours of markets, each as where stretches of one state begin, up to `OVER`, and instants at which books came.
     """
 
     def __init__(self, hours: dict[tuple[str, int], list[tuple[int, str]]], books: dict[str, list[int]]) -> None:
@@ -62,10 +63,9 @@ class World:
         told = []
         for (name, hour), parts in sorted(self.hours.items()):
             if name == symbol:
-                ends = [*(hour + offset for offset, _ in parts[1:]), hour + HOUR_NS]
                 told += [
-                    Stretch(hour + offset, end, state, f"as {state}")
-                    for (offset, state), end in zip(parts, ends, strict=True)
+                    Stretch(hour + offset, hour + end, state, f"as {state}")
+                    for (offset, state), (end, _) in pairwise(parts)
                 ]
         return told
 
@@ -119,30 +119,31 @@ def row(symbol: str, hour: int, parts: list[tuple[int, str]], channel: str) -> d
     """
     Of coverage.
     """
-    ends = [*(offset for offset, _ in parts[1:]), HOUR_NS]
     seconds = {f"{state}_s": 0.0 for state in STATES}
-    for (offset, state), end in zip(parts, ends, strict=True):
+    for (offset, state), (end, _) in pairwise(parts):
         seconds[f"{state}_s"] += (end - offset) / 10**9
     return blank("coverage") | seconds | {
         "start": hour, "symbol": symbol, "market_type": "perp", "channel": channel,
         "grouping": 1 if channel == "orderbook" else None,
-        "span_start": [hour + offset for offset, _ in parts],
-        "span_state": [state for _, state in parts],
-        "span_why": [f"as {state}" for _, state in parts],
+        "span_start": [hour + offset for offset, _ in parts[:-1]],
+        "span_state": [state for _, state in parts[:-1]],
+        "span_why": [f"as {state}" for _, state in parts[:-1]],
     }  # fmt: skip
 
 
 @st.composite
 def worlds(draw) -> World:
     """
-    Three hours of two markets; some hours of either are not there.
+    Three hours of two markets; some hours of either are not there, some not over.
     """
     hours = {}
     for symbol in MARKETS:
         for hour in range(FIRST, END, HOUR_NS):
             if draw(st.integers(0, 3)):
-                offsets = sorted({0, *draw(st.lists(OFFSETS, max_size=5))})
-                hours[symbol, hour] = [(offset, draw(st.sampled_from(STATES))) for offset in offsets]
+                length = draw(st.sampled_from([HOUR_NS, HOUR_NS, 2_000 * 10**9]))
+                offsets = sorted({0, *draw(st.lists(OFFSETS.filter(lambda at, over=length: at < over), max_size=5))})
+                parts = [(offset, draw(st.sampled_from(STATES))) for offset in offsets]
+                hours[symbol, hour] = [*parts, (length, OVER)]
     instants = st.builds(lambda hour, offset: FIRST + hour * HOUR_NS + offset, st.integers(0, HOURS - 1), OFFSETS)
     # A book at and around each edge, too.
     edges = [hour + offset + step for (_, hour), parts in hours.items() for offset, _ in parts for step in (-1, 0, 1)]
@@ -183,7 +184,9 @@ def told(frame: pl.LazyFrame) -> list[tuple[Any, ...]]:
 
 
 @PROPERTY
-@given(world=worlds(), bounds=RANGES, states=st.sampled_from([HOLES, UNPROVEN, ("unverifiable",)]))
+@given(
+    world=worlds(), bounds=RANGES, states=st.sampled_from([HOLES, UNPROVEN, ("unverifiable",), ("complete", "missing")])
+)
 def test_holes_are_what_each_stretch_says_by_itself(world, bounds, states, folder):
     """
     Over hours' edges, where hours are not there, cut to any range.
@@ -297,7 +300,7 @@ def test_a_hole_shorter_than_a_microsecond_is_one(tmp_path):
     """
     A bar that it touches says nothing; one that ends where it begins is whole.
     """
-    parts = [(0, "complete"), (1_000_700, "missing"), (1_001_200, "complete")]
+    parts = [(0, "complete"), (1_000_700, "missing"), (1_001_200, "complete"), (HOUR_NS, OVER)]
     lake = World({("SOL-PERP", FIRST): parts}, {"SOL-PERP": [FIRST + 5]}).lake(tmp_path / "lake")
 
     bars = lake.resample("SOL-PERP", FIRST, FIRST + 1_003_000, pl.len().alias("n"), every="1us").collect()

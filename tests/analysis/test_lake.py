@@ -396,7 +396,7 @@ def test_a_root_without_a_published_hour_gives_empty_frames(tmp_path, name):
     [
         ("SOLPERP", r"no market 'SOLPERP'; near: SOL-PERP.*Lake\.markets\(\)"),
         ("", "no market ''"),
-        ("zzzzzzzzz", r"no market 'zzzzzzzzz'; Lake"),
+        ("zzzzzzzzz", r"no market 'zzzzzzzzz'; `drift-recorder coverage`"),
         ("../../etc", r"no market '\.\./\.\./etc'"),
     ],
 )
@@ -553,7 +553,7 @@ def test_a_root_that_is_not_there_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ("rubbish", DamagedFile, "is not a manifest.*run `drift-recorder seal`"),
+        ("rubbish", DamagedFile, "is not a manifest.*`drift-recorder verify --repair`"),
         (
             json.dumps({"format": 1, "hour": "2026-11-22T16", "complete": True, "files": [OUTSIDE]}),
             DamagedFile,

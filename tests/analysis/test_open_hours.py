@@ -12,7 +12,10 @@ import pytest
 from lake_cases import HOUR, NEXT, Run, S, make_root, recorded, tree
 from recorder import durable
 from recorder.analysis import Lake, open_hours
-from recorder.errors import DamagedFile
+from recorder.analysis.records import Book, Hole
+from recorder.cli import main
+from recorder.errors import DamagedFile, RecorderError
+from recorder.history.frames import History
 from recorder.lake.live import snapshot
 from recorder.lake.root import seal_lock
 from recorder.lake.sealing import seal
@@ -63,6 +66,72 @@ def test_live_rows_are_those_that_the_seal_will_write(tmp_path):
     last = live["books"].group_by("symbol").agg(pl.col("recv_ts").max()).sort("symbol")
     for told in (lake.latest(), lake.latest(live=True)):
         assert told.filter(pl.col("table") == "books").select("symbol", "recv_ts").collect().equals(last)
+
+
+def test_what_is_not_sealed_is_refused_or_read_but_never_cut_off(tmp_path):
+    """
+    A range that reaches into it is told where; live the replay, the exports and the venue's replay have what the seal
+    will write.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, NEXT - 20 * S, NEXT + 30 * S)
+    lake = Lake(root)
+    live = list(lake.replay(live=True))
+    sent = [due for batch in History(root, None, None, None, live=True).batches() for due in batch]
+    table = exported(root, tmp_path / "live.csv", "--live")
+
+    for refused in (lambda: lake.reaching(None, None, live=False), lambda: History(root, None, None, None)):
+        with pytest.raises(RecorderError, match=r"from 2025-03-01 10:59:4. UTC on is not sealed yet; `--live`"):
+            refused()
+    with pytest.raises(RecorderError, match="not sealed yet"):
+        exported(root, tmp_path / "sealed.csv")
+    assert not (tmp_path / "sealed.csv").exists()
+    with pytest.raises(RecorderError, match=r"no hour is sealed yet; `drift-recorder seal .* --open`"):
+        lake.replay()
+    seal(root, open_hour=True)
+
+    # The last instant may not be over: `seal --open` leaves it out.
+    last = max(record.recv_ts for record in live if isinstance(record, Book))
+    told = [(type(r), r.recv_ts, r.run, r.seq) for r in live if not isinstance(r, Hole) and r.recv_ts < last]
+    assert lake.unsealed(None, last) is None
+    assert len(told) > 100
+    assert told == [(type(r), r.recv_ts, r.run, r.seq) for r in lake.replay(None, None, last, holes=False)]
+    assert len(sent) >= len(told)
+    assert exported(root, tmp_path / "sealed.csv", "--to", "2025-03-01T11:00:20") == [
+        line for line in table if line.startswith("exchange") or int(line.split(",")[3]) < (NEXT + 20 * S) // 1000
+    ]
+
+
+def exported(root: Path, path: Path, *options: str) -> list[str]:
+    """
+    Lines of exported books.
+    """
+    export = main.commands["export"]
+    export.main([str(root), "book_snapshot_1", "-o", str(path), *options], standalone_mode=False)
+    return path.read_text().splitlines()
+
+
+def test_a_pinned_lake_stays_at_its_moment(tmp_path):
+    """
+    However much is committed meanwhile, and also once it is sealed: several questions have one answer.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, HOUR + 10 * S, alive=True)
+    run.connect(HOUR + 10 * S)
+    run.hear(HOUR + 11 * S, HOUR + 60 * S)
+    committed(root, HOUR + 59 * S)
+    pinned = Lake(root).pinned()
+    first = rows(pinned, "books", live=True)
+
+    run.hear(HOUR + 60 * S, HOUR + 90 * S)
+    run.close()
+    more = rows(Lake(root), "books", live=True)
+    again = rows(pinned, "books", live=True)
+    seal(root, open_hour=True)
+
+    assert len(more) > len(first)
+    assert again.equals(first)
+    assert rows(pinned.pinned(), "books", live=True).equals(first)
 
 
 def test_coverage_and_holes_of_the_open_hour_are_those_of_its_seal(tmp_path):

@@ -153,12 +153,17 @@ def test_the_share_that_is_proven_is_told_alike_of_all_and_of_each(tmp_path):
     )
 
 
-def test_a_report_of_a_day_of_which_there_is_nothing_says_so(faulty_root, tmp_path):
+def test_a_day_of_which_nothing_is_sealed_has_no_report(faulty_root, tmp_path):
     """
-    A page of holes, no error; and no file is replaced unasked.
+    Told with the days of which there is something; and no file is replaced unasked.
     """
-    reported(faulty_root, tmp_path / "r.html", "--day", "2026-02-27")
-
-    assert "<p>None.</p>" in (tmp_path / "r.html").read_text()
-    with pytest.raises(RecorderError, match="--overwrite"):
+    with pytest.raises(
+        RecorderError, match="nothing of 2026-02-27 is sealed; hours are from 2026-03-01 10:00 to 2026-03-01 11:59 UTC"
+    ):
         reported(faulty_root, tmp_path / "r.html", "--day", "2026-02-27")
+    assert not (tmp_path / "r.html").exists()
+    (tmp_path / "r.html").touch()
+    with pytest.raises(RecorderError, match="--overwrite"):
+        reported(faulty_root, tmp_path / "r.html")
+    with pytest.raises(RecorderError, match=r"no hour is sealed yet; `drift-recorder seal .* --open`"):
+        reported(make_root(tmp_path / "empty"), tmp_path / "e.html")
