@@ -1,5 +1,6 @@
 """
-From the start of the process to the first committed entry, with nothing on disk and with a day of journal.
+From the start of the process to the first committed entry, with nothing on disk, with a day of journal, and with a day
+of journal that is damaged everywhere.
 
 The day is real journal under real names: a segment a minute, 1,440 of them, each with some frames. A start reads names
 only, so their size should not matter; `--start-frames 16000` makes it the ten gigabytes of all of Drift, and takes
@@ -10,6 +11,8 @@ import json
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
+from random import Random
+from shutil import copytree
 
 from bench import Bench
 from load import HOUR, WIRE_NS, Frame, journal_bytes, recorder_config, wanted, write_journal
@@ -31,6 +34,7 @@ def measure(bench: Bench) -> list[Measured]:
     sizes = bench.sizes
     empty = Measured("ready to record, empty root")
     full = Measured("ready to record, a day of journal on disk")
+    broken = Measured("ready to record, a day of damaged journal on disk")
     with bench.room() as folder:
         day = folder / "day"
         bench.say("a day of journal")
@@ -38,15 +42,19 @@ def measure(bench: Bench) -> list[Measured]:
         write_journal(day, wanted(sizes.markets), frames)
         segments = sum(1 for _ in (day / JOURNAL).rglob("*.zst"))
         full.note = f"{segments:,} segments with {journal_bytes(day) / 1e6:,.1f} MB in all, none of it sealed"
+        damaged = folder / "damaged"
+        copytree(day, damaged)
+        broken.note = f"{_damage(damaged):,} segments, each of them damaged: noise, zeros, cut off, or nothing at all"
         for number in range(sizes.rounds):
             bench.say(f"start: round {number + 1} of {sizes.rounds}")
             fresh = folder / f"empty-{number}"
             empty.ours.append(_ready_s(folder, fresh, sizes.markets))
             full.ours.append(_ready_s(folder, day, sizes.markets))
+            broken.ours.append(_ready_s(folder, damaged, sizes.markets))
             with child(HERE / "plain.py", "ready", core=CLIENT_CORE) as plain:
                 told = json.loads(plain.line(""))
                 empty.plain.append((told["ready_ns"] - plain.started_ns) / 1e9)
-    return [empty, full]
+    return [empty, full, broken]
 
 
 def _day(frames: list[Frame], minutes: int, a_minute: int) -> Iterator[Frame]:
@@ -59,6 +67,19 @@ def _day(frames: list[Frame], minutes: int, a_minute: int) -> Iterator[Frame]:
         for number in range(a_minute):
             # From the first moment on, so that each segment begins with its minute.
             yield begin + WIRE_NS + number * (59 * SECOND_NS // a_minute), next(payloads)
+
+
+def _damage(root: Path) -> int:
+    """
+    Every segment, each in one of four ways; how many.
+    """
+    chance = Random(11)
+    found = sorted((root / JOURNAL).rglob("*.zst"))
+    for number, path in enumerate(found):
+        whole = path.read_bytes()
+        noise = bytes(byte ^ chance.randrange(1, 256) if chance.random() < 0.01 else byte for byte in whole[:20_000])
+        path.write_bytes((noise, bytes(len(whole)), whole[: len(whole) // 2], b"")[number % 4])
+    return len(found)
 
 
 def _ready_s(folder: Path, root: Path, markets: int) -> float:

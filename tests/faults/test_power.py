@@ -153,9 +153,12 @@ def test_power_cuts_lose_nothing_that_was_committed(tmp_path):
 @pytest.mark.timeout(7200)
 def test_a_thousand_power_cuts_lose_nothing_that_was_committed(tmp_path):
     """
-    The long form.
+    The long form. On ten disks: what is there is read after each cut, and would be all of it a thousand times.
     """
-    power_cuts_lose_nothing(tmp_path, cuts=1000)
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        power_cuts_lose_nothing(folder, cuts=100)
 
 
 @pytest.mark.parametrize("lie", [["fdatasync", "fsync"], ["fdatasync"]], ids="+".join)

