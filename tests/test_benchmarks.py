@@ -46,6 +46,7 @@ BUDGETS = {
     "live monitor, a frame": "≤ 6 µs",
     "ready to record, empty root": "< 1 s",
     "ready to record, a day of journal on disk": "< 1 s",
+    "ready to record, a day of damaged journal on disk": "< 1 s",
 }
 """The project's budgets, said a second time: a row that vanishes, or a budget that softens, is a decision."""
 

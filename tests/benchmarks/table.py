@@ -90,6 +90,7 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure("ready to record, empty root", "start", "s", budget=1, strict=True, digits=2),
     Figure("ready to record, a day of journal on disk", "start", "s", budget=1, strict=True, digits=2),
+    Figure("ready to record, a day of damaged journal on disk", "start", "s", budget=1, strict=True, digits=2),
 )
 """In the order of the table."""
 
