@@ -4,11 +4,11 @@ The journal as lines: each frame as it came, once.
 
 import polars as pl
 
-from lake_cases import HOUR, SOL_TRADES, Run, S, book, make_root, recorded, trade
+from lake_cases import HOUR, SOL_TRADES, Run, S, book, frame, make_root, recorded, trade
 from recorder.analysis import Lake
 from recorder.export.raw import write
 from recorder.lake.sealing import seal
-from recorder.records import EntryKind, Requested
+from recorder.records import EntryKind, Requested, Stream
 
 
 def lines(root, tmp_path, **options):
@@ -79,22 +79,28 @@ def test_everything_else_comes_if_asked_for_and_breaks_no_line(tmp_path):
 
 def test_what_the_seal_tells_apart_is_told_apart_here(tmp_path):
     """
-    A frame that came before the other connection had asked for it is no copy of an equal one that this brings later.
-    And a fact of a later version ends nothing.
+    Fees that came before the other connection had asked for them are not those, equal to them, that this brings later.
+    A fill that comes there is. And a fact of a later version ends nothing.
     """
     root = make_root(tmp_path / "root")
-    run = Run(root, HOUR + S)
+    fees = Stream("perp", "SOL-PERP", "priorityfees")
+    run = Run(root, HOUR + S, streams=(SOL_TRADES, fees))
     for connection in (0, 1):
         run.connect(HOUR + S, connection)
+    run.fact(HOUR + 2 * S, Requested(fees, op="unsubscribe"), 1)
     run.put(EntryKind.FACT, HOUR + 4 * S, b'{"type":"of_a_later_version"}', -1, 0)
-    fill = trade(0, HOUR, 7)
+    fill, same = trade(0, HOUR, 7), frame("priorityFees_perp_0", {"medium": 1.25})
     run.frame(HOUR + 5 * S, fill)
+    run.frame(HOUR + 6 * S, same)
     run.fact(HOUR + 10 * S, Requested(SOL_TRADES), 1)
+    run.fact(HOUR + 10 * S, Requested(fees), 1)
     run.frame(HOUR + 20 * S, fill, connection=1)
+    run.frame(HOUR + 21 * S, same, connection=1)
     run.close(HOUR + 60 * S)
     seal(root)
 
     _, told = lines(root, tmp_path)
 
-    kept = Lake(root).trades().select(pl.col("recv_ts").to_physical()).collect()["recv_ts"].to_list()
-    assert [int(line.partition(b" ")[0]) for line in told] == kept == [HOUR + 5 * S, HOUR + 20 * S]
+    tables = (Lake(root).trades(), Lake(root).priority_fees())
+    kept = pl.concat([table.select(pl.col("recv_ts").to_physical()) for table in tables]).collect()["recv_ts"].to_list()
+    assert [int(line.partition(b" ")[0]) for line in told] == kept == [HOUR + n * S for n in (5, 6, 21)]
