@@ -20,6 +20,7 @@ may be kept, or one be dropped that says the same as its neighbour.
 """
 
 from collections import deque
+from itertools import islice
 
 import msgspec
 
@@ -214,14 +215,16 @@ class Pairing:
         begun = max(source.begun, source.asked.get(family, 0))
         if family not in OTHERS:
             begun -= STORED_NS
-        for number in range(heard, len(known.kept)):
-            at, _, there = known.kept[number]
+        kept = known.kept
+        # Of a payload that comes without end there are very many: each end of them is near from its own side only.
+        rest = islice(kept, heard, None) if 2 * heard < len(kept) else map(kept.__getitem__, range(heard, len(kept)))
+        for number, (at, _, there) in enumerate(rest, heard):
             if there != NOWHERE and there + NEAR_MS < place:
                 continue
             if at < begun and (there == NOWHERE or not told):
                 continue
             return number, told and there > place + NEAR_MS
-        return len(known.kept), False
+        return len(kept), False
 
     def _source(self, run: str, connection: int) -> _Source:
         source = self._sources.get((run, connection))
