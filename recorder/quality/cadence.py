@@ -40,9 +40,11 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     """
     From now on this is the cadence.
     """
-    if not track.cadence or abs(cadence - track.cadence) * 7 > track.cadence:
-        if now - track.paced > CRISP_NS and not is_uneven(track):
-            track.former = track.cadence
+    changed = abs(cadence - track.cadence) * 7 > track.cadence
+    if track.cadence and now - track.paced > CRISP_NS and not is_uneven(track) and (changed or spread * 8 > cadence):
+        # Also where two feeds have begun, which may yet turn out to look like one of half the cadence.
+        track.former = track.cadence
+    if not track.cadence or changed:
         track.paced = now
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
@@ -187,11 +189,27 @@ def catch_up(track: Track, ts: int) -> None:
     """
     # Of two feeds, every other book stands off the grid of both: only where they meet the count is sure.
     allow = (track.cadence + track.spread) // 2 if is_uneven(track) else track.allow
+    tick = track.cadence
+    if not is_uneven(track) and len(track.ring) >= FEWEST:
+        # By some ms too long, and they add up from tick to tick.
+        tick = min(_of_ticks(track.ring[-BLOCK:], tick), tick)
     for hole in track.holes:
         hole.count += 1 + track.strays
-        hole.missing = min(hole.missing, (ts - hole.left_ts + allow) // track.cadence - hole.count)
+        hole.missing = min(hole.missing, (ts - hole.left_ts + allow) // tick - hole.count)
         hole.off_ms = min(hole.off_ms, off_grid(ts - hole.left_ts, track.cadence))
     track.holes = [hole for hole in track.holes if hole.missing > 0]
+
+
+def misses_still(track: Track, hole: Hole) -> bool:
+    """
+    Whether a hole is one by a cadence that was adopted after it; it is judged by that from here on.
+    """
+    ticks = min(
+        (hole.step_ms + track.allow) // track.cadence - 1,
+        (track.ts - hole.left_ts + track.allow) // track.cadence - hole.count,
+    )
+    hole.missing, hole.off_ms = min(hole.missing, ticks), off_grid(hole.step_ms, track.cadence)
+    return ticks > 0 and 8 * hole.off_ms <= track.cadence
 
 
 def ripe(track: Track, ts: int) -> list[Hole]:

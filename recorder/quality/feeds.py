@@ -45,13 +45,21 @@ def step_back(books: list[Book]) -> Book | None:
     return next((a for a, b in pairwise(books) if b[2] < a[2]), None)
 
 
-def split(books: list[Book], pace: tuple[int, int]) -> tuple[list[bool], int, int] | None:
+def after_step_back(books: list[Book]) -> list[Book]:
+    """
+    The books from the last step back in slot on: if many, they are of one feed.
+    """
+    return books[max((n for n in range(1, len(books)) if books[n][2] < books[n - 1][2]), default=0) :]
+
+
+def split(books: list[Book], pace: tuple[int, int], *, rough: bool = False) -> tuple[list[bool], int, int] | None:
     """
     Tell the books of two feeds apart.
 
     Args:
         books: in the order they came.
         pace: cadence and spread that were known before, ms.
+        rough: they are of a few of these books only.
 
     Returns:
         For each book whether it is of the second feed (the first book is of the first), and cadence and spread of both;
@@ -68,7 +76,8 @@ def split(books: list[Book], pace: tuple[int, int]) -> tuple[list[bool], int, in
         steps = [[b[0] - a[0] for a, b in pairwise(chain)] for chain in chains]
         if min(map(min, steps)) <= 0:
             continue
-        for tick, spread in (pace, cadence.rhythm(max(steps, key=len))):
+        paces = (pace, cadence.rhythm(max(steps, key=len)))
+        for tick, spread in reversed(paces) if rough else paces:
             if tick and spread * 8 <= tick and all(_is_even(each, tick) for each in steps):
                 uneven = sum(_uneven(a, b, tick) for chain in chains for a, b in pairwise(chain))
                 found.append((uneven, second, tick, spread))

@@ -85,7 +85,9 @@ class Fills:
                     symbol, fill_id, fill_id, now, seen.slot, hour_first=fill_id, hour_last=fill_id, begun=now
                 )
                 fills.since = min(self._runs[entry.run].started, now)
-                _lateness(fills, seen.ts, now)
+                # Block time is one clock for all markets.
+                fills.lag = min((each.lag for each in self._fills.values() if each.lag is not None), default=None)
+                fills.highest_late = _lateness(fills, seen.ts, now)
             return 0
         fills.symbol = symbol
         if not _is_far(fills, fill_id, now):

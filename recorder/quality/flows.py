@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from recorder.quality import cadence, lateness
 from recorder.quality.connections import Connections
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
@@ -80,6 +81,20 @@ class Flows:
         How long a run has recorded, ns.
         """
         return now - self._runs[run].started
+
+    def usual_pace(self, flow: FlowState) -> int | None:
+        """
+        The fastest cadence of the run's other streams, ms; None while none is known.
+        """
+        tracks = (other.track for other in self.of_run(flow.run) if other is not flow)
+        return min((t.cadence for t in tracks if t is not None and t.cadence), default=None)
+
+    def usual_lag(self, flow: FlowState) -> int | None:
+        """
+        The least `recv_ts − ts` that is usual in the run's other streams, ns; None while none has told.
+        """
+        tracks = (other.track for other in self.of_run(flow.run) if other is not flow and other.up)
+        return min((t.base for t in tracks if t is not None and t.base is not None and not t.deaf), default=None)
 
     def heard_by_another(self, flow: FlowState, ts: int) -> bool:
         """
@@ -168,6 +183,17 @@ class Flows:
             del self._flows[run, connection, stream]
             self._places = None
 
+    def left_by_move(self, run: str, connection: int, to_connection: int, stream: Stream) -> list[int]:
+        """
+        The connections that let go of a stream that changes its connection; `connection` says so.
+        """
+        if connection != to_connection:
+            return [connection]
+        # What had moved from there, if that was seen: others may carry copies.
+        others = [f for f in self._flows.values() if f.run == run and f.stream == stream]
+        moved = [f for f in others if to_connection in f.homes]
+        return [f.connection for f in moved or others if f.connection != to_connection]
+
     def move(self, run: str, connection: int, to_connection: int, stream: Stream, now: int) -> list[int]:
         """
         A stream changes its connection: `connection` says so, the one it leaves or the one it has come to.
@@ -175,13 +201,7 @@ class Flows:
         Returns the connections that let go of it. One that has it already (it comes home only when it was heard there)
         goes on as before. A silence goes along: it ends with the next frame, wherever that comes.
         """
-        if connection != to_connection:
-            left = [connection]
-        else:
-            # What had moved from there, if that was seen: others may carry copies.
-            others = [f for f in self._flows.values() if f.run == run and f.stream == stream]
-            moved = [f for f in others if to_connection in f.homes]
-            left = [f.connection for f in moved or others if f.connection != to_connection]
+        left = self.left_by_move(run, connection, to_connection, stream)
         homes = [] if connection == to_connection else [connection]
         for other in left:
             flow = self._flows.get((run, other, stream))
@@ -262,7 +282,8 @@ class Flows:
 
     def went_down(self, run: str, connection: int, now: int, ended_by: str, ended_as: Cause = "unknown") -> int | None:
         """
-        A connection ended. Returns since when a book is missing that was due: the earliest of their last ones.
+        A connection ended. Returns since when a book is missing that was due: the earliest of their last ones, by when
+        those were due.
         """
         last = None
         for flow in self.of_connection(run, connection):
@@ -272,7 +293,9 @@ class Flows:
             if flow.silent:
                 self._end_silence(flow, now, ended_by, ended_as=ended_as)
             elif is_book(flow.stream) and flow.last >= flow.since:
-                last = flow.last if last is None else min(last, flow.last)
+                # What came late ended when it was due: what should have followed was due from then on.
+                due = max(flow.last - _late(flow.track), flow.since)
+                last = due if last is None else min(last, due)
             flow.awaited = is_book(flow.stream)
         return last
 
@@ -393,6 +416,19 @@ class Flows:
             last_slot=last_slot,
             evidence=f"no book for {(now - start) / 1e9:.1f} s, until {ended_by}{moved}; {alive}",
         )
+
+
+def _late(track: Track | None) -> int:
+    """
+    How late the last book of a stream was, ns; 0 unless it surely was.
+    """
+    if track is None or track.base is None or track.deaf:
+        return 0
+    newest = track.ts
+    if track.feeds is not None and track.feeds.second is not None:
+        newest = max(newest, track.feeds.second.ts)
+    late = cadence.lateness(track) if newest == track.ts else 0
+    return late if late > lateness.LATE_NS else 0
 
 
 def is_book(stream: Stream) -> bool:

@@ -150,6 +150,8 @@ class Monitor:
         if entry.kind == EntryKind.FACT:
             fact = _decode(entry)
             if fact is not None:
+                if isinstance(fact, Requested | Moved):
+                    self.clock(now)  # a silence that is overdue began before it
                 self._fact(fact, entry, run)
         self.clock(now)
         self._clock_of(entry.run, now)
@@ -208,7 +210,9 @@ class Monitor:
                 late = False
                 if track is not None:
                     track.gap, track.low = 2 if flow.fresh & FIRST_AFTER_GAP else 1, NEVER
-                    late = track.gap == 1 and self._tracks.is_late(track, seen, now)
+                    late = track.gap == 1 and self._tracks.is_late(flow, track, seen, now)
+                    if late and not track.cadence:
+                        track.gap = 0  # it goes on teaching
                 halted = flow.halted
                 flags = self._flows.wake(flow, now, seen.slot, late=late)
                 if halted:
@@ -426,7 +430,9 @@ class Monitor:
             case Requested():
                 self._requested(fact, entry, run)
             case Moved():
-                self._stop([f for f in self._flows.of_run(run.run) if f.stream == fact.stream], now)
+                left = self._flows.left_by_move(run.run, connection, fact.to_connection, fact.stream)
+                flows = [f for f in self._flows.of_run(run.run) if f.stream == fact.stream and f.connection in left]
+                self._stop(flows, now)
                 left = self._flows.move(run.run, connection, fact.to_connection, fact.stream, now)
                 self._let_go(run, left, now)
             case Overflowed():

@@ -113,6 +113,10 @@ class Track(msgspec.Struct, omit_defaults=True):
     """`ts` of the book after the last hole that was told."""
     anew: bool = False
     """Since an outage or a silence no step has kept to the cadence from before it: that may have changed meanwhile."""
+    kept: int = 0
+    """When one last did for the first time."""
+    stored: int = 0
+    """`ts` of a stored copy that came in a silence and may have been the next book, held back on its way."""
     early: list[tuple[int, int, int]] = []
     """(ts, recv_ts, slot) of the first books, until they tell the cadence."""
     gap: int = 0

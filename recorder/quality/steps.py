@@ -126,6 +126,8 @@ class Steps:
             self._slower(flow, track, now)
         else:
             track.odd = track.alone = track.doubt = 0
+            if track.anew and not gap:
+                track.kept = now
             track.anew = bool(gap)
         if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
             # Short steps follow on late ones; most of the last ones are another cadence.
@@ -152,8 +154,7 @@ class Steps:
             return
         if track.doubt:
             if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
-                del track.holes[-track.odd :]
-                self._change(track, pace, now)
+                self._slow_down(track, pace, now, holes=track.odd)
             return
         others = self._others(flow)
         if (sister := _sister(flow, track)) is not None:
@@ -169,8 +170,16 @@ class Steps:
         if self._is_every_second(track, pace, now):
             track.doubt = now
             return
-        del track.holes[-track.odd :]
+        self._slow_down(track, pace, now, holes=track.odd)
+
+    def _slow_down(self, track: Track, pace: int, now: int, *, holes: int) -> None:
+        """
+        The cadence is a slower one, and has been since the first of the last `holes`: of them, those are left that miss
+        whole ticks of it as well.
+        """
+        earlier, late = track.holes[: len(track.holes) - holes], track.holes[len(track.holes) - holes :]
         self._change(track, pace, now)
+        track.holes = earlier + [hole for hole in late if cadence.misses_still(track, hole)]
 
     def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
         """
@@ -192,9 +201,8 @@ class Steps:
         if track.holes and not track.odd:
             pace = cadence.slower(track)
             if pace is not None:
-                # Books that are all late are no holes but another cadence, if a slower one misses no whole tick.
-                track.holes.clear()
-                self._change(track, pace, now)
+                # Books that are all late are no holes but another cadence.
+                self._slow_down(track, pace, now, holes=len(track.holes))
         if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
             track.holes.clear()
             self._change(track, pairs[0], now, spread=pairs[1])
@@ -211,10 +219,15 @@ class Steps:
         """
         anew = [hole for hole in track.holes if hole.anew]
         steps = [hole.step_ms for hole in anew]
-        if len(steps) > 2 and steps[-1] < steps[-2]:
+        if len(steps) > 2 and 4 * steps[-1] < 5 * steps[-2]:
             steps.pop()  # in which it became the old one again
         alike = len(steps) > 1 and (max(steps) - min(steps)) * 10 <= min(steps)
-        if alike and not any(other.cadence and not other.anew and not other.odd for other in self._others(flow)):
+        others = [
+            other
+            for other in self._others(flow)
+            if not other.anew and not other.odd and (other.feeds is None or other.feeds.before is None)
+        ]
+        if alike and not any(other.kept < anew[-1].start for other in others):
             track.holes = [hole for hole in track.holes if not hole.anew]
         for hole in track.holes:
             hole.anew = False
@@ -279,7 +292,12 @@ class Steps:
         # A stored copy may be the first of them; it is much older than it should be.
         first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= lateness.LATE_NS)
         track.ts, track.recv, _ = early[first]
-        track.whole, track.told = track.ts, 0
+        # What the pace was before, nobody knows.
+        track.whole, track.told, track.anew = track.ts, 0, True
+        if first and (gone := (track.recv - early[first - 1][1]) // MS - track.allow) > track.cadence:
+            words = f"none for {gone / 1e3:.1f} s after a stored copy, where one comes each {track.cadence} ms"
+            found = ("cadence_hole", early[first - 1][1], track.recv, words, None, early[first][2])
+            self.add(flow, now, found, missing=gone // track.cadence)
         for at, recv, _ in early[first + 1 :]:
             self.take(flow, track, at, None, recv, gap=0)
 

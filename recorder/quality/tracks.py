@@ -6,7 +6,7 @@ judges its time, `slots` its slot, `contents` its levels. Where two feeds altern
 """
 
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from recorder.quality import cadence, contents, feeds, lateness, slots
 from recorder.quality.cadence import MS, NEVER
@@ -112,6 +112,7 @@ class Tracks:
             track.holes.clear()
             two.before = feeds.copied(track)
             two.before.feeds = None
+            two.before.anew = True
             self._tell_apart(flow, track, two, now)
         elif two is not None:
             if not two.recent or (ts, slot or 0) != (two.recent[-1][0], two.recent[-1][2]):
@@ -159,6 +160,7 @@ class Tracks:
             or track.strays
             or track.alt_count
             or track.odd
+            or track.anew
             or not track.slot
             or track.feeds
         )
@@ -180,15 +182,19 @@ class Tracks:
         Whether a book that came in a silence or after an outage is the server's stored copy: no newer than what came
         before it or, soon after the request, older than any book is when it comes. What follows is still awaited.
         """
-        if not track.ts or track.deaf or seen.ts is None:
+        if track.deaf or seen.ts is None:
             return False
         newest, newest_slot = _newest(track)
         no_newer = seen.ts <= newest and (seen.slot is None or seen.slot <= newest_slot)
         soon = now - flow.asked <= STORED_NS
-        late = track.base is not None and now - seen.ts * MS - track.base > lateness.LATE_NS
-        if flow.silent:
-            # The very next one was held back on its way.
-            stored = no_newer or (soon and late and seen.ts - track.ts > track.high)
+        base = track.base if track.ts else self._flows.usual_lag(flow)
+        late = base is not None and now - seen.ts * MS - base > lateness.LATE_NS
+        if not track.ts:
+            stored = soon and late
+        elif flow.silent:
+            # It may be the very next one, held back on its way: then what follows comes in the same burst.
+            stored = no_newer or (soon and late)
+            track.stored = seen.ts if stored else 0
         else:
             stored = soon and bool(flow.fresh & _FIRST_AFTER_GAP) and (no_newer or late)
         if stored:
@@ -196,15 +202,22 @@ class Tracks:
             flow.fresh &= ~_MAYBE_INITIAL
         return stored
 
-    def is_late(self, track: Track, seen: Peek, now: int) -> bool:
+    def is_late(self, flow: FlowState, track: Track, seen: Peek, now: int) -> bool:
         """
         Whether a book that ends a silence is the very next by the publisher's clock: it was held back, and none is
         missing.
         """
-        ts = seen.ts
-        if ts is None or not track.cadence or track.base is None or track.deaf or not 0 < ts - track.ts <= track.high:
+        ts, base, high = seen.ts, track.base, track.high
+        if not track.cadence and track.early:
+            # As far as the first few tell, and other streams; they go on telling.
+            steps = [b[0] - a[0] for a, b in pairwise(track.early)]
+            pace = self._flows.usual_pace(flow)
+            high = 2 * min([*steps, pace] if pace is not None else steps, default=0)
+            base = min(recv - at * MS for at, recv, _ in track.early)
+        newest, track.stored = max(track.ts, track.stored), 0
+        if ts is None or base is None or track.deaf or not 0 < ts - newest <= high:
             return False
-        return now - ts * MS - track.base > lateness.LATE_NS
+        return now - ts * MS - base > lateness.LATE_NS
 
     def _slot(self, flow: FlowState, track: Track, slot: int | None, now: int, *, gap: int) -> None:
         if slot is None:
@@ -279,13 +292,17 @@ class Tracks:
         count = len(two.recent)
         if count not in feeds.TRIED:
             return
-        back = feeds.step_back(two.recent)
-        found = feeds.split(two.recent, (two.before.cadence, two.before.spread)) if back is not None else None
+        back, one = feeds.step_back(two.recent), feeds.after_step_back(two.recent)
+        pace, rough = (two.before.cadence, two.before.spread), now - two.before.paced < cadence.CRISP_NS
+        found = feeds.split(two.recent, pace, rough=rough) if back is not None else None
         if found is not None:
             self._apart(flow, track, two, *found)
-        elif two.believed and back is None and not cadence.is_uneven(track):
-            two.lone = two.lone or two.recent[0][1]
+        elif two.believed and len(one) >= feeds.FEWEST and not cadence.is_uneven(track):
+            ts, recv, _ = one[0]
+            late = max(recv - ts * MS - (track.base or 0), 0)
+            two.lone = two.lone or (recv - late if late > lateness.LATE_NS else recv)
             two.before = None
+            track.holes = [hole for hole in track.holes if hole.left_ts >= ts]
         elif count == feeds.TRIED[-1] and two.believed:
             track.holes.clear()
             two.before = feeds.copied(track)
@@ -384,6 +401,10 @@ class Tracks:
             return
         key = flow.stream.label()
         if two.believed:
+            if two.second is not None and not two.lone:
+                first, last = sorted((track, two.second), key=lambda part: part.ts)
+                if last.ts - first.ts > first.cadence + 2 * first.allow:
+                    two.lone = first.recv  # its book was due before the last of the other
             self._together(flow, track, now)
             if two.total or not two.expected:
                 self._steps.add(flow, now, feeds.alternate(two, _both_until(two, end)))

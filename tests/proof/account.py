@@ -209,6 +209,9 @@ def _take_clients(
     stored: dict[str | None, bool] = {}
     """Whether it is a row with all it needs, by content."""
     waiting: list[tuple[str, int, int, str | None, Meant | None]] = []
+    nobody: list[Meant] = []
+    awaited: set[int] = set()
+    """What was due to somebody who was there."""
     for client, its in of.items():
         heard = iter(side.heard[client])
         before = 0
@@ -222,11 +225,14 @@ def _take_clients(
             meant = _meant(line, side, known)
             if meant is not None:
                 meant.connections.add(side.clients[client])
+                if frame is not None or (line.due_ns or line.t_ns) <= side.gone.get(client, line.t_ns):
+                    awaited.add(id(meant))
             if frame is None:
                 if (line.due_ns or line.t_ns) > side.gone.get(client, line.t_ns):
                     # The venue talks to somebody who is not there any more, and does not know.
                     if meant is not None:
                         meant.why.add("nobody")
+                        nobody.append(meant)
                         _would_have_come(meant, (line.due_ns or line.t_ns) + way)
                     continue
                 if meant is not None and not meant.stored:
@@ -260,6 +266,10 @@ def _take_clients(
         for each, at in undecided:
             # The venue may go on for long after the recorder has given up a dead connection.
             _would_have_come(each, min(at, side.gone.get(client, at)))
+    for meant in nobody:
+        if id(meant) not in awaited:
+            # Nobody was there on any connection: it was due wherever the stream may be carried.
+            meant.connections |= side.carriers[meant.stream]
     unstored = []
     for run, seq, connection, sha, meant in waiting:
         if sha in stored:

@@ -21,6 +21,8 @@ from virtual import Side
 from recorder.quality.events import channel_of
 from recorder.records import SECOND_NS, Stream
 
+FEWEST_BEFORE = 5
+"""Intervals that tell what was usual before one."""
 _IDS = re.compile(r"fill ids (\d+) to (\d+) of ")
 
 
@@ -102,7 +104,10 @@ class Finder:
             mark
             for mark in (*self.of(meant.stream), *self._others)
             if mark.kind in kinds
-            and mark.start - TRUE_HOLE_SLACK_NS <= meant.arrival <= mark.end + TRUE_HOLE_SLACK_NS
+            and (
+                mark.start - TRUE_HOLE_SLACK_NS <= meant.arrival <= mark.end + TRUE_HOLE_SLACK_NS
+                or _names(mark, meant.fill_id)
+            )
             and concerns(mark, meant)
         ]
 
@@ -118,6 +123,14 @@ class Finder:
             key=lambda mark: (max(0, before - mark.start) + max(0, mark.end - after), mark.end - mark.start),
             default=None,
         )
+
+
+def _names(mark: Mark, fill_id: int | None) -> bool:
+    """
+    Whether an event names a fill by its id: of one that the venue would have sent late, it tells before that time.
+    """
+    ids = _IDS.match(mark.evidence) if mark.kind == "trade_gap" and fill_id is not None else None
+    return ids is not None and fill_id is not None and int(ids[1]) <= fill_id <= int(ids[2])
 
 
 def concerns(mark: Mark, meant: Meant) -> bool:
@@ -138,11 +151,13 @@ def late_ticks_of(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
     latency have in common.
     """
     gaps = [after - before for before, after in itertools.pairwise(ticks)]
-    return [
-        (ticks[n], ticks[n + 1] - spread_ns)
-        for n in range(5, len(gaps))
-        if gaps[n] >= 1.8 * sorted(gaps[max(0, n - 10) : n])[min(n, 10) // 4]
-    ]
+
+    def usual(n: int) -> int:
+        # The first ones have none before them: what comes after tells as well.
+        near = sorted(gaps[max(0, n - 10) : n] if n >= FEWEST_BEFORE else gaps[:10])
+        return near[len(near) // 4]
+
+    return [(ticks[n], ticks[n + 1] - spread_ns) for n in range(len(gaps)) if gaps[n] >= 1.8 * usual(n)]
 
 
 def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]], side: Side) -> bool:
