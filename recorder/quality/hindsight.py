@@ -1,13 +1,18 @@
 """
-Holes that show only once it is known that the cadence has become faster. Pure.
+Holes that do not show until later steps, or other streams, are known. Pure.
 
-Until that is learned, a few books that are missing seem to be made up for by those that come sooner than expected. So
-the steps of the last while are gone through once more: up to the change by the old cadence, from there on by the new.
+Until it is learned that the cadence has become faster, a few books that are missing seem to be made up for by those
+that come sooner than expected. So the steps of the last while are gone through once more: up to the change by the old
+cadence, from there on by the new.
+
+And where a server goes over to its other feed, the books go on between the ticks: one that is lost just there looks
+like a late tick. Only a stream of the same publisher that has it tells.
 """
 
+from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
-from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven
+from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
 from recorder.quality.state import Track
 
 Pace = tuple[int, int]
@@ -33,7 +38,7 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
         old: what they were judged by.
         until: where they end, by the publisher's clock.
     """
-    times = [until - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
+    times = _times(steps, until)
     first = next((n for n, at in enumerate(times) if at >= track.whole), len(times))
     steps, times = steps[first:], times[first:]
     change = _change(steps, track.cadence)
@@ -50,6 +55,46 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
         *_of(times[: change + 2], old, begin=max(change - FEWEST, 0)),
         *_of(times, (track.cadence, track.allow), begin=change + 1),
     ]
+
+
+def passed_over(track: Track, others: Iterable[Track]) -> list[Missed]:
+    """
+    Books that another stream has between two of this one, which are off its grid and a tick apart or nearly two.
+
+    Args:
+        track: as it is.
+        others: of the same connection.
+    """
+    steps, cadence, allow = track.past + track.ring, track.cadence, max(2 * track.allow, track.cadence // 16)
+    if not cadence or is_uneven(track) or track.feeds is not None:
+        return []
+    at = [
+        n
+        for n in range(1, len(steps) - 1)
+        if cadence < steps[n] <= track.high
+        and off_grid(steps[n], cadence) > allow
+        and max(abs(steps[n - 1] - cadence), abs(steps[n + 1] - cadence)) <= allow
+    ]
+    if not at:
+        return []
+    times, found = _times(steps, track.ts), []
+    theirs = [_times(other.past + other.ring, other.ts) for other in others if other.feeds is None]
+    for n in at:
+        left, right = times[n], times[n + 1]
+        for those in theirs:
+            near = [ts for ts in those if left - allow <= ts <= right + allow]
+            between = [ts for ts in near if left + allow < ts < right - allow]
+            if between and near[0] <= left + allow and near[-1] >= right - allow and left >= track.whole:
+                found.append((left, right, len(between)))
+                break
+    return found
+
+
+def _times(steps: list[int], until: int) -> list[int]:
+    """
+    Of the books between steps of which the last ends at `until`.
+    """
+    return [until - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
 
 
 def _change(steps: list[int], cadence: int) -> int:

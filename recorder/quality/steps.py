@@ -341,12 +341,25 @@ class Steps:
         """
         if track.deaf or not hindsight.faster(track, old):
             return
+        self._tell_found(flow, track, hindsight.missed(track, steps, old, until=until), now)
+        track.past, track.whole = [], until
+
+    def compare(self, flow: FlowState, track: Track, now: int) -> None:
+        """
+        Look for books that the other streams of the connection have, and this one has not.
+        """
+        if not track.deaf:
+            self._tell_found(flow, track, hindsight.passed_over(track, self._others(flow)), now)
+
+    def _tell_found(self, flow: FlowState, track: Track, found: list[hindsight.Missed], now: int) -> None:
+        """
+        Holes that were found afterwards.
+        """
         base = track.base or 0
-        for left, right, missing in hindsight.missed(track, steps, old, until=until):
+        for left, right, missing in found:
             if right > track.told and not any(hole.right_ts == right for hole in track.holes):
                 start, end = left * MS + base, min((right + track.allow) * MS + base, now)
                 self.hole(flow, track, Hole(start, end, left, right, missing, right - left), now)
-        track.past, track.whole = [], until
 
     # ---- the publisher's clock
 
@@ -358,11 +371,12 @@ class Steps:
         if track.useless >= USELESS:
             self._stop_listening(track)
             return
-        if ts == track.ts:
+        if ts == track.ts or (track.alt_count and ts == track.alt_ts):
             return
-        track.strays += 1
         follows = track.alt_count and 0 < ts - track.alt_ts <= 3 * track.cadence
         track.alt_count = track.alt_count + 1 if follows else 1
+        # The first of them may have been taken for a stored copy.
+        track.strays = max(track.strays + 1, track.alt_count)
         if track.alt_count == 1:
             track.alt_since = now
         track.alt_ts = ts

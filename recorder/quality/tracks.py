@@ -65,6 +65,8 @@ class Tracks:
         if flow.asked and self._is_older(flow, track, ts, slot, now, gap=gap):
             flow.asked = 0
             track.gap = gap
+            # Or the publisher's clock has stepped: the next ones tell.
+            track.alt_ts, track.alt_since, track.alt_count = ts, now, 1
             self.calm(track)
             return _MAYBE_INITIAL
         if gap and track.feeds is not None:
@@ -141,6 +143,7 @@ class Tracks:
             self._steps.look_back(flow, track, steps, old, now, until=track.ts)
             self.calm(track)
         elif count >= cadence.BLOCK:
+            self._steps.compare(flow, track, now)
             self._steps.relearn(flow, track, now, track.past + track.ring, until=track.ts)
             self.calm(track)
 
@@ -457,6 +460,7 @@ class Tracks:
             # Too few books to be sure: what they say is more likely.
             track.feeds.believed = slots.are_feeds(track.watch)
         self._end_feeds(flow, track, end, now)
+        self._steps.compare(flow, track, now)
         for hole in track.holes:
             self._steps.hole(flow, track, hole, now)
         track.holes.clear()
@@ -546,6 +550,7 @@ class Tracks:
             two = track.feeds
             if two is not None and not two.believed and track.watch is not None:
                 two.believed = slots.are_feeds(track.watch)
+            self._steps.compare(flow, track, at)
             for part in _parts(flow):
                 for hole in part.holes:
                     self._steps.hole(flow, part, hole, at)

@@ -233,7 +233,7 @@ def _take_clients(
                     if meant is not None:
                         meant.why.add("nobody")
                         nobody.append(meant)
-                        _would_have_come(meant, (line.due_ns or line.t_ns) + way)
+                        _would_have_come(meant, (line.due_ns or line.t_ns) + way, side.clients[client])
                     continue
                 if meant is not None and not meant.stored:
                     meant.why.add("lost" if line.what == "sent" else line.why or line.what)
@@ -243,14 +243,15 @@ def _take_clients(
                 # What is missing from a backlog would have come with it.
                 due = line.due_ns or line.t_ns
                 late = frame.recv_ts - due > BACKLOG_NS and each.at > due - BACKLOG_NS
-                _would_have_come(each, frame.recv_ts if late or "backlog" in each.why else min(at, frame.recv_ts))
+                would = frame.recv_ts if late or "backlog" in each.why else min(at, frame.recv_ts)
+                _would_have_come(each, would, side.clients[client])
             undecided.clear()
             before = frame.recv_ts
             place = (frame.run, frame.seq or 0)
             if frame.seq is None:
                 if meant is not None:
                     meant.why.add("uncommitted")
-                    _would_have_come(meant, frame.recv_ts)
+                    _would_have_come(meant, frame.recv_ts, side.clients[client])
             elif place in lake.rows or place in lake.raw:
                 if meant is not None:
                     meant.arrival = min(meant.arrival, frame.recv_ts) if meant.stored else frame.recv_ts
@@ -261,11 +262,11 @@ def _take_clients(
             elif line.what in {"sent", "garbage"} and line.why not in NO_DATA:
                 waiting.append((*place, side.clients[client], line.sha, meant))
                 if meant is not None:
-                    _would_have_come(meant, frame.recv_ts)
+                    _would_have_come(meant, frame.recv_ts, side.clients[client])
         assert next(heard, None) is None, f"client {client} heard more than the ledger says"
         for each, at in undecided:
             # The venue may go on for long after the recorder has given up a dead connection.
-            _would_have_come(each, min(at, side.gone.get(client, at)))
+            _would_have_come(each, min(at, side.gone.get(client, at)), side.clients[client])
     for meant in nobody:
         if id(meant) not in awaited:
             # Nobody was there on any connection: it was due wherever the stream may be carried.
@@ -281,10 +282,11 @@ def _take_clients(
     return unstored
 
 
-def _would_have_come(meant: Meant, at: int) -> None:
+def _would_have_come(meant: Meant, at: int, connection: int) -> None:
     """
     On one of its connections; the earliest counts.
     """
+    meant.would[connection] = min(meant.would.get(connection, at), at)
     if not meant.stored:
         meant.arrival = min(meant.arrival or at, at)
 

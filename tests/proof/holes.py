@@ -196,7 +196,9 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
         # With copies, what another connection brought is missing on this one all the same. (One carrier is probation.)
         missing = not each.named or (len(carriers) > 2 and mark.connection not in {None, *each.brought})
         late = each.arrival - each.at > SECOND_NS and start <= each.at <= end
-        if (missing and start <= each.arrival <= end) or late:
+        # On a connection that is slow, it would have come later than it did on another.
+        would = each.would.get(mark.connection, each.arrival) if mark.connection is not None else each.arrival
+        if (missing and (start <= each.arrival <= end or start <= would <= end)) or late:
             return True
     return False
 

@@ -80,6 +80,8 @@ class Meant(msgspec.Struct):
     """What became of it on connections that did not bring it."""
     connections: set[int] = set()
     """Those it was sent or due on."""
+    would: dict[int, int] = {}
+    """When it would have come on those that did not bring it."""
     brought: set[int] = set()
     """Those it came on."""
     state: State = "unexplained"
