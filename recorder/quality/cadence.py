@@ -30,6 +30,8 @@ STREAK = 4
 """Steps in a row that missed a tick, or were too short, may be another cadence."""
 CRISP_NS = 10 * SECOND_NS
 """A cadence that was so long in force was one."""
+FORMER_NS = 5 * SECOND_NS
+"""One that was so long in force may come back."""
 JITTER_MS = 25
 """What books of a fast cadence are off by, though their timer is not."""
 MAX_STEP_MS = 60_000
@@ -41,7 +43,7 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     From now on this is the cadence.
     """
     changed = abs(cadence - track.cadence) * 7 > track.cadence
-    if track.cadence and now - track.paced > CRISP_NS and not is_uneven(track) and (changed or spread * 8 > cadence):
+    if track.cadence and now - track.paced > FORMER_NS and not is_uneven(track) and (changed or spread * 8 > cadence):
         # Also where two feeds have begun, which may yet turn out to look like one of half the cadence.
         track.former = track.cadence
     if not track.cadence or changed:

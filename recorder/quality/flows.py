@@ -30,9 +30,11 @@ class Flows:
     def __init__(
         self, flows: list[FlowState], runs: dict[str, RunState], connections: Connections, findings: Findings
     ) -> None:
-        self._flows: dict[_Key, FlowState] = {(f.run, f.connection, f.stream): f for f in flows}
-        self._places: set[tuple[str, int]] | None = None
-        """The connections there are flows of; None: to be looked up again."""
+        self._flows: dict[_Key, FlowState] = {}
+        self._places: dict[tuple[str, int], dict[Stream, FlowState]] = {}
+        """The same by connection: it has many, and is asked for often."""
+        for flow in flows:
+            self._put(flow)
         self._runs = runs
         self._connections = connections
         self._findings = findings
@@ -56,13 +58,13 @@ class Flows:
         """
         What a connection carries.
         """
-        return [f for f in self._flows.values() if f.run == run and f.connection == connection]
+        return list(self._places.get((run, connection), {}).values())
 
     def carried(self, run: str, stream: Stream) -> bool:
         """
         Whether any connection of the run carries the stream.
         """
-        return any(f.run == run and f.stream == stream for f in self._flows.values())
+        return any(stream in there for (of, _), there in self._places.items() if of == run)
 
     def of_run(self, run: str) -> list[FlowState]:
         """
@@ -144,8 +146,7 @@ class Flows:
         """
         up = self._connections.may_be_up(run, connection)
         flow = FlowState(run, connection, stream, now, up=up, track=Track(gap=2) if is_book(stream) else None)
-        self._flows[run, connection, stream] = flow
-        self._places = None
+        self._put(flow)
         return flow
 
     def request(self, run: str, connection: int, stream: Stream, now: int, *, again: bool) -> None:
@@ -170,7 +171,7 @@ class Flows:
         """
         Whether a connection owes a book that has not come since it was down, and is not silent by itself.
         """
-        return any(f.awaited for f in self.of_connection(run, connection))
+        return any(f.awaited for f in self._places.get((run, connection), {}).values())
 
     def release(self, run: str, connection: int, stream: Stream, now: int, ended_by: str) -> None:
         """
@@ -180,8 +181,7 @@ class Flows:
         if flow is not None:
             self._end_silence(flow, now, ended_by)
             self._end_refusal(flow, now)
-            del self._flows[run, connection, stream]
-            self._places = None
+            self._drop(flow)
 
     def left_by_move(self, run: str, connection: int, to_connection: int, stream: Stream) -> list[int]:
         """
@@ -208,14 +208,12 @@ class Flows:
             if flow is None or not flow.silent or (run, to_connection, stream) in self._flows:
                 self.release(run, other, stream, now, f"its move to connection {to_connection}")
                 continue
-            del self._flows[run, other, stream]
-            self._places = None
+            self._drop(flow)
             flow.silent_on = flow.connection if flow.silent_on is None else flow.silent_on
             flow.connection = to_connection
             flow.up = self._connections.may_be_up(run, to_connection)
             flow.fresh, flow.homes = FIRST_AFTER_GAP, []
-            self._flows[run, to_connection, stream] = flow
-            self._places = None
+            self._put(flow)
         if (run, to_connection, stream) not in self._flows:
             self.expect(run, to_connection, stream, now).fresh = FIRST_AFTER_GAP
         there = self._flows[run, to_connection, stream]
@@ -262,13 +260,26 @@ class Flows:
             self.release(flow.run, flow.connection, flow.stream, at, "the end of the run")
 
     def _take_over(self, run: str, connection: int, stream: Stream) -> FlowState | None:
-        flow = self._flows.pop((run, UNKNOWN_CONNECTION, stream), None)
-        self._places = None
+        flow = self._flows.get((run, UNKNOWN_CONNECTION, stream))
         if flow is not None:
+            self._drop(flow)
             flow.connection = connection
-            self._flows[run, connection, stream] = flow
-            self._places = None
+            self._put(flow)
         return flow
+
+    def _put(self, flow: FlowState) -> None:
+        self._flows[flow.run, flow.connection, flow.stream] = flow
+        self._places.setdefault((flow.run, flow.connection), {})[flow.stream] = flow
+
+    def _drop(self, flow: FlowState) -> None:
+        """
+        Take it out from where it is.
+        """
+        del self._flows[flow.run, flow.connection, flow.stream]
+        there = self._places[flow.run, flow.connection]
+        del there[flow.stream]
+        if not there:
+            del self._places[flow.run, flow.connection]
 
     # ---- holes
 
@@ -331,7 +342,7 @@ class Flows:
         Find what is overdue by `now`: each flow that has just become silent.
         """
         for flow in self._flows.values():
-            if now - flow.last > SECOND_NS and not flow.silent and self._overdue(flow, now):
+            if now - flow.last > SECOND_NS and flow.track is not None and not flow.silent and self._overdue(flow, now):
                 flow.silent, flow.awaited = True, False
                 limit_s = self._runs[flow.run].settings.silent_after_s
                 self._findings.opening(f"{flow.stream.label()}: silent for {limit_s:g} s")
@@ -359,18 +370,13 @@ class Flows:
 
         One that is down, or was, has the flag for its own next row.
         """
-        return any(
-            other.stream == flow.stream and other is not flow and not other.silent and not other.fresh & FIRST_AFTER_GAP
-            for other in self._flows.values()
-        )
+        return any(not other.silent and not other.fresh & FIRST_AFTER_GAP for other in self._elsewhere(flow))
 
     def _elsewhere(self, flow: FlowState) -> list[FlowState]:
         """
         The same stream on other connections and runs. Found by these, which are few: all streams may ask in one burst.
         """
-        if self._places is None:
-            self._places = {(run, connection) for run, connection, _ in self._flows}
-        found = [self._flows.get((run, connection, flow.stream)) for run, connection in self._places]
+        found = [there.get(flow.stream) for there in self._places.values()]
         return [other for other in found if other is not None and other is not flow]
 
     def _end_silence(

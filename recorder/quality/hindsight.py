@@ -9,7 +9,7 @@ And where a server goes over to its other feed, the books go on between the tick
 like a late tick. Only a stream of the same publisher that has it tells.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 
 from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
@@ -57,13 +57,13 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
     ]
 
 
-def passed_over(track: Track, others: Iterable[Track]) -> list[Missed]:
+def passed_over(track: Track, others: Callable[[], Iterable[Track]]) -> list[Missed]:
     """
     Books that another stream has between two of this one, which are off its grid and a tick apart or nearly two.
 
     Args:
         track: as it is.
-        others: of the same connection.
+        others: asked only if they are needed: those of the same connection.
     """
     steps, cadence, allow = track.past + track.ring, track.cadence, max(2 * track.allow, track.cadence // 16)
     if not cadence or is_uneven(track) or track.feeds is not None:
@@ -78,7 +78,7 @@ def passed_over(track: Track, others: Iterable[Track]) -> list[Missed]:
     if not at:
         return []
     times, found = _times(steps, track.ts), []
-    theirs = [_times(other.past + other.ring, other.ts) for other in others if other.feeds is None]
+    theirs = [_times(other.past + other.ring, other.ts) for other in others() if other.feeds is None]
     for n in at:
         left, right = times[n], times[n + 1]
         for those in theirs:

@@ -101,6 +101,8 @@ class Monitor:
         self._routes = Routes(listed, state, self._connections, self._flows, self._findings)
         # Each frame needs them.
         self._by_name, self._known_routes = by_name, self._routes.known
+        self._clocked = ("", 0)
+        """The run and the instant of the last look at the clock: many facts may be of one instant."""
         self._hour_end = state.now - state.now % HOUR_NS + HOUR_NS
 
     # ---- entries in
@@ -150,11 +152,13 @@ class Monitor:
         if entry.kind == EntryKind.FACT:
             fact = _decode(entry)
             if fact is not None:
-                if isinstance(fact, Requested | Moved):
+                if isinstance(fact, Requested | Moved) and self._clocked != (entry.run, now):
                     self.clock(now)  # a silence that is overdue began before it
                 self._fact(fact, entry, run)
-        self.clock(now)
-        self._clock_of(entry.run, now)
+        if self._clocked != (entry.run, now):
+            self._clocked = entry.run, now
+            self.clock(now)
+            self._clock_of(entry.run, now)
         return None
 
     def _irregular(self, run: RunState | None, entry: Entry) -> RunState:

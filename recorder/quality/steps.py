@@ -349,7 +349,7 @@ class Steps:
         Look for books that the other streams of the connection have, and this one has not.
         """
         if not track.deaf:
-            self._tell_found(flow, track, hindsight.passed_over(track, self._others(flow)), now)
+            self._tell_found(flow, track, hindsight.passed_over(track, lambda: self._others(flow)), now)
 
     def _tell_found(self, flow: FlowState, track: Track, found: list[hindsight.Missed], now: int) -> None:
         """

@@ -190,14 +190,16 @@ class Tracks:
         newest, newest_slot = _newest(track)
         no_newer = seen.ts <= newest and (seen.slot is None or seen.slot <= newest_slot)
         soon = now - flow.asked <= STORED_NS
-        base = track.base if track.ts else self._flows.usual_lag(flow)
+        base = track.base
+        if not track.ts and soon and now - seen.ts * MS > lateness.LATE_NS:
+            base = self._flows.usual_lag(flow)
         late = base is not None and now - seen.ts * MS - base > lateness.LATE_NS
         if not track.ts:
             stored = soon and late
         elif flow.silent:
             # It may be the very next one, held back on its way: then what follows comes in the same burst.
             stored = no_newer or (soon and late)
-            track.stored = seen.ts if stored else 0
+            track.stored = seen.ts if stored and 0 < seen.ts - track.ts <= track.high else 0
         else:
             stored = soon and bool(flow.fresh & _FIRST_AFTER_GAP) and (no_newer or late)
         if stored:
