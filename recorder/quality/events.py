@@ -65,9 +65,9 @@ KINDS: Mapping[str, Kind] = {
     "disconnected": Kind(
         "connection",
         "A connection was down: it ended, or could not be made.",
-        "earliest last book of those due on it (last frame, where none was; start of the run, before any) → first book "
-        "after it of the last stream to bring one (a stored copy is none; the subscribe, where it stays silent and "
-        "`silent` goes on; first frame, where no book is subscribed)",
+        "earliest last book of those due on it (when it was due, if it came late; last frame, where none was; start of "
+        "the run, before any) → first book after it of the last stream to bring one (a stored copy is none; the "
+        "subscribe, where it stays silent and `silent` goes on; first frame, where no book is subscribed)",
         "what the capture could tell as it ended: venue (a close code, every book silent), network (reset, no "
         "heartbeat), recorder (our stop, our limits, or we ended it for silence though other data came)",
         "that anything was lost of a stream which another connection carried too",
@@ -132,10 +132,12 @@ KINDS: Mapping[str, Kind] = {
         "stream",
         "Fewer books came than the learned cadence says; `missing` counts them. Both clocks must say so: the "
         "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence, nor a publisher's timer "
-        "that stood still for up to a second in all its markets. More than eight a minute are told as one. A hole "
+        "that stood still for up to a second in all its markets; a book that another market has between two is "
+        "missing. More than eight a minute are told as one. A hole "
         "longer than `capture.silent_after_s` is `silent` instead.",
         "book before → book after, or the end of the run (where books were late: from when the one before was due; "
-        "where the hole showed only once a faster cadence was learned: both by the publisher's clock)",
+        "where the hole showed only once a faster cadence or another market told: both by the publisher's clock; at "
+        "the beginning: from a stored copy)",
         "venue, since later books came in order on the same connection; recorder if we stood still; unknown where "
         "books were late (a server drops them for a slow client), come half as often from then on, or the run ended",
         "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "

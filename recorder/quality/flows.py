@@ -91,13 +91,6 @@ class Flows:
         tracks = (other.track for other in self.of_run(flow.run) if other is not flow)
         return min((t.cadence for t in tracks if t is not None and t.cadence), default=None)
 
-    def usual_lag(self, flow: FlowState) -> int | None:
-        """
-        The least `recv_ts − ts` that is usual in the run's other streams, ns; None while none has told.
-        """
-        tracks = (other.track for other in self.of_run(flow.run) if other is not flow and other.up)
-        return min((t.base for t in tracks if t is not None and t.base is not None and not t.deaf), default=None)
-
     def heard_by_another(self, flow: FlowState, ts: int) -> bool:
         """
         Whether another connection or run has the stream's books up to about `ts`, ms, with no hole just before.

@@ -185,18 +185,13 @@ class Tracks:
         Whether a book that came in a silence or after an outage is the server's stored copy: no newer than what came
         before it or, soon after the request, older than any book is when it comes. What follows is still awaited.
         """
-        if track.deaf or seen.ts is None:
+        if not track.ts or track.deaf or seen.ts is None:
             return False
         newest, newest_slot = _newest(track)
         no_newer = seen.ts <= newest and (seen.slot is None or seen.slot <= newest_slot)
         soon = now - flow.asked <= STORED_NS
-        base = track.base
-        if not track.ts and soon and now - seen.ts * MS > lateness.LATE_NS:
-            base = self._flows.usual_lag(flow)
-        late = base is not None and now - seen.ts * MS - base > lateness.LATE_NS
-        if not track.ts:
-            stored = soon and late
-        elif flow.silent:
+        late = track.base is not None and now - seen.ts * MS - track.base > lateness.LATE_NS
+        if flow.silent:
             # It may be the very next one, held back on its way: then what follows comes in the same burst.
             stored = no_newer or (soon and late)
             track.stored = seen.ts if stored and 0 < seen.ts - track.ts <= track.high else 0

@@ -376,3 +376,68 @@ def test_two_feeds_are_not_taken_for_the_ticks_of_one(steps):
     Their steps may be one and three times the shorter; the cadence is that of two together.
     """
     assert cadence.rhythm(steps)[0] == 200
+
+
+def test_a_book_lost_as_a_slower_cadence_is_found_out_is_missing():
+    """
+    All steps before it were too long by a third, and not yet believed; the one of two ticks misses one of either.
+    """
+    faults = (Cadence(from_s=30, to_s=100, tick_ms=590), SkipFrames(from_s=30, to_s=39.5, market="SOL-PERP", every=8))
+
+    events = events_of(hear(*faults, seconds=80))
+
+    assert [(e.kind, e.symbol, e.missing) for e in events] == [("cadence_hole", "SOL-PERP", 1)] * len(events)
+    assert len(events) == 2
+
+
+def test_a_cadence_from_before_two_feeds_comes_back_at_once():
+    """
+    A second feed just between the ticks of the first is taken for half the cadence; once it is gone nothing is missing.
+    """
+    events = events_of(hear(TwoFeeds(from_s=20, to_s=34, lag_ms=200, slots_behind=0), seconds=50))
+
+    assert [e for e in events if e.kind != "two_feeds"] == []
+
+
+def test_a_cadence_that_is_a_little_too_long_hides_no_hole():
+    """
+    Ticks add up while the next few books are waited for.
+    """
+    track = Track(ts=10_000, ring=[400] * 20)
+    cadence.adopt(track, 403, 7, 0)
+    track.holes = [Hole(0, 1, 10_000, 10_800, 1, 800, None, None)]
+
+    for number in range(1, 9):
+        cadence.catch_up(track, 10_800 + number * 400)
+
+    assert [hole.missing for hole in track.holes] == [1]
+
+
+def test_two_holes_alike_long_after_an_outage_are_not_its_doing():
+    """
+    Books had come as usual since.
+    """
+    events = events_of(hear(Drop(10), SkipFrames(from_s=40.1, to_s=42, every=2), seconds=70))
+
+    assert sum(e.missing or 0 for e in events if e.kind == "cadence_hole") == 3 * 2
+
+
+def test_books_before_two_feeds_are_told_apart_may_have_had_another_cadence():
+    """
+    A run that begins while the cadence is slow, and learns it when it is fast.
+    """
+    events = events_of(hear(TwoFeeds(from_s=0, to_s=200, lag_ms=150), Cadence(from_s=0, to_s=3.4, tick_ms=1000)))
+
+    assert {e.kind for e in events} == {"two_feeds"}
+
+
+def test_a_cadence_that_became_uneven_is_the_former_one_of_what_comes_then():
+    """
+    Two feeds have begun, which turn out to look like one of half the cadence.
+    """
+    track = Track()
+    cadence.adopt(track, 400, 5, 0)
+    cadence.adopt(track, 403, 200, 20 * SECOND_NS)
+    cadence.adopt(track, 200, 2, 21 * SECOND_NS)
+
+    assert track.former == 400

@@ -8,6 +8,7 @@ from quality_cases import (
     HOUR,
     SOL,
     SOL_TRADES,
+    TICK_S,
     Tape,
     at,
     feed,
@@ -343,3 +344,19 @@ def test_a_connection_we_gave_up_for_silence_while_heartbeats_came_is_the_venues
     tape.connection(31.4, 60, [SOL, BTC], attempt=2)
 
     assert {e.cause for e in fold(tape) if e.kind in {"disconnected", "silent"}} == {"venue"}
+
+
+def test_an_outage_behind_a_backlog_begins_when_its_last_book_was_due():
+    """
+    What had been sent came all at once, just before the end: what should have followed was never sent.
+    """
+    tape = steady(30)
+    for index in (0, 1):
+        tape.without(20.1, 30, channel=f"orderbook_perp_{index}_grouped_1")
+    for stream in (SOL, BTC):
+        for tick in range(5):
+            tape.book(25.0, stream, ts=20.3 + tick * TICK_S, connection=0, attempt=1)
+    tape.disconnected(25.1)
+    tape.connection(26, 30, [SOL, BTC], attempt=2)
+
+    assert ("disconnected", 21.9, 26.2, "network") in unusual(fold(tape))

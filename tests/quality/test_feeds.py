@@ -4,11 +4,11 @@ Two feeds that alternate in one stream: told apart, each judged by its own caden
 
 import pytest
 
-from quality_runs import events_of, hear, seconds_of
+from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import feeds
 from recorder.quality.state import Feeds, Track
 from recorder.records import NO_CONNECTION, SECOND_NS, Entry, EntryKind, RunStopped, encode_fact
-from recorder.simulator.kinds import Cadence, Silence, SkipFrames, TwoFeeds
+from recorder.simulator.kinds import Cadence, Drop, Silence, SkipFrames, TwoFeeds
 
 FEEDS = TwoFeeds(from_s=0, to_s=200)
 
@@ -46,6 +46,16 @@ def test_the_cadence_of_two_feeds_is_learned_where_none_is_known():
     """
     assert feeds.split(books(), (0, 0))[1] == 400
     assert feeds.split(books(tick=1000, lag=330), (400, 3))[1] == 1000
+
+
+def test_a_cadence_known_roughly_is_learned_anew_from_each_feed():
+    """
+    What was learned from a few books of both is off by some ms, and ticks add up.
+    """
+    heard = books(lag=85)
+
+    assert feeds.split(heard, (387, 13))[1] == 387
+    assert feeds.split(heard, (387, 13), rough=True)[1:] == (400, 0)
 
 
 def test_one_feed_is_not_two():
@@ -133,3 +143,41 @@ def test_another_cadence_of_two_feeds_is_no_hole(tick_ms):
     events = events_of(hear(FEEDS, Cadence(from_s=40.1, to_s=60.1, tick_ms=tick_ms), seconds=90))
 
     assert [e for e in events if e.kind != "two_feeds"] == []
+
+
+def test_books_after_the_last_step_back_are_of_one_feed():
+    """
+    From there on nothing speaks for two.
+    """
+    both = books(count=3)
+    one = [book for n, book in enumerate(books(count=9)) if not n & 1]
+
+    assert feeds.after_step_back([*both, *one[3:]]) == [both[-1], *one[3:]]
+    assert feeds.after_step_back(one) == one
+
+
+def test_books_lost_soon_after_one_of_two_feeds_has_gone_are_missing():
+    """
+    Two feeds are expected from before an outage; only a moment of both comes after it.
+    """
+    gone = TwoFeeds(from_s=0, to_s=31.4, lag_ms=238, slots_behind=-3)
+    faults = (gone, Drop(30.2), SkipFrames(from_s=32, to_s=45, market="SOL-PERP", every=8))
+
+    events = events_of(hear(*faults, seconds=80))
+
+    holes = [e for e in events if e.kind == "cadence_hole"]
+    assert [(e.symbol, e.missing) for e in holes] == [("SOL-PERP", 1)] * 4
+
+
+def test_a_feed_whose_last_book_is_missing_is_doubted_up_to_the_end_of_the_other():
+    """
+    It was due before the last one of the other, and nothing comes after it that would tell.
+    """
+    heard = hear(TwoFeeds(from_s=0, to_s=200, lag_ms=150), Drop(40.05), seconds=44)
+    sol = [e for e in heard if b'"orderbook_perp_0_grouped_1"' in e.payload[:60]]
+    before, lost, last = [e for e in sol if e.recv_ts < START + 40 * SECOND_NS + SECOND_NS // 20][-3:]
+
+    events = events_of(numbered([e for e in heard if e.seq != lost.seq]))
+
+    doubted = [e for e in events if e.kind == "two_feeds" and e.start < lost.recv_ts]
+    assert before.recv_ts < lost.recv_ts < max(e.end for e in doubted) == last.recv_ts

@@ -26,7 +26,7 @@ from quality_cases import (
 )
 from recorder.quality.fills import MAX_ALL_GAPS, MAX_GAPS, MAX_MARKETS, MAX_PENDING, MAX_TOLD
 from recorder.quality.gaps import settled
-from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Flag, Overflowed, QualitySettings
+from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Flag, Overflowed, QualitySettings, Stream
 from recorder.venue.markets import market_list
 from recorder.venue.protocol import peek
 
@@ -594,3 +594,18 @@ def test_a_gap_among_fills_out_of_order_reaches_a_little_further():
     events = fold(traded([(10, 1), (20, 3), (20.8, 2), (22, 4), (23, 6), (24, 7)]))
 
     assert told(events, "trade_gap") == [("trade_gap", 22, 25, "venue")]
+
+
+def test_a_market_whose_first_fill_comes_late_is_compared_with_the_others():
+    """
+    Block time is one clock: fills that were due behind that one are missing from then on.
+    """
+    tape = steady(60, [SOL, SOL_TRADES, Stream("perp", "BTC-PERP", "trades")])
+    for second in range(1, 20):
+        tape.frame(second, trade_frame(second, 1, ts=at(second) // SECOND_NS), connection=0)
+    tape.trade(30, 7, ts=20, connection=0)
+    tape.trade(40, 9, ts=40, connection=0)
+
+    (gap,) = [e for e in fold(tape) if e.kind == "trade_gap"]
+
+    assert (since(gap.start), since(gap.end), gap.missing) == (20, 40, 1)

@@ -325,3 +325,53 @@ def test_an_acknowledgement_that_comes_late_ends_the_wait():
     tape.frame(20, b'{"message":"Subscribe received for channel: trades, market: SOL-PERP, marketType: perp"}')
 
     assert unusual(fold(tape)) == [("not_acknowledged", 0.1, 20, "venue")]
+
+
+def test_a_silence_that_was_due_between_two_looks_at_the_clock_moves_along():
+    """
+    The request that is sent because of it, and the move after that, come before the next entry of a second.
+    """
+    tape = Tape()
+    tape.run(0, 40, [SOL, BTC])
+    tape.connection(0.1, 40, [SOL, BTC])
+    tape.without(0.1, 40, channel="orderbook_perp_0_grouped_1")
+    tape.fact(5.2, Requested(SOL, why="no book for 5 s"), connection=0, attempt=1)
+    tape.fact(10.3, Moved(SOL, 1, "silent after another subscribe"), connection=0, attempt=1)
+    tape.fact(10.35, Connected("wss://x/ws", 1, 1.0, compressed=True), connection=1, attempt=1)
+    tape.fact(10.36, Requested(SOL, why="silent after another subscribe"), connection=1, attempt=1)
+    tape.heartbeats(10.35, 40, connection=1)
+    tape.books(14.1, 40, SOL, connection=1)
+
+    assert told(fold(tape), "silent") == [("silent", 0.1, 14.1, "venue")]
+
+
+def test_a_stream_that_comes_home_goes_on_teaching_there():
+    """
+    It is let go of where it was, not where its first book has just come; one lost right after that is missing.
+    """
+    tape = steady(60)
+    tape.without(20.1, 40, channel="orderbook_perp_0_grouped_1")
+    tape.fact(30, Moved(SOL, 1, "silent after another subscribe"), connection=0, attempt=1)
+    tape.connection(30.1, 41, [SOL], connection=1)
+    tape.fact(39.9, Requested(SOL, why="it speaks again"), connection=0, attempt=1)
+    tape.fact(40.31, Moved(SOL, 0, "it speaks again"), connection=0, attempt=1)
+    tape.without(40.4, 41, channel="orderbook_perp_0_grouped_1")
+
+    holes = told(fold(tape), "cadence_hole")
+
+    assert holes == [("cadence_hole", 40.3, 41.1, "venue")]
+
+
+def test_a_stream_let_go_of_at_an_hours_end_tells_of_the_books_it_missed_before():
+    """
+    Those were due in the hour before; the hole ends with the unsubscribe.
+    """
+    tape = Tape()
+    tape.run(3540, 3610, [SOL, BTC])
+    tape.connection(3540.1, 3610, [SOL, BTC])
+    tape.without(3598.8, 3610, channel="orderbook_perp_0_grouped_1")
+    tape.fact(3600.2, Requested(SOL, "unsubscribe"), connection=0, attempt=1)
+
+    (hole,) = [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+    assert (since(hole.start), since(hole.end), hole.missing) == (3598.7, 3600.2, 3)

@@ -1,13 +1,16 @@
 """
-Holes that show only once it is known that the cadence has become faster.
+Holes that do not show until later steps, or other streams, are known.
 """
+
+from itertools import pairwise
 
 import pytest
 
-from quality_runs import events_of, hear, seconds_of
+from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import cadence, hindsight
 from recorder.quality.state import Track
-from recorder.simulator.kinds import Cadence, SkipFrames
+from recorder.records import SECOND_NS
+from recorder.simulator.kinds import Cadence, SkipFrames, TwoFeeds
 
 
 def missed(steps, *, old=(750, 46), new=400, whole=0):
@@ -70,3 +73,53 @@ def test_books_lost_while_a_faster_cadence_is_learned_are_told():
     assert {e.kind for e in events} == {"cadence_hole"}
     assert all(40.5 <= seconds_of(e)[0] < seconds_of(e)[1] <= 43.7 for e in events)
     assert sum(e.missing or 0 for e in events) == 3
+
+
+# ---- books that only another stream has
+
+
+def passed_over(steps, *, other, offset=0):
+    """
+    What another stream of the connection, which is `offset` ms later, shows of one that ends at 100,000 ms.
+    """
+    track, beside = Track(ts=100_000, ring=steps), Track(ts=100_000 + offset, ring=other)
+    for each in (track, beside):
+        cadence.adopt(each, 400, 5, 1)
+    return hindsight.passed_over(track, lambda: [beside])
+
+
+def test_a_book_between_two_that_only_another_stream_has_is_missing():
+    """
+    The server went over to its other feed, 126 ms later, and that one's first book of one market was lost.
+    """
+    before, after = [400] * 5, [400] * 6
+
+    assert passed_over([*before, 526, *after], other=[*before, 126, 400, *after]) == [(97_074, 97_600, 1)]
+    assert passed_over([*before, 526, *after], other=[*before, 126, 400, *after], offset=2) == [(97_074, 97_600, 1)]
+
+
+def test_a_late_tick_of_all_and_streams_out_of_step_show_nothing():
+    """
+    What is compared must have books where this stream has them.
+    """
+    before, after = [400] * 5, [400] * 6
+
+    assert passed_over([*before, 526, *after], other=[*before, 526, *after]) == []
+    assert passed_over([*before, 526, *after], other=[400] * 12, offset=200) == []
+    assert passed_over([400] * 12, other=[*before, 126, 400, *after]) == []
+
+
+def test_a_book_lost_as_the_server_goes_over_to_its_other_feed_is_told():
+    """
+    From the book before to the book after.
+    """
+    faults = (TwoFeeds(from_s=20, to_s=60, lag_ms=126, slots_behind=-2),)
+    entries = hear(*faults, server="velocity", seconds=58)
+    sol = [e for e in entries if b'"orderbook_perp_0_grouped_1"' in e.payload[:60]]
+    (short,) = [
+        b for a, b in pairwise(sol) if a.recv_ts > START + 20 * SECOND_NS and b.recv_ts - a.recv_ts < SECOND_NS // 5
+    ]
+
+    assert "cadence_hole" not in {e.kind for e in events_of(entries)}
+    events = events_of(numbered([e for e in entries if e.seq != short.seq]))
+    assert [(e.symbol, e.missing) for e in events if e.kind == "cadence_hole"] == [("SOL-PERP", 1)]

@@ -4,7 +4,7 @@ Late books, clocks of the publisher that step, slots and contents that stand sti
 
 import pytest
 
-from quality_cases import BTC, SOL, URL, Tape, fold, one, steady, told, unusual
+from quality_cases import BTC, SOL, TICK_S, URL, Tape, fold, one, since, steady, told, unusual
 from quality_runs import DURING, START, events_of, folded, hear, seconds_of
 from recorder.quality import slots
 from recorder.quality.state import Track
@@ -376,3 +376,95 @@ def test_a_stored_copy_newer_than_what_was_heard_does_not_end_a_silence():
     tape.book(26.1, SOL, ts=23.1, connection=0, attempt=1)
 
     assert [e for e in unusual(fold(tape)) if e[0] != "clock_skew"] == [("silent", 19.9, 40.3, "venue")]
+
+
+def test_what_may_be_the_next_book_or_a_stored_copy_ends_no_silence_unless_more_follow():
+    """
+    A server may have stored one book more than it sent: it is one tick newer, and came right after the request.
+    """
+    tape = steady(60)
+    tape.without(20.1, 29, channel="orderbook_perp_0_grouped_1")
+    tape.fact(26, Requested(SOL, why="no book for 5 s"), connection=0, attempt=1)
+    tape.book(26.1, SOL, ts=20.3, connection=0, attempt=1)
+
+    assert unusual(fold(tape)) == [("silent", 19.9, 29.1, "venue")]
+
+
+def test_what_a_server_stored_of_its_other_feed_ends_no_silence():
+    """
+    It is newer than what was heard by less than a tick, and its slot is lower.
+    """
+    tape = steady(60)
+    tape.without(20.1, 29, channel="orderbook_perp_0_grouped_1")
+    tape.fact(26, Requested(SOL, why="no book for 5 s"), connection=0, attempt=1)
+    tape.book(26.1, SOL, ts=20.06, slot=47, connection=0, attempt=1)
+
+    assert unusual(fold(tape)) == [("silent", 19.9, 29.1, "venue")]
+
+
+def test_books_held_back_while_they_were_asked_for_again_are_no_silence():
+    """
+    The first of them may be a stored copy, as far as it goes; the second is the one after it.
+    """
+    tape = steady(60)
+    tape.without(20.1, 26.2, channel="orderbook_perp_0_grouped_1")
+    tape.fact(26, Requested(SOL, why="no book for 5 s"), connection=0, attempt=1)
+    for tick in range(15):
+        tape.book(26.1, SOL, ts=20.3 + tick * TICK_S, connection=0, attempt=1)
+
+    assert [e[:3] for e in unusual(fold(tape))] == [("backlog", 19.9, 26.1)]
+
+
+def test_a_late_book_after_a_silence_is_not_the_next_one_of_a_stored_copy():
+    """
+    Both came late, and between them and what was heard before is a hole.
+    """
+    tape = steady(60)
+    tape.without(20.1, 27.2, channel="orderbook_perp_0_grouped_1")
+    tape.fact(26, Requested(SOL, why="no book for 5 s"), connection=0, attempt=1)
+    for ts in (25.5, 25.9, 26.3, 26.7, 27.1):
+        tape.book(27.15, SOL, ts=ts, connection=0, attempt=1)
+
+    assert ("silent", 19.9, 27.15, "venue") in unusual(fold(tape))
+
+
+def test_what_lies_between_a_stored_copy_that_comes_first_of_all_and_the_first_live_book_is_a_hole():
+    """
+    That it was one is known once the next few have come.
+    """
+    tape = steady(60, [SOL])
+    tape.fact(20, Requested(BTC), connection=0, attempt=1)
+    tape.book(20.1, BTC, ts=12.0, connection=0, attempt=1)
+    tape.books(24.1, 60, BTC, connection=0, attempt=1)
+
+    events = fold(tape)
+
+    (event,) = [e for e in events if e.kind != "connected" and e.symbol == "BTC-PERP"]
+    assert (event.kind, since(event.start), since(event.end), event.missing) == ("cadence_hole", 20.1, 24.1, 9)
+
+
+def test_a_clock_that_steps_just_after_a_request_makes_no_hole():
+    """
+    The first book by the new clock looks like a stored copy.
+    """
+    tape = steady(60)
+    tape.without(20.1, 60, channel="orderbook_perp_0_grouped_1")
+    tape.fact(20.2, Requested(SOL, why="again"), connection=0, attempt=1)
+    for tick in range(100):
+        tape.book(20.3 + tick * TICK_S, SOL, ts=10.3 + tick * TICK_S, slot=52 + tick, connection=0, attempt=1)
+
+    assert {e[0] for e in unusual(fold(tape))} == {"clock_skew"}
+
+
+def test_books_that_are_held_back_while_the_first_ones_teach_are_a_backlog():
+    """
+    Two books are enough to tell the very next one.
+    """
+    tape = steady(60)
+    for index in (0, 1):
+        tape.without(0.9, 7.5, channel=f"orderbook_perp_{index}_grouped_1")
+    for stream in (SOL, BTC):
+        for tick in range(2, 18):
+            tape.book(7.4, stream, ts=0.3 + tick * TICK_S, connection=0, attempt=1)
+
+    assert "silent" not in {e[0] for e in unusual(fold(tape))}
