@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from recorder.quality.events import channel_of
-from recorder.quality.intervals import Span, Spans, difference, union
+from recorder.quality.intervals import Span, Spans, difference, shared, union
 from recorder.records import Event, Stream
 
 Carrier = tuple[str, int]
@@ -168,19 +168,16 @@ def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: in
         for carrier, voice in voices.items()
         if carrier in since
     }
+    # Something doubtful by another is better than nothing by this one.
+    doubted = {
+        carrier: difference(voice.of("doubtful", "late"), voice.of("absent")) for carrier, voice in voices.items()
+    }
+    well_of, doubted_of = _Others(well), _Others(doubted)
     bad: dict[Effect, dict[str, list[Span]]] = {"absent": {}, "doubtful": {}, "late": {}}
     everything: dict[str, list[Span]] = {}
     for carrier, voice in voices.items():
-        outweighed = union(*(spans for other, spans in well.items() if other != carrier))
-        # Something doubtful by another is better than nothing by this one.
-        better = union(
-            outweighed,
-            *(
-                difference(said.of("doubtful", "late"), said.of("absent"))
-                for other, said in voices.items()
-                if other != carrier
-            ),
-        )
+        outweighed = well_of.than(carrier)
+        better = union(outweighed, doubted_of.than(carrier))
         for kind, spans in voice.spans.items():
             effect = effect_of(kind)
             overruled = better if effect == "absent" else outweighed
@@ -193,6 +190,25 @@ def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: in
         late=_joined(bad["late"]),
         any_absent=_joined(everything),
     )
+
+
+class _Others:
+    """
+    What others than one carrier have. An hour of a recorder that crashes and is started again has hundreds of them:
+    for each, all of the others would be looked at.
+    """
+
+    def __init__(self, having: Mapping[Carrier, Spans]) -> None:
+        self._having = having
+        self._all = union(*having.values())
+        self._shared = shared(having.values())
+
+    def than(self, carrier: Carrier) -> Spans:
+        """
+        All but what this one alone has.
+        """
+        own = self._having.get(carrier)
+        return difference(self._all, difference(own, self._shared)) if own else self._all
 
 
 def _joined(by_kind: dict[str, list[Span]]) -> dict[str, Spans]:

@@ -30,6 +30,22 @@ def union(*of: Iterable[Span]) -> Spans:
     return out
 
 
+def shared(of: Iterable[Spans]) -> Spans:
+    """
+    What two of them or more cover.
+    """
+    edges = sorted(edge for spans in of for start, end in spans for edge in ((start, 1), (end, -1)))
+    found: list[Span] = []
+    depth = since = 0
+    for at, change in edges:
+        before, depth = depth, depth + change
+        if before < 2 <= depth:
+            since = at
+        elif depth < 2 <= before:
+            found.append((since, at))
+    return union(found)
+
+
 def intersection(a: Spans, b: Spans) -> Spans:
     """
     What both cover.

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality_cases import BTC, HOUR, SOL, SOL_TRADES, at, since
+from recorder.quality import effects as effects_module
 from recorder.quality.effects import EFFECTS, NOT_RUNNING, Effects, effect_of, effects
 from recorder.quality.events import KINDS, build
-from recorder.quality.intervals import Spans
+from recorder.quality.intervals import Spans, union
 from recorder.records import HOUR_NS, Event, Stream
 
 END = HOUR + HOUR_NS
@@ -219,3 +220,30 @@ def test_the_best_carrier_counts_at_each_instant(spans):
         assert told["absent"] == (min(worst) == 2), second
         if min(worst) < 2:
             assert told["doubtful"] == (min(worst) == 1), second
+
+
+def test_hundreds_of_runs_in_an_hour_cost_no_more_each(monkeypatch):
+    """
+    A recorder that crashes and is started again each few seconds: twice as many runs take twice as many steps, not
+    eight times as many, so that its hour is sealed in time.
+    """
+
+    def steps(runs: int) -> int:
+        done = 0
+
+        def counted(*of: Spans) -> Spans:
+            nonlocal done
+            done += 1
+            return union(*of)
+
+        monkeypatch.setattr(effects_module, "union", counted)
+        carriers = [(f"run-{number:04d}", 0) for number in range(runs)]
+        events = [
+            event(kind, 3600 * number / runs, 3600 * (number + 1) / runs, run=run)
+            for number, (run, _) in enumerate(carriers)
+            for kind in ("disconnected", "backlog")
+        ]
+        effects(SOL, events, carriers, since={carriers[-1]: HOUR}, until=HOUR + HOUR_NS, not_running=[])
+        return done
+
+    assert steps(80) < 2.2 * steps(40)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.quality.intervals import Spans, cut, difference, intersection, layered, length, union, widened
+from recorder.quality.intervals import Spans, cut, difference, intersection, layered, length, shared, union, widened
 
 END = 60
 ANY = st.lists(st.tuples(st.integers(0, END), st.integers(0, END)), max_size=8)
@@ -60,6 +60,17 @@ def test_a_difference_covers_what_only_the_first_covers(a, b):
     got = difference(a, b)
 
     assert instants(got) == instants(a) - instants(b)
+    assert is_normal(got)
+
+
+@given(of=st.lists(SPANS, max_size=4))
+def test_what_two_cover_is_shared(of):
+    """
+    Or more of them.
+    """
+    got = shared(of)
+
+    assert instants(got) == {at for at in range(-1, END + 1) if sum(at in instants(spans) for spans in of) > 1}
     assert is_normal(got)
 
 
