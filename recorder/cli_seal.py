@@ -77,24 +77,35 @@ def seal(
             os.nice(19)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(_OUT_OF_MEMORY_FIRST), encoding="ascii")
+    removed: list[Removal] = []
     if want_free is not None:
         # Before the seal, which needs space itself.
-        _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free, background=background)
+        removed += _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free, background=background)
     sealed = seal_hours(root, hour=hour, open_hour=open_hour)
     if not sealed:
         click.echo("nothing to seal: every closed hour is sealed")
     if keep_days is not None or want_free is not None:
         days = keep_days or _FOR_EVER_DAYS
-        _expire(root, keep_days=days, keep_bytes=keep_bytes, want_free=want_free or 0, background=background)
+        removed += _expire(root, keep_days=days, keep_bytes=keep_bytes, want_free=want_free or 0, background=background)
     if lake_days:
         from recorder.lake.expiry import expire_lake  # noqa: PLC0415
 
-        gone = expire_lake(root, now=wall_ns(), keep_days=lake_days, by_hand=not background, on_note=_note)
-        _tell_removed(gone, background=background)
+        removal = expire_lake(root, now=wall_ns(), keep_days=lake_days, by_hand=not background, on_note=_note)
+        if removal is not None:
+            removed.append(removal)
+            _tell_removed(removal, background=background)
+    if background:
+        _tell_gone(root, removed)
 
 
-def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int, background: bool) -> None:
+def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int, background: bool) -> "list[Removal]":
     from recorder.lake.retention import expire  # noqa: PLC0415
+
+    removed: list[Removal] = []
+
+    def tell(removal: "Removal") -> None:
+        removed.append(removal)
+        _tell_removed(removal, background=background)
 
     expire(
         root,
@@ -104,16 +115,27 @@ def _expire(root: Path, *, keep_days: float, keep_bytes: int, want_free: int, ba
         want_free=want_free,
         by_hand=not background,
         on_note=_note,
-        on_removed=lambda removal: _tell_removed(removal, background=background),
+        on_removed=tell,
     )
+    return removed
 
 
-def _tell_removed(removal: "Removal | None", *, background: bool) -> None:
+def _tell_gone(root: Path, removed: "list[Removal]") -> None:
+    """
+    To the recorder: what else has gone, and the note that says so once that is on record.
+    """
+    from recorder.lake.gone import ON_RECORD, look  # noqa: PLC0415
+
+    gone, note = look(root, told=removed)
+    for removal in gone:
+        _tell_removed(removal, background=True)
+    click.echo(f"{ON_RECORD}{note.decode()}")
+
+
+def _tell_removed(removal: "Removal", *, background: bool) -> None:
     """
     In words; to the recorder, so that it can put it on record.
     """
-    if removal is None:
-        return
     if background:
         import msgspec  # noqa: PLC0415
 

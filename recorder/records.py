@@ -303,6 +303,8 @@ class Expired(Fact, frozen=True, tag="expired"):
     files: int
     bytes: int
     words: str
+    by_rule: bool = True
+    """Else it was found to be gone: removed while no recorder was at work, or by hand."""
 
 
 class JobFailed(Fact, frozen=True, tag="job_failed"):

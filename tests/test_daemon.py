@@ -22,17 +22,23 @@ from recorder import clock, durable
 from recorder.config import Journal, parse_config
 from recorder.daemon import Recorder
 from recorder.daemon import child as seal_child
+from recorder.daemon import recorder as daemon
 from recorder.daemon.runs import Runs
 from recorder.errors import RecorderError, RootBusy, RootError
 from recorder.journal.reader import segments
+from recorder.lake.gone import ON_RECORD
 from recorder.lake.layout import JOURNAL
+from recorder.lake.removal import Removal
+from recorder.quality.facts import event_of
 from recorder.quality.monitor import Monitor
 from recorder.records import (
     SECOND_NS,
     ClockStepped,
     Connected,
     Disconnected,
+    Entry,
     EntryKind,
+    Expired,
     JobFailed,
     LoopStalled,
     Rejected,
@@ -409,6 +415,29 @@ def test_there_is_one_seal_at_a_time_and_each_answers_for_itself(tmp_path, monke
 
     assert str(scheduled) == "seal ended with 1: no luck"
     assert pressed is None
+
+
+def test_what_a_seal_says_has_gone_is_on_record_before_the_note_says_so(tmp_path, monkeypatch):
+    """
+    Whoever removed it; the note keeps the next seal from telling it again.
+    """
+    removal = Removal("journal", 1, 2, 3, 4, by_rule=False)
+    said = f"removed: {msgspec.json.encode(removal).decode()}\\n{ON_RECORD}{{}}"
+    monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", f"print('{said}')"))
+    told = []
+    monkeypatch.setattr(daemon, "write_note", lambda _, note: told.append((note, facts(tmp_path, Expired))))
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, url, seal=True):
+            await until(lambda: told)
+
+    asyncio.run(scenario())
+
+    note, on_disk = told[0]
+    assert note == b"{}"
+    assert [(fact.files, fact.by_rule) for fact in on_disk] == [(3, False)]
+    event = event_of(on_disk[0], Entry(EntryKind.FACT, -1, 0, 1, 1, b"", "run"))
+    assert "found to be gone, by `drift-recorder retention` or by hand: 3 journal files" in event.evidence
 
 
 @pytest.mark.parametrize("ignores", [False, True])

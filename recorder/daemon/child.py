@@ -5,7 +5,7 @@ The seal as a child process, so that Parquet never lives in the one that records
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 from recorder.clock import monotonic_ns
 from recorder.config import Journal
 from recorder.errors import RecorderError, RootBusy
+from recorder.lake.gone import ON_RECORD
 from recorder.lake.removal import Removal
 from recorder.quality.counts import Histogram
 from recorder.records import SECOND_NS
@@ -42,6 +43,7 @@ class SealChild:
         *,
         lake_days: float = 0.0,
         on_removed: Callable[[Removal], None] = lambda _: None,
+        on_record: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
@@ -49,12 +51,13 @@ class SealChild:
             keep: how much of the journal stays.
             lake_days: how long the lake's rows stay; 0: for ever.
             on_removed: told of what was removed.
+            on_record: given the note that says that all of it is on record, to be written when it is.
         """
         self._root = root
         self._arguments = ["--background", "--keep-days", str(keep.keep_days), "--keep-bytes", str(keep.keep_bytes)]
         if lake_days:
             self._arguments += ["--lake-days", str(lake_days)]
-        self._on_removed = on_removed
+        self._on_removed, self._on_record = on_removed, on_record
         self.process: asyncio.subprocess.Process | None = None
         """The last one there was."""
         self._done = asyncio.Event()
@@ -115,12 +118,17 @@ class SealChild:
         if code == 0 and not any(line.startswith(_IDLE) for line in lines):
             self.last_s = round((monotonic_ns() - started) / SECOND_NS, 3)
             self.durations.observe(self.last_s)
+        note = b""
         for line in lines:
             if line.startswith(REMOVED):
                 with suppress(msgspec.DecodeError):
                     self._on_removed(msgspec.json.decode(line.removeprefix(REMOVED), type=Removal))
+            elif line.startswith(ON_RECORD):
+                note = line.removeprefix(ON_RECORD).encode()
             elif not line.startswith(_IDLE):
                 log.info("seal: %s", line)
+        if note and self._on_record is not None:
+            await self._on_record(note)
 
     def forget(self) -> None:
         """

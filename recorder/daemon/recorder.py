@@ -37,6 +37,7 @@ from recorder.daemon.supervision import Pulse, Supervision
 from recorder.daemon.vitals import Vitals
 from recorder.daemon.watch import Watch
 from recorder.errors import RecorderError
+from recorder.lake.gone import write_note
 from recorder.lake.removal import Removal
 from recorder.lake.root import bind
 from recorder.quality.events import printable
@@ -49,6 +50,7 @@ COMMIT_DEADLINE_S = 2.5
 DRAIN_S = 0.7
 FIRST_LOOK_S = 2.0
 STALL_NS = SECOND_NS
+ON_RECORD_S = 60
 OUT_OF_MEMORY_S = 10
 """For an orderly end without memory."""
 _NO_MEMORY = "out of memory"
@@ -107,7 +109,14 @@ class Recorder:
         self._supervision = supervision or Supervision({})
         self._refused = ""
         """What the disk said since the last second, if it refused."""
-        self._seal = SealChild(self._root, config.journal, lake_days=config.lake.keep_days, on_removed=self._removed)
+        self._seal = SealChild(
+            self._root,
+            config.journal,
+            lake_days=config.lake.keep_days,
+            on_removed=self._removed,
+            on_record=self._on_record,
+        )
+        self._told_removed = 0
         self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
         self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
         self._sealing = config.seal.enabled if seal is None else seal
@@ -370,7 +379,20 @@ class Recorder:
         Sealed journal or rows of the lake went by rule; on record, so that nobody takes it for a hole.
         """
         of = removal.first, removal.last, removal.files, removal.bytes
-        self.tape.fact(Expired(removal.what, *of, removal.words))
+        self._told_removed = self.tape.fact(Expired(removal.what, *of, removal.words, removal.by_rule))
+
+    async def _on_record(self, note: bytes) -> None:
+        """
+        What was told of removals is on disk: whoever comes next need not tell it again. If it is not within a minute,
+        they have to.
+        """
+        run = self.tape.run
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ON_RECORD_S):
+                while self.tape.journal.committed[1] < self._told_removed:  # noqa: ASYNC110  # its writer is a thread
+                    await asyncio.sleep(0.1)
+                if self.tape.run == run:
+                    await asyncio.to_thread(write_note, self._root, note)
 
     def _job_failed(self, job: str, words: str) -> None:
         if self._stop.is_set():

@@ -22,6 +22,8 @@ LAKE = "lake"
 MANIFEST = "manifest"
 QUARANTINE = "quarantine"
 SEAL_LOCK = "seal.lock"
+GONE = "gone.json"
+"""In the journal: see `gone.py`."""
 
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 MAX_NAME = 120

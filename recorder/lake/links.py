@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from recorder.journal.names import RUN_LOCK, START_LOCK, is_run_name, parse_segment_name
-from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, SEAL_LOCK
+from recorder.lake.layout import GONE, JOURNAL, LAKE, MANIFEST, SEAL_LOCK
 
 _LONGEST_NOTE = 512
 """Bytes in the lock of a run: which process holds it."""
@@ -43,7 +43,7 @@ def foreign_in_journal(root: Path) -> Iterator[Path]:
             for file in sorted(path.iterdir()):
                 if file.name != RUN_LOCK and parse_segment_name(file.name) is None and not file.is_symlink():
                     yield file
-        elif path.name not in {START_LOCK, RESERVE} and not path.name.startswith("."):
+        elif path.name not in {START_LOCK, RESERVE, GONE} and not path.name.startswith("."):
             yield path
 
 

@@ -21,6 +21,8 @@ class Removal(msgspec.Struct, frozen=True):
     """… and the end of the latest hour, or the begin of the latest segment."""
     files: int
     bytes: int
+    by_rule: bool = True
+    """Of a recorder that puts it on record; else nobody has said so yet."""
 
     @property
     def words(self) -> str:

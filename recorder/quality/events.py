@@ -41,7 +41,8 @@ KINDS: Mapping[str, Kind] = {
     "expired": Kind(
         "recorder",
         "Sealed journal, or rows of the lake, were removed by rule (`journal.keep_days`, `journal.keep_bytes`, "
-        "`lake.keep_days`), or because the disk was full. The evidence says of which time.",
+        "`lake.keep_days`), because the disk was full, or by whoever, and were found to be gone. The evidence says of "
+        "which time.",
         "the moment",
         _OURS,
         "that anything is missing of the hour it stands in; of hours removed from the lake, quality and coverage stay",

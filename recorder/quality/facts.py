@@ -75,7 +75,8 @@ def event_of(fact: AnyFact, entry: Entry) -> Event | None:
         case Reloaded() if fact.added or fact.removed:
             return _about_recorder("reloaded", entry, fact.words)
         case Expired():
-            return _about_recorder("expired", entry, f"removed by rule: {fact.words}")
+            how = "removed by rule" if fact.by_rule else "found to be gone, by `drift-recorder retention` or by hand"
+            return _about_recorder("expired", entry, f"{how}: {fact.words}")
         case JobFailed():
             return _about_recorder("job_failed", entry, f"{fact.job}: {fact.error}")
     return None

@@ -297,6 +297,8 @@ class Account(msgspec.Struct):
     stored: int = 0
     covered: int = 0
     """Not stored, and inside an event that says so."""
+    suspect: int = 0
+    """Not stored, in no event, at a time that coverage does not vouch for; where `doubted`."""
     unverifiable: int = 0
     """Fills before the first or after the last of their market that was stored, outside any event."""
     twice: int = 0
@@ -314,6 +316,7 @@ def account(
     since: int = 0,
     until: int = 1 << 62,
     slack_ns: int = SLACK_NS,
+    doubted: bool = False,
 ) -> Account:
     """
     Hold a sealed root against the venue's ledger.
@@ -327,11 +330,13 @@ def account(
         since: of the venue's time, ns; when the first recorder had subscribed.
         until: when the last one was asked to stop.
         slack_ns: by which an event may miss the instant a frame was sent.
+        doubted: the venue itself breaks at random, so that of some books nobody can say more than that they may be
+            missing: what coverage calls suspect or missing is told apart. Else it is unexplained.
     """
     lake = read_lake(root)
     kept: dict[tuple[str, str], int] = {}
     for entry in read_merged(segments(root / JOURNAL), start=0, end=1 << 62):
-        if (entry.run, entry.seq) in lake.rows:
+        if (entry.run, entry.seq) in lake.rows or (entry.run, entry.seq) in lake.raw:
             key = _channel(entry.payload), digest(entry.payload.decode("utf-8", "replace"))
             kept[key] = kept.get(key, 0) + 1
     names = {INDEX[market]: market for market in markets}
@@ -342,12 +347,14 @@ def account(
     meant: dict[tuple[str, str], tuple[Stream, int, int | None]] = {}
     spoken: dict[str, list[int]] = {}
     for line in lines:
-        if line.what not in {"sent", "dropped", "unheard"} or line.channel is None:
+        if line.what not in {"sent", "dropped", "unheard", "withheld"} or line.channel is None:
             continue
         parsed = parse_channel(line.channel)
         if parsed is None or parsed.market_index not in names:
             continue
         books = parsed.channel == "orderbook"
+        if books and line.what == "withheld":
+            continue  # a tick at which nobody was sent anything tells
         stream = Stream("perp", names[parsed.market_index], parsed.channel, 1 if books else None)
         if books and line.what != "unheard":
             spoken.setdefault(line.channel, []).append(line.t_ns)
@@ -376,6 +383,8 @@ def account(
             told.covered += 1
         elif fill is not None and not _between(fill, stored_fills.get(stream.symbol, [])):
             told.unverifiable += 1
+        elif doubted and any(a - slack_ns <= at <= b + slack_ns for a, b in lake.doubts.get(_place(stream), ())):
+            told.suspect += 1
         else:
             told.unexplained.append(f"{stream.label()} at {at}: {key[1]}")
     return told
@@ -385,7 +394,7 @@ def covering(marks: list[Mark], stream: Stream, at: int, slack_ns: int) -> list[
     """
     The events that say that a frame of a stream may be missing at an instant. All connections carry all streams.
     """
-    kinds = (FILLS_MISSING if stream.channel == "trades" else BOOKS_MISSING) | {"disk_full"}
+    kinds = (FILLS_MISSING if stream.channel == "trades" else BOOKS_MISSING) | {"disk_full", "unsubscribed"}
     return [
         mark
         for mark in marks
@@ -393,6 +402,10 @@ def covering(marks: list[Mark], stream: Stream, at: int, slack_ns: int) -> list[
         and mark.start - slack_ns <= at <= mark.end + slack_ns
         and (mark.symbol is None or (mark.symbol, mark.channel) == (stream.symbol, channel_of(stream)))
     ]
+
+
+def _place(stream: Stream) -> tuple[str, str]:
+    return stream.symbol, channel_of(stream) or ""
 
 
 def _between(fill: int, stored: list[int]) -> bool:
