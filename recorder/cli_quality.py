@@ -177,13 +177,14 @@ def coverage(
     # Every hour that the range touches, whole: its row is about all of it.
     hours = start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS
     rows = _rows(lake.coverage(wanted, *hours).filter(of_channel))
-    spans = _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), start, end)
+    spans = [_expired(span) for span in _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), start, end)]
+    expired = {row[0] for row in lake.hours(*hours).filter("expired").select(_integer("hour")).collect().rows()}
     named = {row["symbol"] for row in rows}, {row["channel"] for row in rows}
     nothing = not rows or not (named[0].issuperset(markets) and named[1].issuperset(channels))
     unsaid_s = _unsaid_s(lake, start, end, given)
     if as_json:
         for row in rows:
-            _print_json(_with_spans(row))
+            _print_json(_with_spans(row) | {"expired": row["start"] in expired})
     else:
         from recorder.show_quality import (  # noqa: PLC0415
             print_conditions,
@@ -229,6 +230,15 @@ def _unsaid_s(lake: "Lake", start: int, end: int, given: tuple[int | None, int |
     first = start if given[0] is not None else max(start, known[0][0] if known else start)
     last = end if given[1] is not None else min(end, known[-1][1] if known else end)
     return length(difference(union([(first, last)]), known)) / SECOND_NS
+
+
+def _expired(span: dict[str, Any]) -> dict[str, Any]:
+    """
+    A stretch whose rows were removed by rule has a state of its own: neither a hole nor anything that is there.
+    """
+    from recorder.analysis.holes import REMOVED  # noqa: PLC0415
+
+    return span | {"state": "expired"} if span["why"] == REMOVED else span
 
 
 def _cut(spans: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:

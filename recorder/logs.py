@@ -5,13 +5,15 @@ The log: one line for each thing that matters, on standard error, as text or JSO
   are escaped, and it is cut. The query of an address, which may hold a key, is left out.
 * Under systemd's journal a line begins with its priority (`<4>`, see sd-daemon(3)) instead of a time, which the journal
   has itself.
-* More than so many lines of one kind within a minute are counted instead; the count is told when that minute is over.
+* More than so many lines of one kind within a minute are counted instead; the count is told when that minute is over,
+  by a timer, and at the end of the process.
 """
 
 import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
@@ -48,9 +50,9 @@ def set_up(level: str, *, form: Format = "auto", stream: TextIO | None = None) -
         stream: in place of standard error.
     """
     to = stream or sys.stderr
-    handler = logging.StreamHandler(to)
+    handler = _Handler(to)
     handler.setFormatter(_Json() if form == "json" else _Journal() if goes_to_journal(to, os.environ) else _Text())
-    handler.addFilter(Limiter(handler))
+    handler.limit(Limiter(handler))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("apscheduler", "websockets", "asyncio", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -75,6 +77,29 @@ def safe(text: str) -> str:
     Fit for a line of the log.
     """
     return printable(_USER.sub(r"\1", _QUERY.sub(r"\1?…", text)), LONGEST_LINE)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """
+    Tells at its end, or that of the process, what it held back.
+    """
+
+    _limiter: "Limiter | None" = None
+
+    def limit(self, limiter: "Limiter") -> None:
+        """
+        Have all pass by it.
+        """
+        self._limiter = limiter
+        self.addFilter(limiter)
+
+    def close(self) -> None:
+        """
+        Say the last words.
+        """
+        if self._limiter is not None:
+            self._limiter.close()
+        super().close()
 
 
 class _Text(logging.Formatter):
@@ -151,6 +176,9 @@ class Limiter(logging.Filter):
         self._burst = burst
         self._window_ns = int(window_s * SECOND_NS)
         self._windows: dict[str, _Window] = {}
+        # Lines come from several threads, and the counts from the timer's.
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """
@@ -158,24 +186,56 @@ class Limiter(logging.Filter):
         """
         if record.name == _OURS:
             return True
-        now = monotonic_ns()
+        with self._lock:
+            return self._passes(record, monotonic_ns())
+
+    def close(self) -> None:
+        """
+        Tell all that is held, however young.
+        """
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._tell_held(None)
+
+    def _passes(self, record: logging.LogRecord, now: int) -> bool:
         self._tell_held(now)
         kind = str(getattr(record, _KIND, None) or f"{record.name} {record.msg}")
         window = self._windows.get(kind)
         if window is None:
             if len(self._windows) >= MAX_KINDS:
-                self._windows.clear()
+                self._tell_held(None)
             window = self._windows[kind] = _Window(now)
         if window.told < self._burst:
             window.told += 1
             return True
         window.held += 1
         window.level, window.last = record.levelno, record.getMessage()
+        if self._timer is None:
+            # There may be no other line for hours.
+            self._set_timer(window.began + self._window_ns - now)
         return False
 
-    def _tell_held(self, now: int) -> None:
+    def _set_timer(self, in_ns: int) -> None:
+        self._timer = threading.Timer(max(in_ns, 0) / SECOND_NS, self._on_timer)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _on_timer(self) -> None:
+        with self._lock:
+            self._timer = None
+            now = monotonic_ns()
+            self._tell_held(now)
+            left = [window.began + self._window_ns - now for window in self._windows.values() if window.held]
+            if left:
+                self._set_timer(min(left))
+
+    def _tell_held(self, now: int | None) -> None:
+        """
+        Of the windows that are over; of all, without a time.
+        """
         for kind, window in list(self._windows.items()):
-            if now - window.began < self._window_ns:
+            if now is not None and now - window.began < self._window_ns:
                 continue
             del self._windows[kind]
             if window.held:

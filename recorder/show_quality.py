@@ -153,7 +153,8 @@ def print_timeline(console: Console, spans: Sequence[Row], start: int, end: int)
     first = start - start % lasts
     count = min(-(-(end - first) // lasts), width)
     console.print(f"Cells of {lasting_whole(seconds)}, {timeline.LEGEND}")
-    console.print(timeline.CAPITALS, style="dim")
+    expired = any(span["state"] == "expired" for span in spans)
+    console.print(timeline.CAPITALS + (f"; {timeline.EXPIRED}" if expired else ""), style="dim")
     console.print(Text(" " * margin + timeline.scale(first, count, seconds), style="bold"), no_wrap=True, crop=True)
     for name in sorted(by_stream):
         stretches = sorted(by_stream[name])
@@ -189,27 +190,29 @@ def print_streams(console: Console, rows: Sequence[Row], spans: Sequence[Row]) -
         rows: of coverage, of every hour that the range touches.
         spans: those hours' stretches, cut to the range.
     """
-    right = ("hours", "rows", "complete", "suspect", "missing", "unproven", "lost")
+    gone = any(span["state"] == "expired" for span in spans)
+    right = ("hours", "rows", "complete", "suspect", "missing", "unproven", *(("expired",) if gone else ()), "lost")
     table = plain("", "stream", *right, right=right)
     lasted: dict[str, dict[str, float]] = {}
     for span in spans:
-        of_stream = lasted.setdefault(label(span), dict.fromkeys(STATES, 0.0))
+        of_stream = lasted.setdefault(label(span), dict.fromkeys((*STATES, "expired"), 0.0))
         of_stream[span["state"]] += (span["end"] - span["start"]) / SECOND_NS
     by_stream: dict[str, list[Row]] = {}
     for row in rows:
         by_stream.setdefault(label(row), []).append(row)
     for name, of in sorted(by_stream.items()):
-        seconds = lasted.get(name, dict.fromkeys(STATES, 0.0))
+        seconds = lasted.get(name, dict.fromkeys((*STATES, "expired"), 0.0))
         lost = [row["fills_missing"] if row["channel"] == "trades" else row["ticks_missing"] for row in of]
         known = [count for count in lost if count is not None]
         table.add_row(
             name,
             f"{len(of):,}",
             f"{sum(row['rows'] for row in of):,}",
-            _share(seconds["complete"], sum(seconds.values())),
+            _share(seconds["complete"], sum(seconds[state] for state in STATES)),
             _quiet(seconds["suspect"], "yellow"),
             _quiet(seconds["missing"], "red"),
             _quiet(seconds["unverifiable"], "dim"),
+            *((_quiet(seconds["expired"], "dim"),) if gone else ()),
             f"{sum(known):,}" if known else "–",
         )
     console.print(table)

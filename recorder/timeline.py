@@ -21,10 +21,12 @@ CELLS_S = (
 )
 """Seconds a cell may stand for."""
 NOTHING = " "
-_LETTERS = {"missing": "m", "suspect": "s", "unverifiable": "u", "complete": "c"}
+_LETTERS = {"missing": "m", "suspect": "s", "expired": "x", "unverifiable": "u", "complete": "c"}
 """Worst first. Small: some of the cell. Capital: all of it; but complete and unverifiable are calm."""
 _STYLES = {"m": "red", "M": "bold white on red", "s": "yellow", "S": "bold black on yellow", "u": "dim", "c": "green"}
+_STYLES["x"] = "dim"
 LEGEND = "worst: c complete, u unverifiable, s suspect, m missing"
+EXPIRED = "x: rows that were removed by rule"
 CAPITALS = "S and M: there is nothing else in the cell"
 
 

@@ -7,6 +7,9 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -193,3 +196,38 @@ def test_kinds_are_bounded(now):
 
     (limiter,) = logging.getLogger().handlers[0].filters
     assert len(limiter._windows) <= logs.MAX_KINDS
+
+
+def test_the_count_does_not_wait_for_another_line():
+    """
+    There may be none for hours: a timer tells it.
+    """
+    written = io.StringIO()
+    handler = logs._Handler(written)
+    handler.limit(logs.Limiter(handler, burst=1, window_s=0.05))
+    for number in range(3):
+        handler.handle(logging.LogRecord("x", logging.WARNING, "", 0, "dropped %d", (number,), None))
+
+    deadline = time.monotonic() + 20
+    while "more like it" not in written.getvalue():
+        assert time.monotonic() < deadline, written.getvalue()
+        time.sleep(0.01)
+
+    assert "… and 2 more like it" in written.getvalue()
+    assert "the last: dropped 2" in written.getvalue()
+
+
+def test_the_count_is_told_at_the_end():
+    """
+    A process that ends within the minute says what it held back.
+    """
+    script = "import logging; from recorder import logs; logs.set_up('info'); log = logging.getLogger('x')\n"
+    script += "for n in range(40): log.warning('dropped %d', n)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f"… and {40 - logs.BURST} more like it within 60 s, the last: dropped 39" in done.stderr.splitlines()[-1]

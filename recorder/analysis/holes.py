@@ -82,6 +82,10 @@ def spans(coverage: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+REMOVED = "removed by rule (lake.keep_days)"
+"""Why an hour is not recorded that once was."""
+
+
 def without_rows(coverage: pl.LazyFrame, hours: Sequence[int]) -> pl.LazyFrame:
     """
     Coverage in which some hours, ns, are one stretch each that is not recorded: their rows were removed by rule.
@@ -90,7 +94,7 @@ def without_rows(coverage: pl.LazyFrame, hours: Sequence[int]) -> pl.LazyFrame:
     lists = {
         "span_start": pl.concat_list("start"),
         "span_state": pl.concat_list(pl.lit("unrecorded")),
-        "span_why": pl.concat_list(pl.lit("removed by rule (lake.keep_days)")),
+        "span_why": pl.concat_list(pl.lit(REMOVED)),
     }
     return coverage.with_columns(pl.when(gone).then(value).otherwise(name).alias(name) for name, value in lists.items())
 

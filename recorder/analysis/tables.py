@@ -18,7 +18,7 @@ import polars as pl
 from recorder.analysis.condition import DAY_NS, TOLERANCE, conditions
 from recorder.analysis.events import whole_events
 from recorder.analysis.gaps import Gaps
-from recorder.analysis.holes import HOLES, State, spans
+from recorder.analysis.holes import HOLES, State, spans, without_rows
 from recorder.analysis.reading import Reader
 from recorder.analysis.terms import BOOK_TABLE, Units, between, streams_of, time_range
 from recorder.analysis.units import NS_UTC, Instant
@@ -228,9 +228,12 @@ class Tables:
     ) -> pl.LazyFrame:
         """
         The hours of `coverage` as stretches of one state: `symbol`, `channel`, `grouping`, `start`, `end`, `state`,
-        `why`.
+        `why`. An hour whose rows were removed by rule is one stretch that is `unrecorded`, whatever was proven of it.
         """
         told = self.coverage(market, start, end, live=live).filter(pl.col("span_start").list.len() > 0)
+        expired = [hour for hour, index in self._reader.published.hours(*time_range(start, end)) if index.expired]
+        if expired:
+            told = without_rows(told, expired)
         return spans(told).select("symbol", "channel", "grouping", "start", "end", "state", "why")
 
     def gaps(
@@ -395,15 +398,25 @@ class Tables:
 
     def hours(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
         """
-        Published hours that overlap the range: `hour` (its begin), `complete`, and its `files`, `rows` and `bytes`.
+        Published hours that overlap the range: `hour` (its begin), `complete`, and its `files`, `rows` and `bytes`, and
+        whether rows of it were removed by rule (`expired`).
         """
         published = self._reader.published.hours(*time_range(start, end))
         return pl.LazyFrame(
             [
-                (hour, m.complete, len(m.files), sum(f.rows for f in m.files), sum(f.bytes for f in m.files))
+                (
+                    *(hour, m.complete, len(m.files)),
+                    *(sum(f.rows for f in m.files), sum(f.bytes for f in m.files), bool(m.expired)),
+                )
                 for hour, m in published
             ],
-            schema={"hour": NS_UTC, "complete": pl.Boolean, "files": pl.Int64, "rows": pl.Int64, "bytes": pl.Int64},
+            schema=pl.Schema(
+                {
+                    **{"hour": NS_UTC, "complete": pl.Boolean()},
+                    **dict.fromkeys(("files", "rows", "bytes"), pl.Int64()),
+                    "expired": pl.Boolean(),
+                }
+            ),
             orient="row",
         )
 

@@ -26,8 +26,9 @@ def calendar(root: Path, *, now: int) -> dict[str, Any]:
 
     Returns:
         `start`, ms of the first hour; `days`; `hours`, by market ("" for all together), a list with an item for each
-        hour: None where nothing is sealed, else the shares of complete, suspect, missing and unverifiable seconds, and
-        whether the hour is over; `sealed`, ms at which the last sealed hour ends; `problem`, why there is nothing.
+        hour: None where nothing is sealed, else the shares of complete, suspect, missing and unverifiable seconds,
+        whether the hour is over, and whether its rows were removed by rule; `sealed`, ms at which the last sealed hour
+        ends; `problem`, why there is nothing.
     """
     first = now // DAY_NS * DAY_NS - (DAYS - 1) * DAY_NS
     result: dict[str, Any] = {"start": first // 1_000_000, "days": DAYS, "hours": {}, "sealed": None, "problem": ""}
@@ -43,6 +44,7 @@ def calendar(root: Path, *, now: int) -> dict[str, Any]:
         result["problem"] = str(error)
         return result
     complete = dict(published.select(pl.col("hour").dt.epoch("ns"), "complete").iter_rows())
+    expired = set(published.filter("expired").get_column("hour").dt.epoch("ns"))
     over = [hour for hour, whole in complete.items() if whole]
     result["sealed"] = (max(over) + HOUR_NS) // 1_000_000 if over else None
     sums = [pl.col(f"{state}_s").sum() for state in STATES]
@@ -53,7 +55,7 @@ def calendar(root: Path, *, now: int) -> dict[str, Any]:
         hours = result["hours"].setdefault(symbol, [None] * (DAYS * 24))
         place, total = (hour - first) // HOUR_NS, sum(seconds)
         if 0 <= place < len(hours) and total > 0:
-            hours[place] = [*(round(s / total, 5) for s in seconds), complete.get(hour, False)]
+            hours[place] = [*(round(s / total, 5) for s in seconds), complete.get(hour, False), hour in expired]
     return result
 
 

@@ -14,6 +14,7 @@ import msgspec
 from recorder.quality.effects import effect_of
 from recorder.quality.events import channel_of
 from recorder.records import (
+    SECOND_NS,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -34,6 +35,8 @@ RATE_S = 10
 """Seconds that a rate looks back."""
 RECENT = 100
 """Events that are remembered."""
+FIRST_NS = 5 * SECOND_NS
+"""A stream that brings its first frame within this has begun without a hole."""
 MAX_TALLIES = 20_000
 """(connection, stream) pairs counted apart; a venue or an operator could bring ever new ones."""
 _MAX_TS_MS = 1 << 53
@@ -81,6 +84,10 @@ class Tally(msgspec.Struct):
     bytes: int = 0
     last: int = 0
     """`recv_ts` of its last frame, ns; 0: none yet."""
+    before: int = 0
+    """Of the last one before its connection opened, and …"""
+    resumed: int = 0
+    """… of the first one after that."""
     slot: int | None = None
     latency: list[int] = []
     """Frames by `LATENCY_BOUNDS_NS`; of books only."""
@@ -181,6 +188,8 @@ class Counts:
         tally.frames += 1
         tally.bytes += size
         last = tally.last
+        if last <= line.opened:
+            tally.before, tally.resumed = last, now
         tally.last = now
         tally.payload = payload
         tally.slot = seen.slot
@@ -279,19 +288,37 @@ class Counts:
         if event.kind in _NOT_A_HOLE or effect_of(event.kind) not in {"absent", "counted"}:
             return
         if event.symbol is not None and event.channel is not None:
-            places = [(event.symbol, event.channel)]
-        else:
-            places = [(stream.symbol, channel_of(stream)) for stream in carried]
-        for place in places:
-            holes = self.holes.get(place)
-            if holes is None:
-                if len(self.holes) >= MAX_TALLIES:
-                    return
-                holes = self.holes[place] = Holes()
-            holes.count += 1
-            holes.lasted_ns += event.end - event.start
+            self._hole((event.symbol, event.channel), event.end - event.start, event.missing or 0)
+            return
+        for stream in carried:
             # What a whole connection missed is a number of all its streams.
-            holes.missing += (event.missing or 0) if event.symbol is not None else 0
+            lasted_ns = self._missed_by(stream, event)
+            if lasted_ns:
+                self._hole((stream.symbol, channel_of(stream)), lasted_ns, 0)
+
+    def _hole(self, place: tuple[str, str], lasted_ns: int, missing: int) -> None:
+        holes = self.holes.get(place)
+        if holes is None:
+            if len(self.holes) >= MAX_TALLIES:
+                return
+            holes = self.holes[place] = Holes()
+        holes.count += 1
+        holes.lasted_ns += lasted_ns
+        holes.missing += missing
+
+    def _missed_by(self, stream: Stream, event: Event) -> int:
+        """
+        How long an event of its connection, or of the recorder, was a hole of this stream; 0 if it was none.
+
+        An outage reaches to the book of the last stream to bring one: a market that never speaks makes it longer, and
+        that is nobody else's hole.
+        """
+        tally = self.streams.get((event.connection, stream)) if event.connection is not None else None
+        if tally is None or tally.resumed <= event.start:
+            return event.end - event.start
+        lasted_ns = min(event.end, tally.resumed) - max(event.start, tally.before)
+        # Of one that had never brought anything: as long as this, it is only the way a run begins.
+        return lasted_ns if tally.before or lasted_ns > FIRST_NS else 0
 
     def second(self) -> None:
         """

@@ -16,6 +16,7 @@ from recorder.lake.expiry import STAYING, expirable_hours, expire_lake
 from recorder.lake.retention import expire
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
+from recorder.page.past import calendar
 from recorder.records import HOUR_NS
 
 DAY_NS = 24 * HOUR_NS
@@ -175,6 +176,32 @@ def test_a_day_that_was_removed_by_rule_is_expired_not_missing(root):
     assert set(conditions["condition"]) == {"expired"}
     assert "removed by rule (lake.keep_days)" in gaps["why"][0]
     assert set(gaps.filter(start=gaps["start"].min())["state"]) == {"unrecorded"}
+
+
+def test_coverage_says_expired_whatever_was_proven(root):
+    """
+    The timeline, the sums and each row: nobody is to think that it can still be read, nor that it was a hole.
+    """
+    expire_lake(root, now=NEXT + 2 * HOUR_NS + 1, keep_days=1 / 24)
+
+    def said(*options):
+        command = [sys.executable, "-m", "recorder", "coverage", str(root), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    shown = said()
+    rows = [json.loads(line) for line in said("--json").splitlines()]
+    spans = Lake(root).spans().collect()
+
+    assert "x: rows that were removed by rule" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("SOL-PERP books ") and "x" in line]
+    assert set(line.removeprefix("SOL-PERP books ").strip()) >= {"x"}
+    assert "expired" in shown
+    assert {row["expired"] for row in rows if row["start"] < "2025-03-01T12"} == {True}
+    assert {row["expired"] for row in rows if row["start"] >= "2025-03-01T12"} == {False}
+    assert spans.filter(state="unrecorded")["why"].unique().to_list() == ["removed by rule (lake.keep_days)"]
+    days = calendar(root, now=NEXT + 3 * HOUR_NS)
+    hours = [hour for hour in days["hours"][""] if hour is not None]
+    assert [hour[5] for hour in hours] == [True, True, False]
 
 
 def test_the_verb_tells_and_removes(root):

@@ -208,6 +208,32 @@ def test_holes_are_counted_with_the_streams_they_concern():
     assert len(counts.recent) == 4
 
 
+def test_a_market_that_never_speaks_is_nobody_elses_hole():
+    """
+    The outage of its connection reaches to where it is called silent; the others count what they missed themselves.
+    """
+    counts = counting(SOL, BTC, SOL_TRADES)
+    btc = Peek(FrameKind.DATA, name="orderbook_perp_1_grouped_1", market_name="BTC-PERP")
+    counts.fact(Connected(url="ws://v", attempt=1, took_ms=1.0, compressed=True), 0, at(0.1))
+    for second in (0.5, 1.5, 2.5):
+        counts.frame(0, at(second), b"", book(second), SOL)
+    carried = [SOL, BTC]
+
+    counts.event(build("disconnected", cause="recorder", start=at(0), end=at(6), connection=0, evidence=""), carried)
+    assert {place: holes.lasted_ns / 1e9 for place, holes in counts.holes.items()} == {("BTC-PERP", "orderbook"): 6.0}
+
+    # Down from 3 to 5; BTC comes back at 30, or never.
+    counts.fact(Disconnected("gone", "network", None, None, 3.0), 0, at(3))
+    counts.fact(Connected(url="ws://v", attempt=2, took_ms=1.0, compressed=True), 0, at(5))
+    for second in (5.5, 6.0, 29.5):
+        counts.frame(0, at(second), b"", book(second), SOL)
+    counts.event(build("disconnected", cause="network", start=at(2.5), end=at(30), connection=0, evidence=""), carried)
+    counts.frame(0, at(30), b"", btc, BTC)
+
+    of = {place[0]: (holes.count, holes.lasted_ns / 1e9) for place, holes in counts.holes.items()}
+    assert of == {"SOL-PERP": (1, 3.0), "BTC-PERP": (2, 33.5)}
+
+
 def test_a_quantile_lies_within_its_bucket():
     """
     By proportion; what is beyond all bounds is told as the last of them, for nothing is known of it but that.
