@@ -91,6 +91,17 @@ def test_a_disk_that_says_no_is_no_reason_to_be_killed(manager):
     assert "12.0 MB wait in memory" in status or "0.0 MB wait" in status
 
 
+def test_a_full_disk_is_all_the_status_says(manager):
+    """
+    That connections are down and entries few is what follows from it.
+    """
+    manager.supervision.warn("connection 0: down: the disk is full", now=manager.now)
+    for n in range(2, 8):
+        lines = manager.second(STILL, committed=n, full="0.0357 GB of 1.61 free")
+    status = [line for line in lines if line.startswith("STATUS=")]
+    assert status == ["STATUS=THE DISK IS FULL, nothing is recorded until there is room: 0.0357 GB of 1.61 free"]
+
+
 def test_another_run_counts_as_getting_on(manager):
     """
     After a backward clock step entries are numbered from 1 again.

@@ -137,6 +137,8 @@ class DiskGuard:
         self._stage: Stage = "fine"
         self.stopped_since = 0
         """When capture was stopped, on the run's clock; 0: it goes on."""
+        self.words = ""
+        """What was free when it was last looked at."""
         self._told_run = ""
 
     async def run(self) -> None:
@@ -160,6 +162,7 @@ class DiskGuard:
             self._blind = True
             return
         self._blind = False
+        self.words = now.words
         stuck = self._tape().journal.stuck in NO_SPACE
         before, self._stage = self._stage, stage(now, self._limits, stopped=bool(self.stopped_since))
         if stuck:

@@ -314,6 +314,7 @@ class Recorder:
                 recorded=len(recorded.intersection(self.tape.streams)),
                 connections=connections,
                 trouble=trouble,
+                full=self._disk.words if self._disk.stopped_since else "",
             )
         )
 

@@ -53,6 +53,8 @@ class Pulse(msgspec.Struct, frozen=True):
     """Open ones."""
     trouble: str
     """Why one is not open; empty if all are."""
+    full: str = ""
+    """How much is free on the disk, in words, if capture stopped for that; empty while it goes on."""
 
 
 class Supervision:
@@ -163,6 +165,9 @@ class Supervision:
         return self._status
 
     def _words(self, pulse: Pulse, rate: float, now: int) -> str:
+        if pulse.full:
+            # Alone: what else is wrong follows from it.
+            return f"THE DISK IS FULL, nothing is recorded until there is room: {pulse.full}"
         what = "recording" if self._ready else "nothing is recorded yet:"
         connections = f"{pulse.connections} connection{'' if pulse.connections == 1 else 's'}"
         words = f"{what} {pulse.recorded} of {pulse.streams} streams on {connections}, {rate:.0f} entries/s on disk"

@@ -69,6 +69,8 @@ async def _use(tab):
     await tab.until("document.querySelector('#rows tr.chosen .age').classList.contains('silent')")
     await tab.until("[...document.querySelectorAll('#holes li.hole b')].some(b => b.textContent === 'silent')")
 
+    await _sort_and_filter(tab)
+
     # What came from outside is text.
     assert await tab.ask("document.querySelectorAll('img, iframe, main script').length") == 0
     assert "drift-recorder" in await tab.ask("document.title")
@@ -86,6 +88,48 @@ async def _use(tab):
         cut = "[...document.querySelectorAll('#rows .age')].every(a => a.getBoundingClientRect().right <= 390)"
         assert await tab.ask(cut)
     assert tab.complaints == []
+
+
+async def _press(tab, key, text=""):
+    for kind in ("keyDown", "keyUp"):
+        await tab.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, **({"text": text} if text else {}))
+
+
+async def _sort_and_filter(tab):
+    shown = "[...document.querySelectorAll('#rows button')].map(b => b.textContent)"
+    assert await tab.ask(shown) == ["BTC-PERP", "SOL-PERP"]
+
+    # By a heading, with the keyboard; it stays while pushes come in, and so does the focus.
+    await tab.ask("document.querySelector('th[data-sort=name] button').focus()")
+    for order in (["BTC-PERP", "SOL-PERP"], ["SOL-PERP", "BTC-PERP"]):
+        await _press(tab, "Enter", "\r")
+        updates = await tab.ask("document.body.dataset.updates")
+        await tab.until(f"Number(document.body.dataset.updates) > {updates} + 1")
+        assert await tab.ask(shown) == order
+    assert await tab.ask("document.querySelector('th[aria-sort=descending]').dataset.sort") == "name"
+    assert await tab.ask("location.hash") == "#SOL-PERP&sort=-name"
+
+    # `/`, a word, an arrow down: at the market.
+    await _press(tab, "/", "/")
+    await tab.send("Input.insertText", text="btc")
+    await tab.until("document.querySelector('#rows-more').textContent === '1 of 2'")
+    await _press(tab, "ArrowDown")
+    updates = await tab.ask("document.body.dataset.updates")
+    await tab.until(f"Number(document.body.dataset.updates) > {updates} + 1")
+    assert await tab.ask("document.activeElement.textContent") == "BTC-PERP"
+    assert await tab.ask("location.hash") == "#SOL-PERP&sort=-name&filter=btc"
+
+    # Whoever opens that address sees the same; nothing that matches is said.
+    await tab.ask("location.hash = '#SOL-PERP&sort=name&filter=no%20such'")
+    await tab.until("!document.querySelector('#no-match').hidden")
+    assert await tab.ask("document.querySelector('#filter').value") == "no such"
+    await tab.ask("document.querySelector('#unfilter').click()")
+    await tab.until("document.querySelectorAll('#rows tr').length === 2")
+    assert await tab.ask("location.hash") == "#SOL-PERP&sort=name"
+    await tab.ask("location.hash = '#%E0%A4%A&sort=constructor'")
+    assert await tab.ask("document.querySelectorAll('[aria-sort=ascending], [aria-sort=descending]').length") == 0
+    await tab.ask("location.hash = '#SOL-PERP'")
+    await tab.until("document.querySelector('#rows tr.chosen button').textContent === 'SOL-PERP'")
 
 
 @pytest.mark.timeout(180)

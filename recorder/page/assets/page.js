@@ -8,11 +8,25 @@ const HOUR = 3_600_000;
 const LEVELS = 12;
 
 let stream = null;
-let chosen = decodeURIComponent(location.hash.slice(1)) || null;
+let chosen = null;
+let order = null;
+let filter = "";
+let shown = [];
 let past = null;
 let everything = true;
 let sparks = {};
 const rows = new Map();
+const names = new Intl.Collator("en", { numeric: true });
+const spread = ({ bid, ask }) => (bid !== null && ask !== null && bid + ask ? ((ask - bid) / ((ask + bid) / 2)) * 10_000 : null);
+const SORTS = {
+  name: (market) => market.m,
+  move: (market) => { const line = sparks[market.m] ?? []; return line.length > 1 ? line.at(-1) / line[0] - 1 : null; },
+  // As coarse as it is shown, and no finer: rows that change places twice a second cannot be read.
+  spread: (market) => { const bp = spread(market); return bp === null ? null : Math.round(bp * 10); },
+  rate: (market) => Math.round(market.rate),
+  // Never heard is the oldest there is.
+  age: (market) => (market.state === "live" ? 0 : market.age === null ? Infinity : Math.round(market.age / 1000)),
+};
 
 function listen() {
   stream?.close();
@@ -31,16 +45,71 @@ function listen() {
   };
 }
 
+// What was chosen stands in the address, so that it can be kept, sent, and gone back to:
+// `#MARKET`, `#MARKET&sort=-age&filter=perp`.
+function readAddress() {
+  const [market, ...rest] = location.hash.slice(1).split("&");
+  const given = new URLSearchParams(rest.join("&"));
+  try {
+    chosen = decodeURIComponent(market) || null;
+  } catch {
+    chosen = null; // a percent sign too many, typed by hand
+  }
+  filter = given.get("filter") ?? "";
+  const [, down, key] = /^(-?)(\w+)$/.exec(given.get("sort") ?? "") ?? [];
+  order = Object.hasOwn(SORTS, key ?? "") ? { key, down: down === "-" } : null;
+  byId("filter").value = filter;
+}
+
+function writeAddress() {
+  const given = new URLSearchParams();
+  if (order) given.set("sort", `${order.down ? "-" : ""}${order.key}`);
+  if (filter) given.set("filter", filter);
+  const rest = given.toString();
+  history.replaceState(null, "", `#${encodeURIComponent(chosen ?? "")}${rest ? `&${rest}` : ""}`);
+}
+
 function choose(symbol) {
   if (symbol === chosen) return;
   chosen = symbol;
-  history.replaceState(null, "", `#${encodeURIComponent(symbol)}`);
+  writeAddress();
   for (const [name, row] of rows) mark(row.line, name === chosen ? "chosen" : "");
   if (past) showCalendar();
-  for (const [id, all] of [["calendar-all", true], ["calendar-one", false]]) {
-  byId(id).addEventListener("click", () => { everything = all; if (past) showCalendar(); });
+  listen();
 }
-listen();
+
+// A first press sorts as one most likely wants it, a second the other way round, a third as it was.
+function sortBy(key) {
+  const first = key !== "name";
+  if (order?.key !== key) order = { key, down: first };
+  else order = order.down === first ? { key, down: !first } : null;
+  writeAddress();
+  showRows(shown);
+}
+
+function filterBy(text) {
+  filter = text;
+  byId("filter").value = text;
+  writeAddress();
+  showRows(shown);
+}
+
+// Those whose value is unknown are last, whichever way it goes.
+function sorted(markets) {
+  if (!order) return markets;
+  const value = SORTS[order.key], way = order.down ? -1 : 1;
+  return markets.map((market) => [value(market), market]).sort(([a, one], [b, other]) => {
+    if (a === null || b === null) return (a === null) - (b === null) || names.compare(one.m, other.m);
+    return way * (typeof a === "string" ? names.compare(a, b) : a - b) || names.compare(one.m, other.m);
+  }).map(([, market]) => market);
+}
+
+function matching(markets) {
+  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  return markets.filter((market) => {
+    const text = `${market.m} ${market.type} ${market.state}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
 }
 
 function showAbout(about) {
@@ -99,8 +168,22 @@ function makeRow(symbol) {
   return { line, ...cells };
 }
 
-function showRows(markets) {
+function showSorts() {
+  for (const head of byId("sorts").children) {
+    const key = head.dataset.sort;
+    if (!key) continue;
+    const way = order?.key === key ? (order.down ? "descending" : "ascending") : "none";
+    if (head.getAttribute("aria-sort") !== way) head.setAttribute("aria-sort", way);
+  }
+}
+
+function showRows(all) {
+  shown = all;
+  const markets = sorted(matching(all));
   const body = byId("rows");
+  const focused = document.activeElement;
+  showSorts();
+  write(byId("rows-more"), markets.length < all.length ? `${markets.length} of ${all.length}` : all.length ? `${all.length}` : "");
   const wanted = new Set(markets.map((row) => row.m));
   for (const [symbol, row] of rows) {
     if (!wanted.has(symbol)) { row.line.remove(); rows.delete(symbol); }
@@ -119,14 +202,18 @@ function showRows(markets) {
     write(row.bid, price(market.bid, places));
     write(row.ask, price(market.ask, places));
     write(row.mid, price(mid, places));
-    write(row.spread, both && mid ? `${(((market.ask - market.bid) / mid) * 10_000).toFixed(1)} bp` : "–");
+    const wide = spread(market);
+    write(row.spread, wide === null ? "–" : `${wide.toFixed(1)} bp`);
     write(row.last, price(market.last, places));
     write(row.rate, market.rate.toFixed(1));
     write(row.age, market.age === null ? "never" : span(market.age));
     mark(row.age, `num age ${market.state}`);
     mark(row.line, market.m === chosen ? "chosen" : "");
   });
-  byId("no-rows").hidden = markets.length > 0;
+  // A row that is moved loses the focus.
+  if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
+  byId("no-rows").hidden = all.length > 0;
+  byId("no-match").hidden = markets.length > 0 || all.length === 0;
 }
 
 function showSparks() {
@@ -282,6 +369,14 @@ function showCalendar() {
         cell.classList.add(`c-${worst(hour)}`);
         cell.style.background = stacked(hour);
         if (!hour[4]) cell.classList.add("open");
+        if (hour[5]) {
+          // Whatever was proven of it: its rows are gone.
+          cell.className = "hour c-expired";
+          cell.style.background = "";
+          cell.title = `${named}: expired, its rows were removed by rule`;
+          line.append(cell);
+          continue;
+        }
         const shares = STATES.map((name, n) => [name, hour[n]]).filter(([, share]) => share > 0);
         cell.title = `${named}${hour[4] ? "" : ", so far"}: ${shares.map(([name, share]) => `${percent(share)} ${name}`).join(", ")}`;
         judged += 1;
@@ -301,4 +396,38 @@ function showCalendar() {
 for (const [id, all] of [["calendar-all", true], ["calendar-one", false]]) {
   byId(id).addEventListener("click", () => { everything = all; if (past) showCalendar(); });
 }
+for (const head of byId("sorts").children) {
+  if (!head.dataset.sort) continue;
+  const button = make("button", "", head.textContent);
+  button.type = "button";
+  button.addEventListener("click", () => sortBy(head.dataset.sort));
+  head.replaceChildren(button);
+}
+byId("filter").addEventListener("input", (event) => filterBy(event.target.value));
+byId("unfilter").addEventListener("click", () => { filterBy(""); byId("filter").focus(); });
+// `/` goes to the filter, Escape empties it, the arrows go from market to market.
+document.addEventListener("keydown", (event) => {
+  const typing = event.target instanceof HTMLInputElement;
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    byId("filter").focus();
+    byId("filter").select();
+  } else if (event.key === "Escape" && event.target === byId("filter")) {
+    filterBy("");
+  } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const buttons = [...byId("rows").querySelectorAll("button")];
+    const at = buttons.indexOf(event.target), down = event.key === "ArrowDown";
+    if (at < 0 && !(down && event.target === byId("filter"))) return;
+    event.preventDefault();
+    (buttons[at + (down ? 1 : -1)] ?? (at === 0 ? byId("filter") : null))?.focus();
+  }
+});
+addEventListener("hashchange", () => {
+  const before = chosen;
+  readAddress();
+  showRows(shown);
+  if (past) showCalendar();
+  if (chosen !== before) listen();
+});
+readAddress();
 listen();
