@@ -284,6 +284,56 @@ def test_the_page_shows_it_from_a_sandbox_of_its_own(machine):
     machine.run("systemctl stop drift-recorder-page")
 
 
+def test_a_full_disk_is_said_and_it_goes_on_when_there_is_room(machine):
+    """
+    As the runbook has it: what fills the disk is found, nothing of the recorder is old enough to go, room is made.
+    """
+    machine.run(f"systemctl stop {UNIT}; mount -t tmpfs -o size=200m,mode=750 small {DATA}")
+    machine.run(f"chown drift-recorder: {DATA}; systemctl start {UNIT}")
+    machine.until(f"systemctl show -P StatusText {UNIT}", "recording 10 of 10 streams")
+    machine.run(f"fallocate -l 150M {DATA}/journal/.ballast")
+
+    machine.until(f"systemctl show -P StatusText {UNIT}", "THE DISK IS FULL, nothing is recorded until there is room")
+    assert "the disk is full" in machine.run(f"drift-recorder status {DATA}", check=False)
+    assert "nothing is old enough to go" in machine.run(f"drift-recorder retention {DATA} --keep-days 1 --dry-run")
+    assert machine.show(UNIT, "ActiveState") == "active"
+    machine.run(f"rm {DATA}/journal/.ballast")
+
+    machine.until(f"systemctl show -P StatusText {UNIT}", "recording 10 of 10 streams")
+    machine.run(f"drift-recorder seal {DATA} --open")
+    assert "disk_full" in machine.run(f"drift-recorder quality {DATA}")
+    machine.run(f"systemctl stop {UNIT}; umount {DATA}; systemctl start {UNIT}")
+
+
+def test_a_move_makes_one_lake_of_two_roots(machine):
+    """
+    The new one records before the old one stops; the journal goes over; each frame is in the lake once, none missing.
+    """
+    there = "/var/lib/drift-recorder/moved"
+    config = machine.root / CONFIG.lstrip("/")
+    moved = config.read_text().replace('root = "data"', f'root = "{there}"') + '[metrics]\nlisten = ""\n'
+    (config.parent / "moved.toml").write_text(moved)
+    machine.until(f"systemctl show -P StatusText {UNIT}", "recording 10 of 10 streams")
+    machine.run("systemctl start drift-recorder@moved")  # comes back when it records
+
+    machine.run(f"systemctl stop {UNIT}; drift-recorder seal {DATA}")
+    machine.run(f"cd {DATA} && cp -a journal/20* {there}/journal/ && cp -an lake manifest {there}/")
+    machine.run(f"chown -R drift-recorder: {there}; drift-recorder seal {there}; drift-recorder seal {there} --open")
+
+    assert "all as it was written" in machine.run(f"drift-recorder verify {there}")
+    lake = Lake(machine.root / there.lstrip("/"))
+    rows = lake.books("SOL-PERP", units="raw").select("slot", "ts", "run", "recv_ts").collect().sort("recv_ts")
+    assert rows.select("slot", "ts").is_duplicated().sum() == 0
+    assert rows["run"].n_unique() > 2
+    machine.run("systemctl stop drift-recorder@moved")
+    started = lake.quality().filter(kind="recorder_started").sort("start").collect()["start"][-1]
+    holes = lake.spans("SOL-PERP").filter(
+        (pl.col("end") > started) & pl.col("state").is_in(["missing", "suspect"]) & (pl.col("channel") == "orderbook")
+    )
+    assert holes.collect().rows() == []
+    machine.run(f"rm -r {there} /etc/drift-recorder/moved.toml; systemctl start {UNIT}")
+
+
 def test_it_records_again_after_a_reboot(machine):
     """
     Nobody is there to start it.

@@ -4,8 +4,8 @@ The page's HTTP server: a few fixed paths, GET only, and one stream of events fo
 * It listens on loopback. Elsewhere only when told so in words: there is neither password nor encryption.
 * A request must name a host we are: a page from elsewhere cannot have a browser read ours by rebinding a name.
 * Nothing is loaded from anywhere else; the content policy says so to the browser.
-* The journal is read by one task for all who look, lake and disk are asked on threads; nobody looking, nothing is asked
-  of the lake.
+* The journal is read by one task for all who look, lake and disk are asked on threads, and nobody waits for them: on a
+  disk that hangs the present goes on. Nobody looking, nothing is asked of the lake.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class Page:
         self._disk_at = 0
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
 
     def application(self) -> web.Application:
         """
@@ -147,8 +147,10 @@ class Page:
     async def _following(self, _: web.Application) -> Any:  # noqa: ANN401  # an async generator, as aiohttp wants it
         reading = asyncio.create_task(self._follow(), name="follow")
         yield
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        tasks = [reading, *([self._asking] if self._asking is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end(self, _: web.Application) -> None:
         self._stopping.set()
@@ -178,20 +180,27 @@ class Page:
                 self._ready.set()
                 await asyncio.sleep(READ_S)
 
-    async def _past(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _refresh(self) -> None:
         """
-        Calendar and disk, asked again when they are old.
+        Have calendar and disk asked again if they are old, once for all who look.
         """
-        async with self._asking:
-            now = wall_ns()
-            if now - self._disk_at > DISK_S * 1e9 or not self._disk:
-                self._disk_at = now
-                with suppress(OSError):
-                    self._disk = await asyncio.to_thread(disk, self._root, now=now)
-            if now - self._calendar_at > CALENDAR_S * 1e9 or not self._calendar:
-                self._calendar_at = now
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(), name="past")
+
+    async def _ask(self) -> None:
+        now = wall_ns()
+        if now - self._disk_at > DISK_S * 1e9:
+            with suppress(OSError):
+                self._disk = await asyncio.to_thread(disk, self._root, now=now)
+            self._disk_at = now
+        if now - self._calendar_at > CALENDAR_S * 1e9:
+            try:
                 self._calendar = await asyncio.to_thread(calendar, self._root, now=now)
-            return self._calendar, self._disk
+            except Exception:
+                log.exception("the lake could not be looked at; it is tried again in a minute")
+                return
+            finally:
+                self._calendar_at = now
 
     # ---- one browser
 
@@ -214,17 +223,17 @@ class Page:
         loop = asyncio.get_running_loop()
         await self._ready.wait()
         await _send(response, "about", self._about)
-        sparks_at, told = 0.0, (-1, -1)
+        sparks_at, told = 0.0, (0, 0)
         while not self._stopping.is_set():
             await _send(response, "now", self.view.picture(wall_ns(), chosen))
             if loop.time() - sparks_at >= SPARKS_S:
                 sparks_at = loop.time()
                 await _send(response, "sparks", self.view.sparks())
-            past, room = await self._past()
+            self._refresh()
             if told[0] != self._disk_at:
-                await _send(response, "disk", room)
-            if told[1] != self._calendar_at:
-                await _send(response, "calendar", past)
+                await _send(response, "disk", self._disk)
+            if told[1] != self._calendar_at and self._calendar:
+                await _send(response, "calendar", self._calendar)
             told = self._disk_at, self._calendar_at
             with suppress(TimeoutError):
                 async with asyncio.timeout(PUSH_S):

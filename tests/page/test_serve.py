@@ -5,6 +5,7 @@ The page's server: who may ask, what is answered, and that looking changes nothi
 import asyncio
 import json
 import re
+import threading
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -172,6 +173,31 @@ def test_a_recording_is_pushed_as_it_goes_and_left_as_it_is(tmp_path):
     From a real recorder on loopback: its state, its books, its disk; and nothing below the root is touched.
     """
     asyncio.run(_live(tmp_path))
+
+
+def test_the_present_goes_on_while_disk_and_lake_hang(root, monkeypatch):
+    """
+    A disk that answers nothing is when one looks at the page.
+    """
+    hangs = threading.Event()
+    monkeypatch.setattr(serving, "disk", lambda *_, **__: hangs.wait(30) and {})
+
+    async def scenario():
+        async with page(root) as url, ClientSession() as session, session.get(f"{url}events") as answer:
+            pushes = 0
+            while pushes < 3:
+                pushes += (await answer.content.readline()).startswith(b"event: now")
+            hangs.set()
+            return pushes
+
+    async def bounded():
+        async with asyncio.timeout(20):
+            return await scenario()
+
+    try:
+        assert asyncio.run(bounded()) == 3
+    finally:
+        hangs.set()
 
 
 def test_a_folder_that_is_no_root_is_refused(tmp_path):
