@@ -204,20 +204,22 @@ def test_only_the_process_that_holds_the_lock_is_signalled(tmp_path, monkeypatch
     assert sent == [1]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
-def test_top_shows_markets_at_every_size(tmp_path, size):
+def test_top_shows_markets_at_every_size(tmp_path):
     """
     Sorted, filtered, paused, with the columns a screen has room for, and quit by its key.
     """
+    columns = {}
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url):
-            await until(lambda: len(entries(tmp_path)) > 80)
+            await until(lambda: len(entries(tmp_path)) > 40)
             screen = Top(tmp_path, look_back_s=60, every_s=0.2)
-            async with screen.run_test(size=size) as pilot:
+            async with screen.run_test(size=(80, 24)) as pilot:
                 table = screen.query_one("#markets")
                 await until(lambda: table.row_count == 2 and screen._shown)
-                columns = [str(column.label) for column in table.columns.values()]
+                for size in ((80, 24), (120, 40), (200, 50)):
+                    await pilot.resize_terminal(*size)
+                    columns[size] = [str(column.label) for column in table.columns.values()]
                 both = list(screen._shown)
                 await pilot.press("r")
                 turned = list(screen._shown)
@@ -226,12 +228,12 @@ def test_top_shows_markets_at_every_size(tmp_path, size):
                 await pilot.press("escape", "s", "p", "space")
                 paused = "PAUSED" in str(screen.query_one("#headline").render())
                 await pilot.press("q")
-            return columns, both, turned, filtered, paused, screen.failure
+            return both, turned, filtered, paused, screen.failure
 
-    columns, both, turned, filtered, paused, failure = asyncio.run(scenario())
+    both, turned, filtered, paused, failure = asyncio.run(scenario())
 
-    assert columns[:3] == ["market▼", "bid", "ask"]
-    assert len(columns) == {80: 8, 120: 10, 200: 13}[size[0]]
+    assert {size: len(names) for size, names in columns.items()} == {(80, 24): 8, (120, 40): 10, (200, 50): 13}
+    assert all(names[:3] == ["market▼", "bid", "ask"] for names in columns.values())
     assert both == ["perp BTC-PERP", "perp SOL-PERP"]
     assert turned == both[::-1]
     assert filtered == ["perp SOL-PERP"]

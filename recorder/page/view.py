@@ -114,6 +114,8 @@ class View:
             self._newest[entry.run] = max(entry.recv_ts, self._newest.get(entry.run, 0))
             seen, duplicate = None, False
             if entry.kind == EntryKind.FRAME:
+                # It may have opened long before the page began to read.
+                self._open[entry.run, entry.connection] = True
                 seen = peek(entry.payload)
                 if seen.kind is FrameKind.DATA and seen.channel is not None:
                     duplicate, _ = self._pairing.frame(entry, seen)

@@ -240,3 +240,14 @@ def test_the_disk_is_told_with_what_the_journal_takes(tmp_path):
     assert told["daily"] == pytest.approx(told["bytes"] * 144, rel=0.05)
     assert told["days"] == pytest.approx(told["free"] / told["daily"], rel=0.01)
     assert 0 < told["free"] < told["total"]
+
+
+def test_a_connection_that_opened_long_before_is_counted(tmp_path):
+    """
+    The page begins to read when somebody looks, which may be days after.
+    """
+    record(tmp_path, until_s=700.0)
+
+    recorder = follow(tmp_path, at(700)).picture(at(700), None)["recorder"]
+
+    assert (recorder["state"], recorder["connections"]) == ("recording", 1)

@@ -123,7 +123,7 @@ function showNow(now) {
   showRows(now.rows);
   showBook(now.book, now.now, now.chosen);
   showTrades(now.trades, now.chosen);
-  showHoles(now.holes, now.counts);
+  showHoles(now.holes, now.counts, now.recorder.state);
   document.body.dataset.updates = String(Number(document.body.dataset.updates ?? 0) + 1);
 }
 
@@ -283,11 +283,13 @@ function showTrades(trades, symbol) {
   }));
 }
 
-function showHoles(holes, counts) {
+function showHoles(holes, counts, state) {
   const list = byId("holes");
   const total = Object.values(counts).reduce((sum, n) => sum + n, 0);
   write(byId("holes-more"), total ? `${total} since this page began to read` : "");
   byId("no-holes").hidden = holes.length > 0;
+  // Where nobody listens nothing is missing that anybody could tell.
+  write(byId("no-holes"), state === "recording" ? "Nothing is missing from the last minutes." : "Nothing was heard that could tell.");
   const key = holes.length ? String(holes[0].n) : "";
   if (list.dataset.key === key) return;
   list.dataset.key = key;
