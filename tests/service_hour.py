@@ -230,9 +230,8 @@ class Hour:
         """
         Looked at for some seconds, in a terminal of 80 by 24.
         """
-        said = self.machine.run(
-            f"script -qec 'stty cols 80 rows 24; timeout --foreground -s INT 6 drift-recorder top {DATA}' /dev/null || true"
-        )
+        looked = f"stty cols 80 rows 24; timeout --foreground -s INT 6 drift-recorder top {DATA}"
+        said = self.machine.run(f"script -qec '{looked}' /dev/null || true")
         (self.folder / "top").write_text(said, encoding="utf-8")
         if "SOL-PERP" not in said:
             raise AssertionError(f"top shows no market: {said[-500:]}")

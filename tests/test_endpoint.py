@@ -287,6 +287,8 @@ def test_a_disk_that_hangs_hangs_no_more_than_the_looks_at_it(tmp_path, monkeypa
             await listening(recorder)
             stuck = [await fetched(recorder, path) for path in ("/status", "/metrics", "/readyz") * 4]
             alive = await fetched(recorder, "/healthz")
+            # A day of scrapes must not wait for the thread one behind the other.
+            assert recorder._watch._thread._work_queue.qsize() == 0
             before = len(entries(tmp_path))
             await asyncio.wait_for(asyncio.to_thread(lambda: None), 2)
             await until(lambda: len(entries(tmp_path)) > before + 20)

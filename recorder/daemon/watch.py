@@ -84,6 +84,7 @@ class Watch:
         self._last: Look | None = None
         self._last_at = 0
         self._one_at_a_time = asyncio.Lock()
+        self._looking: asyncio.Future[Look] | None = None
         # Of its own: on a disk that hangs it hangs as well, and name lookups must not wait behind it. By its name the
         # end of the process does not wait for it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="asyncio_watch")
@@ -117,8 +118,11 @@ class Watch:
                 tape = self._tape()
                 # Of what the loop changes, lists of its own; the rest are numbers, read as they are.
                 flows, connections = tape.flows(), tape.connections()
-                loop = asyncio.get_running_loop()
-                self._last = await loop.run_in_executor(self._thread, self._seen, tape, flows, connections)
+                if self._looking is None or self._looking.done():
+                    loop = asyncio.get_running_loop()
+                    self._looking = loop.run_in_executor(self._thread, self._seen, tape, flows, connections)
+                # Whoever asks gives up after a while; on a disk that hangs the look goes on, and is the next one's.
+                self._last = await asyncio.shield(self._looking)
                 self._last_at = monotonic_ns()
             return self._last
 

@@ -214,10 +214,10 @@ def test_the_calendar_tells_each_hour_in_its_states(tmp_path):
     assert set(told["hours"]) == {"", "SOL-PERP", "BTC-PERP"}
     assert all(len(hours) == told["days"] * 24 for hours in told["hours"].values())
     assert [n for n, hour in enumerate(told["hours"][""]) if hour is not None] == [place]
-    *sol, _ = told["hours"]["SOL-PERP"][place]
-    *btc, _ = told["hours"]["BTC-PERP"][place]
+    *sol, _, sol_expired = told["hours"]["SOL-PERP"][place]
+    *btc, _, _ = told["hours"]["BTC-PERP"][place]
     assert sum(sol) == pytest.approx(1, abs=1e-3)
-    assert sol[2] > btc[2]
+    assert (sol[2] > btc[2], sol_expired) == (True, False)
 
 
 def test_a_lake_that_cannot_be_read_says_why(tmp_path):
