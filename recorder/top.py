@@ -272,7 +272,7 @@ class Top(App[None]):
             for name, cells in rows.items():
                 for key, cell, before in zip(keys, cells, self._shown[name], strict=True):
                     if cell != before:
-                        table.update_cell(name, key, cell)
+                        table.update_cell(name, key, cell, update_width=True)
         else:
             at, scrolled = table.cursor_row, table.scroll_y
             table.clear()

@@ -290,9 +290,12 @@ class Counts:
         if event.symbol is not None and event.channel is not None:
             self._hole((event.symbol, event.channel), event.end - event.start, event.missing or 0)
             return
+        own = [tally for (connection, _), tally in self.streams.items() if connection == event.connection]
+        # Trades come when somebody trades: theirs are back when anything is.
+        any_back = min((tally.resumed for tally in own if tally.resumed > event.start), default=0)
         for stream in carried:
             # What a whole connection missed is a number of all its streams.
-            lasted_ns = self._missed_by(stream, event)
+            lasted_ns = self._missed_by(stream, event, any_back)
             if lasted_ns:
                 self._hole((stream.symbol, channel_of(stream)), lasted_ns, 0)
 
@@ -306,19 +309,25 @@ class Counts:
         holes.lasted_ns += lasted_ns
         holes.missing += missing
 
-    def _missed_by(self, stream: Stream, event: Event) -> int:
+    def _missed_by(self, stream: Stream, event: Event, any_back: int) -> int:
         """
         How long an event of its connection, or of the recorder, was a hole of this stream; 0 if it was none.
 
         An outage reaches to the book of the last stream to bring one: a market that never speaks makes it longer, and
         that is nobody else's hole.
         """
-        tally = self.streams.get((event.connection, stream)) if event.connection is not None else None
-        if tally is None or tally.resumed <= event.start:
+        if event.connection is None:
             return event.end - event.start
-        lasted_ns = min(event.end, tally.resumed) - max(event.start, tally.before)
-        # Of one that had never brought anything: as long as this, it is only the way a run begins.
-        return lasted_ns if tally.before or lasted_ns > FIRST_NS else 0
+        tally = self.streams.get((event.connection, stream))
+        before, back = (tally.before, tally.resumed) if tally is not None else (0, 0)
+        begins = not before
+        if stream.grouping is None:
+            back, begins = any_back, self.line(event.connection).connects <= 1
+        if back <= event.start:
+            return event.end - event.start
+        lasted_ns = min(event.end, back) - max(event.start, before)
+        # Where nothing had come before: as long as this, it is only the way a run begins.
+        return 0 if begins and lasted_ns <= FIRST_NS else lasted_ns
 
     def second(self) -> None:
         """

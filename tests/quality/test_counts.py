@@ -217,7 +217,7 @@ def test_a_market_that_never_speaks_is_nobody_elses_hole():
     counts.fact(Connected(url="ws://v", attempt=1, took_ms=1.0, compressed=True), 0, at(0.1))
     for second in (0.5, 1.5, 2.5):
         counts.frame(0, at(second), b"", book(second), SOL)
-    carried = [SOL, BTC]
+    carried = [SOL, BTC, SOL_TRADES]
 
     counts.event(build("disconnected", cause="recorder", start=at(0), end=at(6), connection=0, evidence=""), carried)
     assert {place: holes.lasted_ns / 1e9 for place, holes in counts.holes.items()} == {("BTC-PERP", "orderbook"): 6.0}
@@ -230,8 +230,10 @@ def test_a_market_that_never_speaks_is_nobody_elses_hole():
     counts.event(build("disconnected", cause="network", start=at(2.5), end=at(30), connection=0, evidence=""), carried)
     counts.frame(0, at(30), b"", btc, BTC)
 
-    of = {place[0]: (holes.count, holes.lasted_ns / 1e9) for place, holes in counts.holes.items()}
+    books = {place[0]: holes for place, holes in counts.holes.items() if place[1] == "orderbook"}
+    of = {symbol: (holes.count, holes.lasted_ns / 1e9) for symbol, holes in books.items()}
     assert of == {"SOL-PERP": (1, 3.0), "BTC-PERP": (2, 33.5)}
+    assert [holes.lasted_ns / 1e9 for place, holes in counts.holes.items() if place[1] == "trades"] == [3.0]
 
 
 def test_a_quantile_lies_within_its_bucket():
