@@ -412,7 +412,8 @@ class Tables:
             ],
             schema=pl.Schema(
                 {
-                    **{"hour": NS_UTC, "complete": pl.Boolean()},
+                    "hour": NS_UTC,
+                    "complete": pl.Boolean(),
                     **dict.fromkeys(("files", "rows", "bytes"), pl.Int64()),
                     "expired": pl.Boolean(),
                 }
