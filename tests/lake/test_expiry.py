@@ -182,7 +182,7 @@ def test_coverage_says_expired_whatever_was_proven(root):
     """
     The timeline, the sums and each row: nobody is to think that it can still be read, nor that it was a hole.
     """
-    expire_lake(root, now=NEXT + 2 * HOUR_NS + 1, keep_days=1 / 24)
+    expire_lake(root, now=NEXT + 2 * HOUR_NS + 1, keep_days=1 / 24, by_hand=True)
 
     def said(*options):
         command = [sys.executable, "-m", "recorder", "coverage", str(root), *options]

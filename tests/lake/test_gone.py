@@ -53,7 +53,7 @@ def test_nothing_is_told_where_nothing_has_gone(root):
     Nor of a root that has no note yet: what an earlier version removed, it told.
     """
     assert noted(root) == []
-    expire(root, now=LATE, keep_days=0, keep_bytes=0)
+    expire(root, now=LATE, keep_days=0, keep_bytes=0, by_hand=True)
     (root / "journal" / "gone.json").unlink()
 
     assert noted(root) == []
@@ -86,8 +86,8 @@ def test_what_the_retention_verb_removed_is_told(root):
     It runs while no recorder does, and has no journal to write to.
     """
     removed = []
-    expire(root, now=LATE, keep_days=0, keep_bytes=0, on_removed=removed.append)
-    rows = expire_lake(root, now=LATE, keep_days=30)
+    expire(root, now=LATE, keep_days=0, keep_bytes=0, by_hand=True, on_removed=removed.append)
+    rows = expire_lake(root, now=LATE, keep_days=30, by_hand=True)
 
     journal, lake = noted(root)
 
@@ -104,9 +104,9 @@ def test_what_the_caller_removed_by_rule_is_not_told_again(root):
     But what somebody else removed is, and a crash before it was on record has it told by whoever comes next.
     """
     removed = []
-    expire(root, now=NEXT + 25 * HOUR_NS, keep_days=1, keep_bytes=0, on_removed=removed.append)
+    expire(root, now=NEXT + 25 * HOUR_NS, keep_days=1, keep_bytes=0, by_hand=True, on_removed=removed.append)
     assert removed
-    expire_lake(root, now=LATE, keep_days=30)
+    expire_lake(root, now=LATE, keep_days=30, by_hand=True)
 
     found, _ = look(root, told=removed)
     assert [removal.what for removal in found] == ["lake"]
@@ -120,7 +120,7 @@ def test_of_years_of_manifests_few_are_read(root, monkeypatch):
     """
     Those that nobody has replaced since, and whose journal is known to be gone, say nothing new.
     """
-    expire(root, now=LATE, keep_days=0, keep_bytes=0)
+    expire(root, now=LATE, keep_days=0, keep_bytes=0, by_hand=True)
     assert len(noted(root)) == 1
     read = []
     real = gone.manifests.read
@@ -148,7 +148,7 @@ def test_the_seal_of_a_recorder_tells_and_hands_over_the_note(root):
     Each in a line of its own, so that the recorder can put them on record.
     """
     command = [sys.executable, "-m", "recorder", "seal", "--background", "--keep-days", "100000", "--", str(root)]
-    expire(root, now=LATE, keep_days=0, keep_bytes=0)
+    expire(root, now=LATE, keep_days=0, keep_bytes=0, by_hand=True)
 
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
