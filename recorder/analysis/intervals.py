@@ -13,14 +13,16 @@ from recorder.errors import RecorderError
 
 def whole(first: int, last: int, every: str) -> tuple[int, int]:
     """
-    A range, widened to the intervals it touches.
+    A range, widened to the intervals it touches; an empty one stays empty.
 
     Raises:
         RecorderError: `every` is no duration.
     """
     try:
         begin = pl.Series([first]).cast(NS_UTC).dt.truncate(every)
-        end = pl.Series([max(last - 1, first)]).cast(NS_UTC).dt.truncate(every).dt.offset_by(every)
+        end = begin
+        if first < last:
+            end = pl.Series([last - 1]).cast(NS_UTC).dt.truncate(every).dt.offset_by(every)
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise RecorderError(
             f"every={every!r} is no duration ({_first_line(error)}); write it as 1s, 5m, 1h or 1d"

@@ -117,6 +117,16 @@ class Lake(Seen, Traded):
             raise RecorderError(f"{self.root}: no hour is sealed yet; {hint}")
         return first, last
 
+    def heard(self, start: Instant | None = None, end: Instant | None = None) -> tuple[int, int]:
+        """
+        As `bounds`, but an end that is not given is that of the rows there are of any market, not of its hour.
+        """
+        first, last = self.bounds(start, end)
+        files = [file for _, index in self._reader.published.hours(first, last) for file in index.files if file.symbol]
+        begun = min((file.first_recv_ts for file in files if file.first_recv_ts is not None), default=first)
+        over = max((file.last_recv_ts + 1 for file in files if file.last_recv_ts is not None), default=last)
+        return max(first, begun) if start is None else first, min(last, over) if end is None else last
+
     def unsealed(self, start: Instant | None = None, end: Instant | None = None) -> int | None:
         """
         When the first frame of the range came, ns, that only `live=True` reads, for its hour is not sealed (so far).

@@ -57,7 +57,15 @@ def figure(title: str, *, height: int = 420) -> Any:  # noqa: ANN401
     # Without plotly's own template, which is longer than most figures.
     made = go.Figure(layout={"template": go.layout.Template()})
     made.update_layout(
-        title={"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 15}},
+        title={
+            "text": title,
+            "x": 0.01,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 8},
+            "font": {"size": 15},
+        },
         height=height,
         margin={"l": 8, "r": 12, "t": 70, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",

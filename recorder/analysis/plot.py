@@ -35,6 +35,8 @@ MARKERS = 2500
 """Trades that are drawn, the largest."""
 COLUMNS, ROWS = 300, 48
 """Of the heat map of depth."""
+BINS = 100
+"""Of spreads, between the percentiles 0.5 and 99.5 of all markets."""
 
 STATES_OF_COVERAGE = ("complete", "suspect", "missing", "unverifiable")
 _SOURCE_NAMES = {source.value: (source.name or "").lower() for source in Source}
@@ -56,7 +58,7 @@ class Plots:
         shaded. Lines do not cross a hole.
         """
         go = graph_objects()
-        first, last = self._lake.bounds(start, end)
+        first, last = self._lake.heard(start, end)
         columns = ["recv_ts", "best_bid_price", "best_ask_price"]
         books = self._lake.books(market, first, last, columns=columns, gaps="mask").collect()
         step = step_ns(first, last, POINTS)
@@ -64,6 +66,11 @@ class Plots:
             of_bin = pl.col("recv_ts").to_physical() // step
             thin = books.filter(~pl.col("gap")).group_by(of_bin.alias("bin"), maintain_order=True).last().drop("bin")
             books = pl.concat([thin.select(books.columns), books.filter("gap")]).sort("recv_ts")
+        # What stood before a hole stood up to its start: the row of the hole is 1 ns after that.
+        held = books.with_columns(
+            pl.col("recv_ts").dt.offset_by("-1ns"), pl.col("best_bid_price", "best_ask_price").shift(1)
+        ).filter("gap")
+        books = pl.concat([held, books]).sort("recv_ts", maintain_order=True)
         times = _times(books["recv_ts"])
         made = figure(f"{said(market, 60)}: best bid and ask" + (", trades" if trades else ""))
         for column, name, colour in (("best_bid_price", "bid", BID), ("best_ask_price", "ask", ASK)):
@@ -108,7 +115,7 @@ class Plots:
         Empty where nothing is known.
         """
         go = graph_objects()
-        first, last = self._lake.bounds(start, end)
+        first, last = self._lake.heard(start, end)
         step = step_ns(first, last, COLUMNS)
         columns = ["recv_ts", "best_bid_price", "best_ask_price", "bid_price", "bid_size", "ask_price", "ask_size"]
         at = ((pl.col("recv_ts").to_physical() - first) // step).alias("at")
@@ -212,28 +219,32 @@ class Plots:
         """
         go = graph_objects()
         first, last = self._lake.bounds(start, end)
-        made = figure("Spread, share of time")
         names = [market] if isinstance(market, str) else market
         if names is None:
             names = self._lake.markets().filter(table="books").collect()["symbol"].to_list()
-        for number, symbol in enumerate(names):
-            of = self._spreads(symbol, first, last)
-            if not of.height:
-                continue
-            bins, median, high = _distribution(of)
+        found = {symbol: of for symbol in names if (of := self._spreads(symbol, first, last)).height}
+        made = figure("Spread, share of time")
+        # The same bins for all: their shares are compared.
+        low = min((_quantile(of, 0.005) for of in found.values()), default=0.0)
+        width = max(max((_quantile(of, 0.995) for of in found.values()), default=0.0) - low, 1e-7) / BINS
+        edges_of = [low + number * width for number in range(BINS + 1)]
+        for number, (symbol, of) in enumerate(found.items()):
+            shares = [100 * share for share in _shares(of, low, width)]
             made.add_trace(
                 go.Scatter(
-                    x=[low for low, _ in bins],
-                    y=[share * 100 for _, share in bins],
-                    name=f"{said(symbol)}: median {median:.2f}, p99 {high:.2f} bps",
+                    x=[edges_of[0], *edges_of],
+                    y=[0.0, *shares, 0.0],
+                    name=f"{said(symbol)}: median {_quantile(of, 0.5):.2f}, p99 {_quantile(of, 0.99):.2f} bps",
                     mode="lines",
                     line={"shape": "hv", "width": 1.5, "color": MARKETS[number % len(MARKETS)]},
                     fill="tozeroy" if len(names) == 1 else None,
                     hovertemplate="from %{x:.2f} bps: %{y:.2f} % of time<extra></extra>",
                 )
             )
-        made.update_xaxes(title_text="basis points")
-        made.update_yaxes(title_text="% of time", rangemode="tozero")
+        if len(found) > 3:
+            made.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"})
+        made.update_xaxes(title_text="basis points", range=[low - 2 * width, edges_of[-1] + 2 * width])
+        made.update_yaxes(title_text=f"% of time, by {width:.2g} bps", rangemode="tozero")
         return made
 
     def _spreads(self, market: str, first: int, last: int) -> pl.DataFrame:
@@ -325,25 +336,22 @@ def _powers(logs: pl.Series) -> dict[str, Any]:
     return {"tickvals": powers, "ticktext": [f"{10.0**power:,g}" for power in powers]}
 
 
-def _distribution(of: pl.DataFrame, count: int = 80) -> tuple[list[tuple[float, float]], float, float]:
+def _quantile(of: pl.DataFrame, share: float) -> float:
     """
-    Bins (lower bound, share of time) between the percentiles 0.5 and 99.5, the median and the 99th percentile, all by
-    time. What is beyond is in the first and last bin.
+    The spread that was not exceeded for so much of the time.
     """
     by_size = of.sort("bps").with_columns(share=pl.col("for_s").cum_sum() / pl.col("for_s").sum())
+    return float(by_size.filter(pl.col("share") >= share)["bps"][0])
 
-    def quantile(q: float) -> float:
-        return float(by_size.filter(pl.col("share") >= q)["bps"][0])
 
-    low, high = quantile(0.005), quantile(0.995)
-    width = max((high - low) / count, 1e-9)
-    total = float(of["for_s"].sum())
+def _shares(of: pl.DataFrame, low: float, width: float) -> list[float]:
+    """
+    Share of the time in each bin; what is beyond is in the first and last.
+    """
     binned = (
-        of.with_columns(bin=((pl.col("bps") - low) / width).floor().cast(pl.Int64).clip(0, count))
-        .group_by("bin")
+        of.group_by(((pl.col("bps") - low) / width).floor().cast(pl.Int64).clip(0, BINS - 1).alias("bin"))
         .agg(pl.col("for_s").sum())
-        .sort("bin")
+        .rows()
     )
-    shares = dict(binned.iter_rows())
-    bins = [(low + number * width, shares.get(number, 0.0) / total) for number in range(count + 1)]
-    return bins, quantile(0.5), quantile(0.99)
+    shares, total = dict(binned), float(of["for_s"].sum())
+    return [shares.get(number, 0.0) / total for number in range(BINS)]

@@ -102,6 +102,13 @@ def test_intervals_without_a_trade_are_there(tmp_path):
     assert rows["open"].to_list() == [101, None, 102]
 
 
+def test_an_empty_range_has_no_bars(tmp_path):
+    """
+    It touches none.
+    """
+    assert lake(tmp_path, [fill(1, 1)]).bars("SOL-PERP", HOUR + 5, HOUR + 5).collect().is_empty()
+
+
 def test_bars_of_value_and_volume_end_with_the_trade_that_fills_them(tmp_path):
     """
     A trade is never divided; what it has too much counts into the next.

@@ -157,3 +157,40 @@ def test_without_plotly_it_is_said_what_to_install(faulty, monkeypatch):
 
     with pytest.raises(RecorderError, match="pip install plotly"):
         faulty.plot.coverage()
+
+
+def test_a_picture_without_a_range_is_of_the_time_in_which_rows_came(faulty):
+    """
+    Of any market: a market that fell silent is a hole to the end, the minutes before the recording are not drawn.
+    """
+    for made in (faulty.plot.price("BTC-PERP"), faulty.plot.depth("BTC-PERP")):
+        first, last = made.layout.xaxis.range
+        assert first.startswith("2026-03-01 10:46:0")
+        assert last.startswith(("2026-03-01 11:09:5", "2026-03-01 11:10:0"))
+    assert faulty.heard(START, END) == (START, END)
+
+
+def test_a_line_reaches_up_to_the_start_of_a_hole(faulty):
+    """
+    What stood before it stood until then, and nothing stands in it.
+    """
+    line = trace(faulty.plot.price("BTC-PERP", START, END), "bid")
+    told = [hole for hole in faulty.holes("BTC-PERP", START, END, tables=["books"]) if hole.start > START]
+
+    assert len(told) > 1
+    for hole in told:
+        *_, held, gone = (at for at, x in enumerate(line.x) if x == iso(hole.start))
+        assert line.y[gone] is None
+        assert line.y[held] == line.y[held - 1] is not None
+
+
+def test_spreads_of_several_markets_have_the_same_bins(faulty):
+    """
+    Their shares are compared; each sums up to all of the time that was known.
+    """
+    made = faulty.plot.spread(["BTC-PERP", "SOL-PERP"], START, END)
+
+    assert len(made.data) == 2
+    assert made.data[0].x == made.data[1].x
+    for each in made.data:
+        assert sum(each.y) == pytest.approx(100)
