@@ -43,7 +43,8 @@ def instant_of(_: click.Context, parameter: click.Parameter, value: str | None) 
 
 
 def _kinds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    from recorder.quality.events import KINDS, printable  # noqa: PLC0415
+    from recorder.quality.events import printable  # noqa: PLC0415
+    from recorder.quality.kinds import KINDS  # noqa: PLC0415
 
     for value in values:
         if value not in KINDS:

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from recorder import config_values as values
 from recorder.config_values import Wrong
-from recorder.quality.events import KINDS
+from recorder.quality.kinds import KINDS
 
 NETWORK_WORDS = "I accept that anybody on the network can read it"
 """What `metrics.allow_network` has to say before another address than loopback is used."""

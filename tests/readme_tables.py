@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from recorder.lake.schema import TABLES, Table
-from recorder.quality.events import KINDS
+from recorder.quality.kinds import KINDS
 from recorder.records import Flag
 
 README = Path(__file__).parent.parent / "README.md"

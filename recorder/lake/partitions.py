@@ -24,7 +24,8 @@ from recorder.lake.parquet import Draft, first_line
 from recorder.lake.root import Binding
 from recorder.lake.schema import ROW_GROUP_BYTES, ROW_GROUP_ROWS, table
 from recorder.lake.survey import DROPPED, FIRST_LANE, NOWHERE, UNPLACED, HourJournal, Lane, Partition, Survey
-from recorder.quality.events import Tallies, channel_of, printable
+from recorder.quality.events import channel_of, printable
+from recorder.quality.tallies import Tallies
 from recorder.records import Entry, Event, Stream
 from recorder.venue.normalize import Book, Fees, Trade, Undecodable, decode
 from recorder.venue.protocol import FrameKind, peek

@@ -19,12 +19,13 @@ from recorder.lake.layout import table_of
 from recorder.lake.manifest import Input
 from recorder.lake.plan import LOOK_AHEAD_NS, LOOK_BACK_NS
 from recorder.lake.root import Binding
+from recorder.quality.counter import FillState
 from recorder.quality.events import build
 from recorder.quality.flows import sortable
 from recorder.quality.identity import Resolution
 from recorder.quality.monitor import Monitor
 from recorder.quality.pairing import Pairing
-from recorder.quality.state import FillState, HourBeats, MonitorState
+from recorder.quality.state import HourBeats, MonitorState
 from recorder.records import (
     HOUR_NS,
     Entry,

@@ -15,7 +15,7 @@ stood still and goes on from there: up to a second of that is no hole either, fo
 from itertools import pairwise
 from statistics import median_low
 
-from recorder.quality.state import Hole, Track
+from recorder.quality.track import Hole, Track
 from recorder.records import SECOND_NS
 
 MS = 1_000_000

@@ -9,7 +9,7 @@ from math import log
 from zlib import crc32
 
 from recorder.quality.slots import FROZEN_NS, Words
-from recorder.quality.state import Track
+from recorder.quality.track import Track
 
 FEWEST_LOOKS = 20
 """Looks at a book's content before its standing still can mean anything."""

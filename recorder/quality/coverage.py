@@ -9,11 +9,12 @@ from operator import sub
 
 import msgspec
 
+from recorder.quality.counter import FillState
 from recorder.quality.effects import Carrier, effects
 from recorder.quality.evidence import evidence
 from recorder.quality.intervals import Spans, union
 from recorder.quality.proof import STATES, Judged, judge_books, judge_others, judge_trades, proven_until
-from recorder.quality.state import FillState, HourBeats
+from recorder.quality.state import HourBeats
 from recorder.quality.ticks import Ticks, learn
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, QualitySettings, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, HEARTBEAT_INTERVAL_S

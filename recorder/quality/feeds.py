@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from recorder.quality import cadence
-from recorder.quality.state import Feeds, Track
+from recorder.quality.track import Feeds, Track
 from recorder.records import SECOND_NS
 
 Book = tuple[int, int, int]

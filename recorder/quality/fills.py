@@ -18,9 +18,10 @@ from typing import Any
 
 import msgspec
 
+from recorder.quality.counter import FillState, LateFills, ManyGaps, MissingFills, ToldGap
 from recorder.quality.findings import Findings
 from recorder.quality.gaps import gap_event, late_event, many_event
-from recorder.quality.state import FillState, LateFills, ManyGaps, MissingFills, RunState, ToldGap
+from recorder.quality.state import RunState
 from recorder.records import HOUR_NS, SECOND_NS, Cause, Entry, Flag
 from recorder.venue.protocol import Peek
 

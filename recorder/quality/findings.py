@@ -6,8 +6,9 @@ And what explains a hole: outages, which give missing fills their cause. Pure.
 
 from typing import Any
 
-from recorder.quality.events import Tallies, build, printable
+from recorder.quality.events import build, printable
 from recorder.quality.state import MonitorState, Outage
+from recorder.quality.tallies import Tallies
 from recorder.records import Cause, Event
 
 MAX_OUTAGES = 64

@@ -13,7 +13,8 @@ from recorder.quality import cadence, lateness
 from recorder.quality.connections import Connections
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
-from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState, Track
+from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState
+from recorder.quality.track import Track
 from recorder.records import SECOND_NS, Cause, Event, Flag, Stream
 from recorder.venue.protocol import BOOK_CHANNELS, ack_text
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from recorder.quality.counter import LateFills, ManyGaps, MissingFills
 from recorder.quality.events import build
-from recorder.quality.state import LateFills, ManyGaps, MissingFills
 from recorder.records import Cause, Event
 
 GAP, LATE = "trade_gap", "trade_late"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 
 from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
-from recorder.quality.state import Track
+from recorder.quality.track import Track
 
 Pace = tuple[int, int]
 """Cadence, and how much shorter two ticks may be, ms."""

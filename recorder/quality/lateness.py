@@ -6,7 +6,7 @@ catches up. A lateness that stays as it is for a minute is another route, or ano
 """
 
 from recorder.quality.slots import Words
-from recorder.quality.state import Track
+from recorder.quality.track import Track
 from recorder.records import SECOND_NS
 
 LATE_NS = SECOND_NS

@@ -15,6 +15,7 @@ import msgspec
 
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.connections import DEAD_AFTER_NS, Connections
+from recorder.quality.counter import FillState
 from recorder.quality.facts import event_of
 from recorder.quality.fills import Fills
 from recorder.quality.findings import Findings
@@ -27,7 +28,6 @@ from recorder.quality.spells import Spells
 from recorder.quality.state import (
     UNKNOWN_CONNECTION,
     ConnectionState,
-    FillState,
     FlowState,
     HourBeats,
     MonitorState,

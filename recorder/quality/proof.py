@@ -23,6 +23,7 @@ from typing import Literal
 
 import msgspec
 
+from recorder.quality.counter import FillState
 from recorder.quality.effects import Effects
 from recorder.quality.intervals import (
     Span,
@@ -36,7 +37,6 @@ from recorder.quality.intervals import (
     union,
     widened,
 )
-from recorder.quality.state import FillState
 from recorder.quality.ticks import LIMIT, Ticks
 from recorder.records import HOUR_NS, SECOND_NS
 

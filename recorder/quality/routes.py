@@ -8,7 +8,8 @@ from recorder.quality.connections import Connections
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, is_book
 from recorder.quality.identity import Identity, Resolution
-from recorder.quality.state import ConnectionState, FlowState, MonitorState, RunState, Track
+from recorder.quality.state import ConnectionState, FlowState, MonitorState, RunState
+from recorder.quality.track import Track
 from recorder.records import SECOND_NS, Entry
 from recorder.venue.markets import MarketList
 from recorder.venue.protocol import Peek

@@ -5,7 +5,7 @@ A slot lasts about 400 ms, so it may repeat or skip. One step back is a publishe
 quarter of the steps go back, the server forwards two feeds (`feeds`), and every frame is to be kept.
 """
 
-from recorder.quality.state import Track, Watch
+from recorder.quality.track import Track, Watch
 from recorder.records import SECOND_NS
 
 MAX_STEP = 40

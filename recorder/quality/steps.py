@@ -11,7 +11,8 @@ from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
 from recorder.quality.spells import DOUBTED, TARDY, Spells
-from recorder.quality.state import FlowState, Hole, Stretch, Track
+from recorder.quality.state import FlowState, Stretch
+from recorder.quality.track import Hole, Track
 from recorder.records import SECOND_NS, Flag
 
 AHEAD_NS = 500 * MS

@@ -13,8 +13,9 @@ from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
 from recorder.quality.spells import CUT_OFF, Spells
-from recorder.quality.state import Feeds, FlowState, Stretch, Track
+from recorder.quality.state import FlowState, Stretch
 from recorder.quality.steps import AHEAD_NS, Steps
+from recorder.quality.track import Feeds, Track
 from recorder.records import SECOND_NS, Flag
 from recorder.venue.protocol import Peek
 

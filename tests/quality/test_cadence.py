@@ -7,7 +7,8 @@ import pytest
 from quality_cases import SOL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
-from recorder.quality.state import Hole, MonitorState, Track
+from recorder.quality.state import MonitorState
+from recorder.quality.track import Hole, Track
 from recorder.records import SECOND_NS, Connected, EntryKind, Flag, Requested
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Alter, Cadence, Drop, RepeatFrames, Silence, SkipFrames, SlowTicks, TwoFeeds

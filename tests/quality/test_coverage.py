@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from quality_cases import HOUR, SOL, SOL_TRADES, at
 from recorder.lake.columns import NULL
 from recorder.lake.schema import TABLES
+from recorder.quality.counter import FillState, MissingFills
 from recorder.quality.coverage import NO_TS, CoverageRow, HourFacts, StreamCount, by_symbol
-from recorder.quality.events import KINDS, build
+from recorder.quality.events import build
+from recorder.quality.kinds import KINDS
 from recorder.quality.proof import STATES
-from recorder.quality.state import FillState, HourBeats, MissingFills
+from recorder.quality.state import HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, Flag, Stream
 
 Row = tuple[int, int | None, int, int]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from quality_cases import BTC, HOUR, SOL, SOL_TRADES, at, since
 from recorder.quality import effects as effects_module
 from recorder.quality.effects import EFFECTS, NOT_RUNNING, Effects, effect_of, effects
-from recorder.quality.events import KINDS, build
+from recorder.quality.events import build
 from recorder.quality.intervals import Spans, union
+from recorder.quality.kinds import KINDS
 from recorder.records import HOUR_NS, Event, Stream
 
 END = HOUR + HOUR_NS

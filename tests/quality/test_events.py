@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality_cases import HOUR, SOL
-from recorder.quality.events import (
-    KINDS,
-    MAX_TALLIES,
-    TALLY_IDLE_NS,
-    Tallies,
-    Tally,
-    build,
-    channel_of,
-    cut,
-    in_order,
-    printable,
-)
+from recorder.quality.events import build, channel_of, cut, in_order, printable
+from recorder.quality.kinds import KINDS
+from recorder.quality.tallies import MAX_TALLIES, TALLY_IDLE_NS, Tallies, Tally
 from recorder.records import HOUR_NS, Stream
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import feeds
-from recorder.quality.state import Feeds, Track
+from recorder.quality.track import Feeds, Track
 from recorder.records import NO_CONNECTION, SECOND_NS, Entry, EntryKind, RunStopped, encode_fact
 from recorder.simulator.kinds import Cadence, Drop, Silence, SkipFrames, TwoFeeds
 

@@ -8,7 +8,7 @@ import pytest
 
 from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import cadence, hindsight
-from recorder.quality.state import Track
+from recorder.quality.track import Track
 from recorder.records import SECOND_NS
 from recorder.simulator.kinds import Cadence, SkipFrames, TwoFeeds
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality_cases import HOUR, at, since
+from recorder.quality.counter import FillState, MissingFills
 from recorder.quality.effects import Effects
 from recorder.quality.events import build
 from recorder.quality.proof import Judged, judge_books, judge_others, judge_trades
-from recorder.quality.state import FillState, MissingFills
 from recorder.quality.ticks import learn
 from recorder.records import HOUR_NS, SECOND_NS, Event
 

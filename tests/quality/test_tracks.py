@@ -7,7 +7,7 @@ import pytest
 from quality_cases import BTC, SOL, TICK_S, URL, Tape, fold, one, since, steady, told, unusual
 from quality_runs import DURING, START, events_of, folded, hear, seconds_of
 from recorder.quality import slots
-from recorder.quality.state import Track
+from recorder.quality.track import Track
 from recorder.records import (
     SECOND_NS,
     ClockStepped,
