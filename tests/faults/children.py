@@ -22,7 +22,7 @@ from terms import BOOKS_MISSING, FILLS_MISSING, Mark
 from recorder.journal.reader import read_merged, segments
 from recorder.lake.layout import JOURNAL
 from recorder.quality.events import channel_of
-from recorder.records import SECOND_NS, Entry, EntryKind, Stream, decode_fact
+from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Stream, decode_fact
 from recorder.simulator.ledger import digest, read_ledger
 from recorder.venue.protocol import parse_channel
 
@@ -375,11 +375,15 @@ def account(
     for key, (stream, _, fill) in meant.items():
         if fill is not None and kept.get(key):
             stored_fills.setdefault(stream.symbol, []).append(fill)
+    stored_at: dict[Stream, list[int]] = {}
+    for key, (stream, at, _) in meant.items():
+        if kept.get(key):
+            stored_at.setdefault(stream, []).append(at)
     told.published = len(meant)
     for key, (stream, at, fill) in meant.items():
         if kept.get(key):
             told.stored += 1
-        elif covering(lake.marks, stream, at, slack_ns):
+        elif covering(lake.marks, stream, at, slack_ns) or _let_go(lake.marks, stream, at, stored_at.get(stream, [])):
             told.covered += 1
         elif fill is not None and not _between(fill, stored_fills.get(stream.symbol, [])):
             told.unverifiable += 1
@@ -402,6 +406,15 @@ def covering(marks: list[Mark], stream: Stream, at: int, slack_ns: int) -> list[
         and mark.start - slack_ns <= at <= mark.end + slack_ns
         and (mark.symbol is None or (mark.symbol, mark.channel) == (stream.symbol, channel_of(stream)))
     ]
+
+
+def _let_go(marks: list[Mark], stream: Stream, at: int, stored: list[int]) -> bool:
+    """
+    Whether a stream was taken out in an earlier hour and had not come back: an hour in which it is not asked for has
+    no row of it, and no event.
+    """
+    gone = [m.end for m in marks if m.kind == "unsubscribed" and (m.symbol, m.channel) == _place(stream)]
+    return any(end % HOUR_NS == 0 and end <= at and not any(end <= each <= at for each in stored) for end in gone)
 
 
 def _place(stream: Stream) -> tuple[str, str]:
