@@ -140,6 +140,9 @@ def test_telemetry_tells_the_time_since_the_row_before(tmp_path):
 
     assert sum(row.frames for row in rows) == len(frames)
     assert all(row.rss_bytes > 0 and row.disk_free_bytes > 0 and row.commits > 0 for row in rows[:2])
+    assert {row.paused for row in rows} == {False}
+    inodes = os.statvfs(tmp_path)
+    assert all(bool(row.disk_free_inodes) == bool(inodes.f_files) for row in rows[:2])
     assert rows[0].connections == [0]
     assert rows[0].loop_lag_max_ms < 1000
     assert all(0 < row.durable_p50_ms <= row.durable_p99_ms <= row.durable_max_ms for row in rows[:2])

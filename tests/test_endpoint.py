@@ -109,6 +109,10 @@ def test_metrics_tell_what_is_recorded(tmp_path):
     assert then["drift_recorder_journal_commit_seconds_count", ()] > 0
     assert then["drift_recorder_connection_up", (("connection", "0"),)] == 1
     assert 0 < then["process_resident_memory_bytes", ()] < 1e9
+    assert then["drift_recorder_capture_paused", ()] == 0
+    assert then["drift_recorder_disk_free_bytes", ()] > 0
+    # A file system that does not count them has no such figure.
+    assert then.get(("drift_recorder_disk_free_inodes", ()), 1) > 0
     assert told.keys() <= then.keys()
 
 
