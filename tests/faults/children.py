@@ -23,7 +23,7 @@ from recorder.journal.reader import read_merged, segments
 from recorder.lake.layout import JOURNAL
 from recorder.quality.events import channel_of
 from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Stream, decode_fact
-from recorder.simulator.ledger import digest, read_ledger
+from recorder.simulator.ledger import Line, digest, read_ledger
 from recorder.venue.protocol import parse_channel
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -302,7 +302,7 @@ class Account(msgspec.Struct):
     unverifiable: int = 0
     """Fills before the first or after the last of their market that was stored, outside any event."""
     twice: int = 0
-    """Payloads that stand in the lake more than once."""
+    """Rows beyond the times that the venue sent their payload to one client."""
     unexplained: list[str] = []
     events: dict[str, int] = {}
     """How many of each kind."""
@@ -335,15 +335,20 @@ def account(
     """
     lake = read_lake(root)
     kept: dict[tuple[str, str], int] = {}
+    rows: dict[tuple[str, str], int] = {}
     for entry in read_merged(segments(root / JOURNAL), start=0, end=1 << 62):
         if (entry.run, entry.seq) in lake.rows or (entry.run, entry.seq) in lake.raw:
             key = _channel(entry.payload), digest(entry.payload.decode("utf-8", "replace"))
             kept[key] = kept.get(key, 0) + 1
+            if (entry.run, entry.seq) in lake.rows:
+                rows[key] = rows.get(key, 0) + 1
     names = {INDEX[market]: market for market in markets}
-    told = Account(twice=sum(count - 1 for count in kept.values()))
+    told = Account()
     for mark in lake.marks:
         told.events[mark.kind] = told.events.get(mark.kind, 0) + 1
-    lines = [line for line in read_ledger(ledger) if since <= line.t_ns <= until]
+    lines = read_ledger(ledger)
+    told.twice = _beyond(rows, lines)
+    lines = [line for line in lines if since <= line.t_ns <= until]
     meant: dict[tuple[str, str], tuple[Stream, int, int | None]] = {}
     spoken: dict[str, list[int]] = {}
     for line in lines:
@@ -406,6 +411,21 @@ def covering(marks: list[Mark], stream: Stream, at: int, slack_ns: int) -> list[
         and mark.start - slack_ns <= at <= mark.end + slack_ns
         and (mark.symbol is None or (mark.symbol, mark.channel) == (stream.symbol, channel_of(stream)))
     ]
+
+
+def _beyond(rows: dict[tuple[str, str], int], lines: list[Line]) -> int:
+    """
+    Rows that a venue which repeats itself does not explain: what one client was sent twice is in the lake twice.
+    """
+    sent: dict[tuple[str, str, int | None], int] = {}
+    for line in lines:
+        if line.what == "sent" and line.channel is not None and line.sha is not None:
+            key = line.channel, line.sha, line.client
+            sent[key] = sent.get(key, 0) + 1
+    most: dict[tuple[str, str], int] = {}
+    for (channel, sha, _), count in sent.items():
+        most[channel, sha] = max(most.get((channel, sha), 1), count)
+    return sum(max(count - most.get(key, 1), 0) for key, count in rows.items())
 
 
 def _let_go(marks: list[Mark], stream: Stream, at: int, stored: list[int]) -> bool:
