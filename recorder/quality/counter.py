@@ -104,6 +104,8 @@ class FillState(msgspec.Struct):
     """Fills without an id since the highest."""
     lag: int | None = None
     """The least `recv_ts` − block time that is usual, ns."""
+    far: int = 0
+    """Fills in a row that were later than any fill is."""
     highest_late: int = 0
     """How much later than that the highest came, ns."""
     overtaken: int = 0

@@ -50,7 +50,9 @@ DISORDER_NS = 15 * SECOND_NS
 BURST_NS = 300_000_000
 """… by more than this: within a slot, the newest comes first."""
 MAX_LATE_NS = 600 * SECOND_NS
-"""And by more than this, its time is nonsense."""
+"""And by more than this, it may be the clock that is off."""
+CLOCK_STEPPED = 3
+"""Fills in a row that are later still: a clock has stepped, and that is the usual from here on."""
 
 _Range = tuple[int, int]
 
@@ -370,10 +372,16 @@ def _lateness(fills: FillState, block_time: int | None, now: int) -> int:
     if block_time is None:
         return 0
     lag = now - block_time * SECOND_NS
-    if fills.lag is None or not 0 <= lag - fills.lag <= MAX_LATE_NS:
-        fills.lag = lag
+    if fills.lag is None or lag < fills.lag:
+        fills.lag, fills.far = lag, 0
         return 0
     late = lag - fills.lag
+    fills.far = fills.far + 1 if late > MAX_LATE_NS else 0
+    if fills.far >= CLOCK_STEPPED:
+        fills.lag, fills.far = lag, 0
+        return 0
+    if fills.far:
+        return late
     fills.lag += late >> 10  # clocks drift
     return late if late > LATE_NS else 0
 

@@ -6,8 +6,9 @@ what the recorder's clients did; the `Lake` what a seal made of it. Each book an
 first start to the last end, is one of
 
 * stored: a row of the lake, on any connection, or its raw bytes in `undecodable`;
-* covered: inside an event of its stream, of a connection that should have brought it, or of the recorder, of a kind
-  that says something is missing;
+* covered: inside an event of its stream, of a connection that should have brought it (where nobody was there on any,
+  of one that may carry the stream), or of the recorder, of a kind that says something is missing; or a fill that a
+  `trade_gap` names by its id, also where the venue would have sent it late, after the gap's end;
 * suspect: a book that no event tells of, at a time that `coverage` does not vouch for, where that is all anyone can
   say: beside a tick that really was late (what was received looks just as if the publisher's timer had been so), or
   inside a `two_feeds`. A recorder that leaves other holes to doubt does not pass;

@@ -609,3 +609,23 @@ def test_a_market_whose_first_fill_comes_late_is_compared_with_the_others():
     (gap,) = [e for e in fold(tape) if e.kind == "trade_gap"]
 
     assert (since(gap.start), since(gap.end), gap.missing) == (20, 40, 1)
+
+
+@pytest.mark.parametrize(("late", "begins"), [(1, 1200), (3, 2002)])
+def test_a_fill_that_comes_very_late_is_late_and_three_in_a_row_are_another_clock(late, begins):
+    """
+    What is missing behind it was due from its block time on.
+    """
+    tape = Tape()
+    tape.run(0, 1, [SOL_TRADES])
+    tape.connection(0.1, 1, [SOL_TRADES])
+    tape.alive(1, 2030)
+    for second in range(1, 10):
+        tape.trade(second, second, connection=0)
+    for number in range(late):
+        tape.trade(2000 + number, 10 + number, ts=1200 + number, connection=0)
+    tape.trade(2010, 11 + late, ts=2010 if late == 1 else 1210, connection=0)
+
+    (gap,) = [e for e in fold(tape) if e.kind == "trade_gap"]
+
+    assert (since(gap.start), since(gap.end), gap.missing) == (begins, 2010, 1)
