@@ -3,6 +3,7 @@ The recorder as a whole: in this process where its inside is asked, as a child p
 """
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -147,6 +149,34 @@ def test_telemetry_tells_the_time_since_the_row_before(tmp_path):
     assert rows[0].loop_lag_max_ms < 1000
     assert all(0 < row.durable_p50_ms <= row.durable_p99_ms <= row.durable_max_ms for row in rows[:2])
     assert all(row.durable_max_ms >= row.commit_p50_ms for row in rows[:2])
+
+
+def test_what_nobody_can_reach_goes_within_a_minute(tmp_path):
+    """
+    Connections that have ended hold on to themselves, and Python comes by for them when much else has been made.
+    """
+
+    class Ended:
+        """
+        Holds on to itself.
+        """
+
+        def __init__(self):
+            self.itself = self
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, url, telemetry_s=1.0):
+            await until(lambda: facts(tmp_path, Telemetry))
+            left = weakref.ref(Ended())
+            told = len(facts(tmp_path, Telemetry))
+            await until(lambda: len(facts(tmp_path, Telemetry)) > told)
+            return left()
+
+    gc.disable()
+    try:
+        assert asyncio.run(scenario()) is None
+    finally:
+        gc.enable()
 
 
 def test_a_fault_of_the_live_monitor_costs_no_frame(tmp_path, monkeypatch):
