@@ -83,7 +83,8 @@ def seal(
         removed += _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free, background=background)
     sealed = seal_hours(root, hour=hour, open_hour=open_hour)
     if not sealed:
-        click.echo("nothing to seal: every closed hour is sealed")
+        so_far = "" if open_hour else f"; `drift-recorder seal {root} --open` publishes the hour so far, too"
+        click.echo(f"nothing to seal: every closed hour is sealed{so_far}")
     if keep_days is not None or want_free is not None:
         days = keep_days or _FOR_EVER_DAYS
         removed += _expire(root, keep_days=days, keep_bytes=keep_bytes, want_free=want_free or 0, background=background)

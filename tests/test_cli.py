@@ -607,7 +607,8 @@ def test_seal_says_what_it_made_and_then_that_nothing_is_left(tmp_path):
     first, second = invoke("seal", tmp_path), invoke("seal", tmp_path)
 
     assert re.fullmatch(r"\S+: sealed: 50 books and trades of 50 frames, \d+ files\n", first.stdout)
-    assert (first.stderr, second.stdout) == ("", "nothing to seal: every closed hour is sealed\n")
+    hint = f"`drift-recorder seal {tmp_path} --open` publishes the hour so far, too"
+    assert (first.stderr, second.stdout) == ("", f"nothing to seal: every closed hour is sealed; {hint}\n")
 
 
 def test_an_hour_that_is_not_in_the_journal(root):

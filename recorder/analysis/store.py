@@ -22,6 +22,9 @@ REMAKE = (
     "`drift-recorder verify` tells what else is missing; `drift-recorder verify --repair` makes it again, as long as "
     "its journal is kept"
 )
+_PARQUET = b"PAR1"
+_PARQUET_END = 8  # length of the footer, and the magic
+_PARQUET_LEAST = len(_PARQUET) + _PARQUET_END
 
 
 class Store(Protocol):
@@ -65,7 +68,7 @@ class Store(Protocol):
         Of files, for polars.
 
         Raises:
-            DamagedFile: one is not there.
+            DamagedFile: one is not there, or (on a disk) does not begin and end as Parquet does.
         """
 
     def tables(self) -> list[str]:
@@ -105,6 +108,8 @@ class Folder:
         self.root = root
         self._at = str(root)
         self.options: dict[str, Any] | None = None
+        self._whole: dict[str, Identity] = {}
+        """Files whose ends were looked at, as they were then."""
 
     def hours(self) -> list[int]:
         """
@@ -140,10 +145,18 @@ class Folder:
         """
         See `Store`.
         """
-        paths = [self.root / name for name in names]
-        gone = next((path for path in paths if not path.exists()), None)
-        if gone is not None:
-            raise DamagedFile(gone, "is not there, and the manifest of its hour names it", REMAKE)
+        paths = []
+        for name in names:
+            path = self.root / name
+            identity = self.identity(name)
+            if identity is None:
+                raise DamagedFile(path, "is not there, and the manifest of its hour names it", REMAKE)
+            if self._whole.get(name) != identity:
+                problem = _cut(path)
+                if problem is not None:
+                    raise DamagedFile(path, problem, REMAKE)
+                self._whole[name] = identity
+            paths.append(path)
         return paths
 
     def tables(self) -> list[str]:
@@ -262,6 +275,28 @@ class Remote:
     def _unreadable(self, error: Exception) -> RecorderError:
         hint = "see that the address and storage_options are right, and the bucket may be listed and read"
         return RecorderError(f"{self.root}: {_words(error)}; {hint}")
+
+
+def _cut(path: Path) -> str | None:
+    """
+    What is wrong with the ends of a Parquet file: polars, which finds it later, names no file. None: nothing, or it
+    may not be read, which polars tells itself.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < _PARQUET_LEAST:
+                return f"has {size} bytes, too few for Parquet"
+            file.seek(-_PARQUET_END, os.SEEK_END)
+            end = file.read(_PARQUET_END)
+            file.seek(0)
+            begin = file.read(len(_PARQUET))
+    except OSError:
+        return None
+    footer = int.from_bytes(end[: -len(_PARQUET)], "little")
+    if begin == _PARQUET == end[-len(_PARQUET) :] and footer <= size - _PARQUET_LEAST:
+        return None
+    return f"is no whole Parquet file: of its {size:,} bytes the first and last are not those of one"
 
 
 def _hours(names: Iterable[str]) -> list[int]:

@@ -572,6 +572,33 @@ def test_a_manifest_that_cannot_be_trusted_is_an_error(root, content, error, mes
         Lake(root).books("SOL-PERP")
 
 
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (lambda data: b"", "has 0 bytes, too few for Parquet"),
+        (lambda data: data[: len(data) // 2], "is no whole Parquet file: of its .* bytes the first and last"),
+        (lambda data: data[:-8] + b"\xff\xff\xff\x7f" + data[-4:], "is no whole Parquet file"),
+        (lambda data: b"\0" * len(data), "is no whole Parquet file"),
+    ],
+    ids=["empty", "cut", "footer", "zeros"],
+)
+def test_a_cut_file_is_told_by_its_name_and_how_to_make_it_again(root, keep, message):
+    """
+    Of a damaged file among hundreds polars tells neither which it is nor what to do; a lake that read it before, too.
+    """
+    lake = Lake(root)
+    lake.books("SOL-PERP").collect()
+    path = root / layout.partition("books", H17, "SOL-PERP")
+    path.write_bytes(keep(path.read_bytes()))
+
+    with pytest.raises(DamagedFile, match=message) as told:
+        lake.books("SOL-PERP")
+
+    assert str(path) in str(told.value)
+    assert "drift-recorder verify --repair" in str(told.value)
+    assert lake.books("SOL-PERP", "2026-11-22T16", "2026-11-22T17").collect().height == len(MINUTES)
+
+
 def test_leftovers_beside_the_manifests_are_passed_over(root):
     """
     A temporary file of a killed seal means nothing.
