@@ -201,7 +201,8 @@ class Plots:
                         y=[label for label, _ in of],
                         orientation="h",
                         name=f"{side} {names}",
-                        marker={"color": colour, "opacity": max(1.0 - 0.3 * number, 0.25)},
+                        # Eight digits: of an opacity the legend knows nothing, and would show all sources alike.
+                        marker={"color": f"{colour}{round(255 * max(1.0 - 0.3 * number, 0.25)):02x}"},
                         hovertemplate="%{x} at %{y}<extra>" + f"{side} {names}</extra>",
                     )
                 )

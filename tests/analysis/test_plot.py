@@ -76,6 +76,8 @@ def test_the_ladder_is_one_book_and_refuses_an_instant_in_a_hole(faulty):
     wanted = [*zip(row["bid_price"][:8], row["bid_size"], strict=False)]
     wanted += zip(row["ask_price"][:8], row["ask_size"], strict=False)
     assert drawn == {f"{price:.10g}": size for price, size in wanted}
+    # As the legend shows them.
+    assert len({bars.marker.color for bars in made.data}) == len(made.data) > 2
     with pytest.raises(RecorderError, match="no book is known at"):
         faulty.plot.ladder("BTC-PERP", SILENCE[0] + 20 * SECOND_NS)
     assert "SOL-PERP at 2026-03-01 11:0" in faulty.plot.ladder("SOL-PERP").layout.title.text
