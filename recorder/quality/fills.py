@@ -51,8 +51,10 @@ BURST_NS = 300_000_000
 """… by more than this: within a slot, the newest comes first."""
 MAX_LATE_NS = 600 * SECOND_NS
 """And by more than this, it may be the clock that is off."""
+NONSENSE_NS = 86_400 * SECOND_NS
+"""Further from the usual than this, either way, a block time is none, and says nothing."""
 CLOCK_STEPPED = 3
-"""Fills in a row that are later still: a clock has stepped, and that is the usual from here on."""
+"""Fills in a row that are off like this: a clock has stepped, and that is the usual from here on."""
 
 _Range = tuple[int, int]
 
@@ -372,16 +374,16 @@ def _lateness(fills: FillState, block_time: int | None, now: int) -> int:
     if block_time is None:
         return 0
     lag = now - block_time * SECOND_NS
-    if fills.lag is None or lag < fills.lag:
+    late = lag - fills.lag if fills.lag is not None else 0
+    if fills.lag is None or -NONSENSE_NS <= late < 0:
         fills.lag, fills.far = lag, 0
         return 0
-    late = lag - fills.lag
-    fills.far = fills.far + 1 if late > MAX_LATE_NS else 0
+    fills.far = 0 if 0 <= late <= MAX_LATE_NS else fills.far + 1
     if fills.far >= CLOCK_STEPPED:
         fills.lag, fills.far = lag, 0
         return 0
     if fills.far:
-        return late
+        return late if 0 <= late <= NONSENSE_NS else 0
     fills.lag += late >> 10  # clocks drift
     return late if late > LATE_NS else 0
 

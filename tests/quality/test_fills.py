@@ -629,3 +629,22 @@ def test_a_fill_that_comes_very_late_is_late_and_three_in_a_row_are_another_cloc
     (gap,) = [e for e in fold(tape) if e.kind == "trade_gap"]
 
     assert (since(gap.start), since(gap.end), gap.missing) == (begins, 2010, 1)
+
+
+@pytest.mark.parametrize("nonsense", [0, 1_795_367_000_000, 2**63 - 1])
+@pytest.mark.parametrize("which", [1, 2, 3])
+def test_a_block_time_that_is_none_moves_no_hole(nonsense, which):
+    """
+    A venue that forgets it, or goes over to milliseconds, is no fill that was late for fifty years.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL_TRADES])
+    tape.connection(0.1, 60, [SOL_TRADES])
+    for number in (1, 2, 3):
+        block_time = nonsense if number == which else at(10 + number) // SECOND_NS
+        tape.frame(10 + number, trade_frame(number, ts=block_time))
+    tape.trade(20, 5)
+
+    (gap,) = [e for e in fold(tape) if e.kind == "trade_gap"]
+
+    assert (since(gap.start), since(gap.end), gap.missing) == (13, 20, 1)
