@@ -236,6 +236,7 @@ class _Surveyor:
     def __init__(self, journal: HourJournal, listed: MarketList, monitor: Monitor) -> None:
         self._journal, self._listed, self._monitor = journal, listed, monitor
         self._pairing = Pairing()
+        self._unasked: dict[tuple[str, str, str | None], bool] = {}
         self._streams = set(monitor.streams())
         self._lane_of: dict[tuple[str, str, int], int] = {}
         self._partition_of: dict[tuple[str, str], int] = {}
@@ -271,6 +272,9 @@ class _Surveyor:
             elif entry.kind == _FACT:
                 self._pairing.fact(entry)
             if now < hour:
+                if seen is not None and seen.kind is _DATA and not duplicate and self._is_unasked(entry.run, seen):
+                    # As in `_note`, for the hour before.
+                    self._pairing.unplaced(entry.run, entry.connection, entry.payload)
                 continue
             last = now
             if now >= end:
@@ -288,6 +292,13 @@ class _Surveyor:
         self._monitor.finish(end + LOOK_AHEAD_NS if closed else last, closed=closed)
         survey.events += self._monitor.events
         return survey
+
+    def _is_unasked(self, run: str, seen: Peek) -> bool:
+        key = (run, seen.name, seen.market_name)
+        unasked = self._unasked.get(key)
+        if unasked is None:
+            unasked = self._unasked[key] = self._monitor.is_unasked(run, seen)
+        return unasked
 
     def _adopt(self, now: int) -> None:
         for header in self._headers:

@@ -325,6 +325,12 @@ class Monitor:
             return None
         return self._routes.identity.look_up(seen.channel, seen.market_name, known.streams).stream
 
+    def is_unasked(self, run: str, seen: Peek) -> bool:
+        """
+        Whether a data frame is of a stream that a run, which is known, does not ask for now.
+        """
+        return run in self._runs.by_name and seen.channel is not None and self.stream_of(run, seen) is None
+
     # ---- the clock
 
     def clock(self, now: int) -> None:

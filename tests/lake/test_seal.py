@@ -398,6 +398,23 @@ def test_a_pair_across_the_turn_of_the_hour_is_stored_once(root):
     assert rows(root, "books")["recv_ts"].dt.epoch("ns").to_list() == [NEXT - 1, NEXT + 2 * S]
 
 
+def test_what_a_run_had_not_asked_for_costs_no_row_across_the_turn_of_the_hour(root):
+    """
+    What it heard before made no row in its own hour.
+    """
+    one = Run(root, NEXT - 100 * S, streams=(BTC,))
+    two = Run(root, NEXT - 99 * S, nonce="bbbbbb", streams=(SOL,), beside=(one,))
+    payload = book("SOL-PERP", 0, NEXT, 1)
+    one.frame(NEXT - 1, payload)
+    two.frame(NEXT + 1, payload)
+    one.close()
+    two.close()
+
+    seal(root)
+
+    assert rows(root, "books").select("run", "slot").rows() == [(two.name, 1)]
+
+
 def test_a_run_that_turns_up_later_is_sealed_into_hours_already_sealed(root):
     """
     A manifest that does not list every input means unsealed.
