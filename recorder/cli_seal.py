@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recorder.clock import wall_ns
+from recorder.errors import RecorderError
 from recorder.owner import become_owner
 from recorder.terminal import many, progress
 
@@ -81,7 +82,14 @@ def seal(
     if want_free is not None:
         # Before the seal, which needs space itself.
         removed += _expire(root, keep_days=_FOR_EVER_DAYS, keep_bytes=0, want_free=want_free, background=background)
-    sealed = seal_hours(root, hour=hour, open_hour=open_hour)
+    try:
+        sealed = seal_hours(root, hour=hour, open_hour=open_hour)
+    except (RecorderError, OSError):
+        if background and removed:
+            # It was removed all the same, and the next seal may fail as well.
+            with suppress(RecorderError, OSError):
+                _tell_gone(root, removed)
+        raise
     if not sealed:
         so_far = "" if open_hour else f"; `drift-recorder seal {root} --open` publishes the hour so far, too"
         click.echo(f"nothing to seal: every closed hour is sealed{so_far}")

@@ -473,6 +473,26 @@ def test_what_a_seal_says_has_gone_is_on_record_before_the_note_says_so(tmp_path
     assert "found to be gone, by `drift-recorder retention` or by hand: 3 journal files" in event.evidence
 
 
+def test_what_a_seal_removed_before_it_failed_is_on_record(tmp_path, monkeypatch):
+    """
+    It makes space first; the next one may fail as well.
+    """
+    removal = msgspec.json.encode(Removal("journal", 1, 2, 3, 4)).decode()
+    words = f"print('removed: {removal}\\n{ON_RECORD}{{}}'); raise SystemExit(7)"
+    monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", words))
+    told, notes = [], []
+
+    async def on_record(note):
+        notes.append(note)
+
+    child = seal_child.SealChild(tmp_path, Journal(), on_removed=told.append, on_record=on_record)
+    with pytest.raises(RecorderError, match="seal ended with 7"):
+        asyncio.run(child.run())
+
+    assert [each.files for each in told] == [3]
+    assert notes == [b"{}"]
+
+
 @pytest.mark.parametrize("ignores", [False, True])
 def test_a_seal_under_way_does_not_hold_the_stop(tmp_path, monkeypatch, caplog, ignores):
     """

@@ -107,17 +107,9 @@ class SealChild:
             said, errors = await self.process.communicate()
         finally:
             self._done.set()
+        took_s = round((monotonic_ns() - started) / SECOND_NS, 3)
         code = self.process.returncode
-        if code and code != BUSY_EXIT and not self._ending:
-            words = errors.decode("utf-8", "replace").strip().splitlines()
-            self.failed = f"seal ended with {code}: {words[-1] if words else 'no word'}"
-            raise RecorderError(self.failed)
         lines = said.decode("utf-8", "replace").splitlines()
-        if code != BUSY_EXIT:
-            self.failed = ""
-        if code == 0 and not any(line.startswith(_IDLE) for line in lines):
-            self.last_s = round((monotonic_ns() - started) / SECOND_NS, 3)
-            self.durations.observe(self.last_s)
         note = b""
         for line in lines:
             if line.startswith(REMOVED):
@@ -129,6 +121,16 @@ class SealChild:
                 log.info("seal: %s", line)
         if note and self._on_record is not None:
             await self._on_record(note)
+        # Only now: one that fails may have made space before.
+        if code and code != BUSY_EXIT and not self._ending:
+            words = errors.decode("utf-8", "replace").strip().splitlines()
+            self.failed = f"seal ended with {code}: {words[-1] if words else 'no word'}"
+            raise RecorderError(self.failed)
+        if code != BUSY_EXIT:
+            self.failed = ""
+        if code == 0 and not any(line.startswith(_IDLE) for line in lines):
+            self.last_s = took_s
+            self.durations.observe(self.last_s)
 
     def forget(self) -> None:
         """

@@ -158,3 +158,24 @@ def test_the_seal_of_a_recorder_tells_and_hands_over_the_note(root):
     (note,) = [line.removeprefix(ON_RECORD) for line in lines if line.startswith(ON_RECORD)]
     write_note(root, note.encode())
     assert "removed: " not in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_seal_that_fails_tells_what_it_had_removed(root):
+    """
+    It makes space first; the next one may fail as well, and would not know whose it was.
+    """
+    fail = (
+        "import recorder.cli_seal as verb; from recorder.errors import SealFailed\n"
+        "def seal_hours(*_, **__): raise SealFailed('no luck')\n"
+        "verb.seal_hours = seal_hours; verb.seal(standalone_mode=False)"
+    )
+    command = [sys.executable, "-c", fail, "--background", "--want-free", str(1 << 60), "--", str(root)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode
+    assert "no luck" in done.stderr
+    (note,) = [line.removeprefix(ON_RECORD) for line in done.stdout.splitlines() if line.startswith(ON_RECORD)]
+    assert "removed: " in done.stdout
+    write_note(root, note.encode())
+    assert noted(root) == []
