@@ -2,12 +2,13 @@
 What should be in a root and is not: hours nobody sealed, journal no hour was made from. Told from names and manifests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from shlex import quote
 
 from recorder.journal.reader import SegmentFile
 from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
-from recorder.lake.manifest import Manifest
+from recorder.lake.manifest import Manifest, carry_digest
 from recorder.lake.plan import LOOK_AHEAD_NS, is_sealed, window
 from recorder.records import HOUR_NS, SECOND_NS
 
@@ -56,6 +57,25 @@ def missing_hours(
                 if (i.run, i.name) not in present:
                     hint = f"restore it; else {command(root, hour, so_far=True)} makes the hour from what is left"
                     yield f"{JOURNAL}/{i.run}/{i.name}", f"is missing; {hour_label(hour)} is not sealed yet", hint
+
+
+def vanished_hours(on_record: Collection[int], made: Mapping[int, Manifest | None]) -> Iterator[Finding]:
+    """
+    Hours of which nothing is left, told by the one that follows: it was made from the state that one of them ended
+    with. What is gone before the first manifest or after the last cannot be told: a copy may begin and end anywhere.
+
+    Args:
+        on_record: hours the journal reaches over; of these `missing_hours` tells.
+        made: all manifests; None for one that cannot be read.
+    """
+    for last, hour in pairwise(sorted(made)):
+        before, follower = made[last], made[hour]
+        if before is None or follower is None or hour - last == HOUR_NS or hour - HOUR_NS in on_record:
+            continue
+        if follower.carry_in not in {None, carry_digest(before.carry)}:
+            since = f"{hour_label(last + HOUR_NS)} to " if hour - last > 2 * HOUR_NS else ""
+            problem = f"is missing: {hour_label(hour)} was made from what {since}{hour_label(hour - HOUR_NS)} came to"
+            yield manifest_path(hour - HOUR_NS).as_posix(), problem, "restore it and its files from a copy"
 
 
 def never_sealed(found: list[SegmentFile], made: dict[int, Manifest]) -> Iterator[SegmentFile]:

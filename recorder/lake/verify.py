@@ -18,7 +18,7 @@ from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, LAKE, manifest_path
 from recorder.lake.links import foreign_in_journal, foreign_links, is_well, locks, open_to_all
 from recorder.lake.manifest import LakeFile, Manifest
-from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed
+from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed, vanished_hours
 from recorder.lake.parquet import read_back
 from recorder.lake.plan import closed_until
 from recorder.lake.root import Binding, read_binding, seal_lock
@@ -199,9 +199,11 @@ def _verify_journal(
             progress("journal", at, len(found))
     ends = run_ends(root, found)
     _check_ends(root, found, report, made, numbers, inputs, {end.run for end in ends if end.alive})
+    on_record = hours_to_seal(found, ends)
+    report.problems += [Problem(*each) for each in vanished_hours(on_record, all_made)]
     if not found:
         return
-    missing = missing_hours(root, hours_to_seal(found, ends), found, made, until=closed_until(ends, wall=wall_ns()))
+    missing = missing_hours(root, on_record, found, made, until=closed_until(ends, wall=wall_ns()))
     damaged = {manifest_path(hour).as_posix() for hour, manifest in all_made.items() if manifest is None}
     report.problems += [Problem(*each) for each in missing if each[0] not in damaged]
     report.problems += [

@@ -11,13 +11,14 @@ import pytest
 from lake_cases import HOUR, NEXT, Run, S, make_root, recorded, tree
 from recorder.analysis import Lake
 from recorder.errors import RootBusy, RootError
+from recorder.journal.reader import segments
 from recorder.lake import manifest as manifests
 from recorder.lake import sealing
 from recorder.lake import verify as verify_module
 from recorder.lake.root import seal_lock
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
-from recorder.records import Overflowed
+from recorder.records import HOUR_NS, Overflowed
 from recorder.status.presence import announce
 
 
@@ -269,6 +270,28 @@ def test_an_hour_made_from_another_carry_than_there_is_is_named(root):
     manifests.publish(root, NEXT, msgspec.structs.replace(manifest, carry_in="0" * 64))
 
     assert problems(root) == {"manifest/2025-03-01T11.json": "does not begin with what the hour before it ended with"}
+
+
+def test_an_hour_of_which_nothing_is_left_is_named_by_the_one_after_it(tmp_path):
+    """
+    Rows, manifest and journal gone: else it would look as if nobody had recorded then.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, NEXT - 10 * S, NEXT + HOUR_NS + 10 * S, streams=())
+    seal(root)
+    for segment in segments(root / "journal"):
+        if segment.start < NEXT + HOUR_NS:
+            segment.path.unlink()
+    assert problems(root) == {}
+    manifest = manifests.read(root, NEXT)
+
+    (root / "manifest" / "2025-03-01T11.json").unlink()
+    for file in manifest.files:
+        (root / file.path).unlink()
+
+    assert problems(root) == {
+        "manifest/2025-03-01T11.json": "is missing: 2025-03-01T12 was made from what 2025-03-01T11 came to"
+    }
 
 
 def test_journal_that_is_gone_before_it_was_sealed_is_named(tmp_path):
