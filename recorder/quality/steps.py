@@ -456,6 +456,8 @@ class Steps:
         A finding as `spells` takes it.
         """
         kind, start, end, words, first, last = found
+        # By a publisher's clock that leapt, what was due seems to have been due long ago.
+        start = max(start, now - self._flows.recorded_for(flow.run, now))
         return Stretch(
             kind=kind,
             run=flow.run,

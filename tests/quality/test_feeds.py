@@ -4,10 +4,11 @@ Two feeds that alternate in one stream: told apart, each judged by its own caden
 
 import pytest
 
+from quality_cases import SOL, URL, Tape, at, feed, fold, monitor, since, steady
 from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import feeds
 from recorder.quality.track import Feeds, Track
-from recorder.records import NO_CONNECTION, SECOND_NS, Entry, EntryKind, RunStopped, encode_fact
+from recorder.records import NO_CONNECTION, SECOND_NS, Connected, Entry, EntryKind, Requested, RunStopped, encode_fact
 from recorder.simulator.kinds import Cadence, Drop, Silence, SkipFrames, TwoFeeds
 
 FEEDS = TwoFeeds(from_s=0, to_s=200)
@@ -181,3 +182,35 @@ def test_a_feed_whose_last_book_is_missing_is_doubted_up_to_the_end_of_the_other
 
     doubted = [e for e in events if e.kind == "two_feeds" and e.start < lost.recv_ts]
     assert before.recv_ts < lost.recv_ts < max(e.end for e in doubted) == last.recv_ts
+
+
+def test_a_book_from_long_ago_among_those_of_one_feed_does_not_end_the_doubt():
+    """
+    By its time the one feed has come alone for a quarter of an hour; by ours it has only just begun.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL])
+    tape.fact(0.1, Connected(URL, 1, 1.0, compressed=True), connection=0, attempt=1)
+    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
+    for tick in range(1, 21):
+        tape.book(tick * 0.4, SOL)
+        tape.book(tick * 0.4 + 0.15, SOL, slot=max(1, tick - 3))
+    for tick in range(41, 150):
+        tape.book(tick * 0.4, SOL, **({"ts": tick * 0.4 - 900, "slot": 1} if tick == 43 else {}))
+
+    doubted = [e for e in fold(tape) if e.kind == "two_feeds" and "only one" in e.evidence]
+
+    assert [(since(e.start), since(e.end)) for e in doubted] == [(16.4, 46.8)]
+
+
+def test_nothing_of_a_stream_begins_before_its_run():
+    """
+    However old what came last was by a publisher's clock that leapt.
+    """
+    judge = monitor()
+    feed(judge, steady(10).entries())
+    (flow, *_) = judge.flows_of("a")
+
+    stretch = judge._tracks._steps.stretch(flow, at(10), ("cadence_hole", -1, at(10), "", None, None))
+
+    assert (stretch.start, stretch.end) == (at(0), at(10))
