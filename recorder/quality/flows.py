@@ -5,7 +5,7 @@ A book comes each tick, changed or not, so one that does not come is silent what
 `trades` proves nothing. Each connection is judged by itself, also where several carry the same stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -44,7 +44,7 @@ class Flows:
         """
         For the carry; the order does not depend on how often one was taken.
         """
-        return sorted(self._flows.values(), key=lambda f: (f.run, f.connection, *sortable(f.stream)))
+        return in_order(self._flows.values())
 
     def carriers(self) -> dict[Stream, set[tuple[str, int]]]:
         """
@@ -436,6 +436,14 @@ def is_book(stream: Stream) -> bool:
     Whether a stream brings a frame each tick.
     """
     return stream.channel in BOOK_CHANNELS
+
+
+def in_order(flows: Iterable[FlowState]) -> list[FlowState]:
+    """
+    By run, connection and stream: what is found of one may hang on what has been said of another, and must not on
+    which was asked for first, or on how often a carry was taken.
+    """
+    return sorted(flows, key=lambda f: (f.run, f.connection, *sortable(f.stream)))
 
 
 def sortable(stream: Stream) -> tuple[str, str, str, int]:

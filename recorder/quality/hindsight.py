@@ -81,12 +81,14 @@ def passed_over(track: Track, others: Callable[[], Iterable[Track]]) -> list[Mis
     theirs = [_times(other.past + other.ring, other.ts) for other in others() if other.feeds is None]
     for n in at:
         left, right = times[n], times[n + 1]
+        counts = []
         for those in theirs:
             near = [ts for ts in those if left - allow <= ts <= right + allow]
             between = [ts for ts in near if left + allow < ts < right - allow]
             if between and near[0] <= left + allow and near[-1] >= right - allow and left >= track.whole:
-                found.append((left, right, len(between)))
-                break
+                counts.append(len(between))
+        if counts:
+            found.append((left, right, min(counts)))
     return found
 
 

@@ -19,7 +19,7 @@ from recorder.quality.counter import FillState
 from recorder.quality.facts import event_of
 from recorder.quality.fills import Fills
 from recorder.quality.findings import Findings
-from recorder.quality.flows import FIRST_AFTER_GAP, MAYBE_INITIAL, Flows, is_book
+from recorder.quality.flows import FIRST_AFTER_GAP, MAYBE_INITIAL, Flows, in_order, is_book
 from recorder.quality.halts import Halts
 from recorder.quality.routes import Routes, Verdict
 from recorder.quality.runs import STALL_NS, Runs
@@ -380,7 +380,7 @@ class Monitor:
         A run has ended at its last entry: so have its connections and flows.
         """
         self._settle(run.last_ts, run=run.run, at_once=True)
-        flows = self._flows.of_run(run.run)
+        flows = in_order(self._flows.of_run(run.run))
         for flow in flows:
             self._tracks.cut_off(flow, run.last_ts, "the run ended")
         self._stop(flows, run.last_ts)
@@ -394,7 +394,7 @@ class Monitor:
         """
         Streams bring nothing more where they are carried now.
         """
-        for flow in flows:
+        for flow in in_order(flows):
             self._tracks.end(flow, flow.last, now)
             if flow.halted:
                 self._halts.end(flow.run, flow.connection, now)

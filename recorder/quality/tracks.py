@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from recorder.quality import cadence, contents, feeds, lateness, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
-from recorder.quality.flows import Flows
+from recorder.quality.flows import Flows, in_order
 from recorder.quality.spells import CUT_OFF, Spells
 from recorder.quality.state import FlowState, Stretch
 from recorder.quality.steps import AHEAD_NS, Steps
@@ -433,13 +433,14 @@ class Tracks:
         """
         Time has come to `now`, as an entry of the run says.
         """
+        over = []
         for flow in self._flows.of_run(run):
             track = flow.track
             if track is None:
                 continue
             if flow.silent or not flow.up:
                 if any((track.holes, track.late_since, track.watch, track.frozen, track.content_frozen, track.feeds)):
-                    self.end(flow, flow.last, now)
+                    over.append(flow)
             elif not track.frozen and slots.is_frozen(track, track.recv if track.feeds else flow.last):
                 track.frozen = track.moved
                 if track.content_frozen:
@@ -447,6 +448,8 @@ class Tracks:
                     track.frozen, track.content_frozen = min(track.moved, track.content_frozen), 0
                 self._findings.opening(f"{flow.stream.label()}: its slot stands still")
                 self.calm(track)
+        for flow in in_order(over):
+            self.end(flow, flow.last, now)
 
     def end(self, flow: FlowState, end: int, now: int) -> None:
         """
@@ -507,7 +510,7 @@ class Tracks:
         """
         Entries of a run are lost: no hole is judged across them.
         """
-        for flow in self._flows.of_run(run):
+        for flow in in_order(self._flows.of_run(run)):
             if flow.track is not None:
                 self.end(flow, flow.last, now)
                 flow.track.gap = 2

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from quality_cases import BTC, ETH, HOUR, SOL, SOL_TRADES, Tape, at, carried, feed, header, monitor, steady, trade_frame
 from recorder.quality.monitor import Monitor
 from recorder.quality.state import MonitorState
+from recorder.quality.tracks import Tracks
 from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Moved, NotAcknowledged, Requested, RunStarted
 
 STREAMS = [SOL, BTC, SOL_TRADES]
@@ -189,3 +190,24 @@ def test_years_of_quiet_leave_the_carry_as_it_is(noisy):
     assert max(sizes[month:]) <= settled * 1.02 + 200
     assert max(counts[month:]) <= max(counts[1 : 2 * month])
     assert sizes[-1] < 60_000
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_streams_that_end_together_end_in_one_order(cut, monkeypatch):
+    """
+    What is found of one may hang on what was said of another: not on which was asked for first, nor on a carry.
+    """
+    ended = []
+    real = Tracks.end
+    monkeypatch.setattr(
+        Tracks, "end", lambda self, flow, *at: (ended.append(flow.stream.symbol), real(self, flow, *at))[1]
+    )
+    tape = steady(20, [SOL, ETH, BTC])
+    tape.disconnected(20)
+    entries = tape.entries()
+    judge = monitor()
+    feed(judge, entries[:-1])
+
+    feed(monitor(carried(judge.state())) if cut else judge, entries[-1:])
+
+    assert ended == ["BTC-PERP", "ETH-PERP", "SOL-PERP"]
