@@ -28,11 +28,12 @@ from recorder.cli_seal import seal, seal_hours, verify
 from recorder.cli_serve import serve
 from recorder.cli_simulate import simulate
 from recorder.cli_status import reload, status, top
-from recorder.errors import DamagedFile, RecorderError, RootError
+from recorder.errors import DamagedFile, RecorderError, RootError, whose
 from recorder.logs import set_up
 from recorder.terminal import console as _console
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)
+"""What cannot be read is told by who reads it: whose it is, and who we are."""
 _INTERRUPTED = 130
 _WHAT_TO_DO = {
     errno.EACCES: "check its owner and mode",
@@ -93,7 +94,7 @@ class _Group(click.Group):
             hint = _WHAT_TO_DO.get(error.errno or 0, "check the path and the disk")
             name = f"{error.filename}: " if error.filename else ""
             words = os.strerror(error.errno) if error.errno in _WHAT_TO_DO else error.strerror
-            code = _complain(f"{name}{words or error}; {hint}", 1)
+            code = _complain(f"{name}{words or error}{whose(error)}; {hint}", 1)
         except Exception as error:
             if not _damaged_parquet(error):
                 raise

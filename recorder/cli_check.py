@@ -16,7 +16,7 @@ from recorder.terminal import progress
 if TYPE_CHECKING:
     from recorder.check import Checked
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command()

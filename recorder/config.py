@@ -22,7 +22,7 @@ from msgspec import Meta
 from recorder import config_values as values
 from recorder.config_ops import Lake, Metrics, Notify, check_metrics, check_notify
 from recorder.config_values import PLAINTEXT_WORDS, Wrong
-from recorder.errors import ConfigError
+from recorder.errors import ConfigError, whose
 from recorder.records import QualitySettings
 from recorder.redaction import secrets_in
 from recorder.venue.markets import NETWORKS
@@ -223,8 +223,9 @@ def load_config(path: Path) -> Config:
             raw = source.read(MAX_FILE_BYTES + 1)
             status = os.fstat(source.fileno())
     except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
-        raise ConfigError(file=file, key="file", problem=problem, allowed=f"give a TOML file, {_EXAMPLES}") from None
+        problem = f"cannot be read: {error.strerror or error}{whose(error)}"
+        hint = "check its owner and mode" if isinstance(error, PermissionError) else f"give a TOML file, {_EXAMPLES}"
+        raise ConfigError(file=file, key="file", problem=problem, allowed=hint) from None
     if len(raw) > MAX_FILE_BYTES:
         problem = f"is larger than {MAX_FILE_BYTES} bytes"
         raise ConfigError(file=file, key="file", problem=problem, allowed=f"give a TOML file, {_EXAMPLES}")

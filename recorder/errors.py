@@ -11,6 +11,9 @@ The error tree: one class for each thing a caller does differently.
     └── Unreachable               the venue could not be reached (`check --connect`)             exit 8
 """
 
+import errno
+import os
+import pwd
 from pathlib import Path
 
 
@@ -100,3 +103,33 @@ class Unreachable(RecorderError):
     """
 
     exit_code = 8
+
+
+def whose(error: OSError) -> str:
+    """
+    For a right that is missing, who has it and who we are: ` (/data belongs to root, mode 750; this is nobody)`.
+
+    Empty for every other error. Of a file that is ours, or that we may not even see, its folder is named.
+    """
+    if error.errno not in {errno.EACCES, errno.EPERM} or error.filename is None:
+        return ""
+    path = Path(os.path.abspath(os.fsdecode(error.filename)))  # noqa: PTH100  # follows no link
+    us = os.geteuid()
+    for there in (path, *path.parents):
+        try:
+            found = there.lstat()
+        except OSError:
+            continue
+        if found.st_uid != us:
+            return f" ({there} belongs to {user(found.st_uid)}, mode {found.st_mode & 0o7777:o}; this is {user(us)})"
+    return ""
+
+
+def user(number: int) -> str:
+    """
+    A user's name, if there is one of that number.
+    """
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

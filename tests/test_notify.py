@@ -15,7 +15,7 @@ from loopback import config_text, entries, recording, simulator, until
 from quality_cases import BTC, SOL, at
 from recorder.config_ops import Notify
 from recorder.daemon import notify as module
-from recorder.daemon.notify import Notifier, troubles
+from recorder.daemon.notify import Notifier, troubles, ways
 from recorder.quality.counts import LineTally
 from recorder.quality.events import build
 from recorder.quality.state import FlowState
@@ -186,7 +186,7 @@ def test_a_webhook_that_fails_is_tried_again_until_it_takes_it(trouble, caplog):
     (message,) = asyncio.run(scenario())
 
     assert message["notices"][0]["words"] == "ids 0 never came"
-    assert caplog.text.count("nobody could be notified") == 2
+    assert caplog.text.count("not notified") == 2
     assert "notified again" in caplog.text
     assert "secret-path" not in caplog.text
 
@@ -276,13 +276,74 @@ def test_a_command_that_fails_is_told_in_the_log(caplog, command):
 
         async def happening():
             one.happened(gap())
-            await until(lambda: caplog.text.count("nobody could be notified") == 2)
+            await until(lambda: caplog.text.count("not notified") == 2)
 
         await beside(one, happening())
 
     asyncio.run(scenario())
 
-    assert ("No such file" if command[0].startswith("/no") else "ended with 3") in caplog.text
+    assert ("ended with 127 (not found)" if command[0].startswith("/no") else "ended with 3") in caplog.text
+
+
+def test_a_way_that_fails_for_long_neither_holds_up_the_other_nor_has_it_told_twice(tmp_path, caplog):
+    """
+    The webhook is down, the command works: it gets each notice once, and once the webhook is back that has them all.
+    """
+    got = tmp_path / "got"
+
+    async def scenario():
+        async with Hook(*[503] * 4) as hook:
+            settings = Notify(
+                kinds=KINDS, command=("/bin/sh", "-c", f"cat >> {got}; echo >> {got}"), url=hook.url, per_hour=3600
+            )
+            both = [Notifier(way, venue="t", host="h", run=lambda: "r", credentials=None) for way in ways(settings)]
+            running = [asyncio.create_task(one.run()) for one in both]
+            for number in range(3):
+                for one in both:
+                    one.happened(gap(number))
+                await until(lambda: got.exists() and got.read_text().count("\n") > number)  # noqa: B023
+            await until(lambda: sum(len(message["notices"]) for message in hook.got) == 3, 30)
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
+            return hook.got
+
+    told = asyncio.run(scenario())
+
+    by_command = [json.loads(line)["notices"][0]["words"] for line in got.read_text().splitlines()]
+    assert by_command == [f"ids {number} never came" for number in range(3)]
+    assert [notice["words"] for message in told for notice in message["notices"]] == by_command
+    assert "not notified: the webhook answered 503" in caplog.text
+
+
+def test_a_fault_of_our_own_in_telling_loses_no_notice(caplog):
+    """
+    It is tried again with all there was to tell.
+    """
+
+    async def scenario():
+        async with Hook() as hook:
+            one = notifier(url=hook.url)
+            post, faults = one._post, [RuntimeError("ours")]
+
+            async def faulty(body):
+                if faults:
+                    raise faults.pop()
+                return await post(body)
+
+            one._post = faulty
+
+            async def happening():
+                one.happened(gap())
+                await until(lambda: hook.got)
+
+            await beside(one, happening())
+            return hook.got
+
+    (message,) = asyncio.run(scenario())
+
+    assert message["notices"][0]["words"] == "ids 0 never came"
+    assert "our own fault, in notifying" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["hook", "credentials_hook"])

@@ -5,6 +5,7 @@ Another configuration while recording: what is added and removed, what is refuse
 import asyncio
 import os
 import signal
+import threading
 from collections import Counter
 from itertools import pairwise
 from random import Random
@@ -17,7 +18,9 @@ from loopback import config_text, entries, facts, recording, simulator, until
 from recorder.analysis import Lake
 from recorder.capture.client import Capture
 from recorder.config import load_config, parse_config
+from recorder.daemon import recorder as daemon
 from recorder.daemon.reload import change
+from recorder.daemon.supervision import Supervision
 from recorder.errors import ConfigError
 from recorder.lake.layout import parse_hour
 from recorder.lake.sealing import seal
@@ -570,6 +573,42 @@ def test_two_signals_at_once_are_one_reading_and_a_later_one_another(tmp_path):
     for fact in facts(root, Requested):
         standing[fact.stream] = fact.op
     assert {stream.symbol for stream, op in standing.items() if op == "subscribe"} == {"SOL-PERP"}
+
+
+def test_a_file_on_a_disk_that_hangs_is_refused_and_a_stop_meanwhile_is_quick(tmp_path, monkeypatch):
+    """
+    Each signal gets its answer, names are looked up as ever, and the end waits for no reading.
+    """
+    monkeypatch.setattr(daemon, "REREAD_S", 0.2)
+    held = threading.Event()
+    config = config_text("ws://127.0.0.1:1/ws", tmp_path)
+
+    async def scenario():
+        supervision = Supervision({}, send=said.append)
+        options = {"reread": held.wait, "supervision": supervision}
+        async with recording(text=config, root=tmp_path, **options) as recorder:
+            for times in (1, 2):
+                hang_up()
+                await until(lambda: len(facts(tmp_path, JobFailed)) == times)  # noqa: B023
+            monkeypatch.setattr(daemon, "REREAD_S", 60)
+            hang_up()
+            await until(lambda: "\n".join(said).count("RELOADING=1") == 3)
+            began = asyncio.get_running_loop().time()
+            recorder.stop("SIGTERM")
+            await recorder.running
+            return asyncio.get_running_loop().time() - began
+
+    said = []
+    try:
+        took_s = asyncio.run(scenario())
+    finally:
+        held.set()
+
+    assert took_s < 5
+    assert "STOPPING=1" in said[-1]
+    assert [fact.error for fact in facts(tmp_path, JobFailed)] == [
+        "it could not be read within 0.2 s; does its disk hang?"
+    ] * 2
 
 
 def test_without_a_file_to_read_nothing_is_changed(tmp_path):

@@ -4,7 +4,8 @@ Tells somebody: runs a command or calls a webhook on events that were asked for.
 It can cost no frame: the loop only notes what happened; whatever takes longer happens in a task of its own, with a time
 limit, and what cannot be delivered is tried again later, never waited for. What has begun and lasts is told once, and
 once more when it is over; what was over before it was told is told in one line. Beyond the rate that was set, notices
-are gathered into one message; of more than can be held the oldest are counted.
+are gathered into one message; of more than can be held the oldest are counted. Command and webhook are two ways, each
+with what it has still to tell: one that fails neither holds up the other nor has it told twice.
 """
 
 import asyncio
@@ -29,9 +30,15 @@ log = logging.getLogger("recorder")
 LASTING = frozenset({"disconnected", "silent", "halted", "not_acknowledged", "rejected", "disk_full"})
 """Kinds that are told when they begin, if they last; the others when they have happened."""
 MOST_PENDING = 200
+LAUNCHER = ("/bin/sh", "-c", 'exec "$@"', "sh")
+"""Before the command, of which it is a word for word successor: whoever starts a program waits until its file was
+opened, so that on a dead disk we would hang. So the launcher does."""
+LAUNCH_FAILED = {126: " (cannot be executed)", 127: " (not found)"}
 SHOWN = 10
 """Notices a message spells out; the others are in its list."""
 RETRY_S, RETRY_MAX_S = 15.0, 900.0
+KILLED_S = 2.0
+"""For a killed command to be gone; one that waits for a dead disk stays, and ends when the disk is back."""
 GATHER_S = 2.0
 """After the first notice, for those that come with it."""
 
@@ -103,7 +110,7 @@ class Notifier:
     ) -> None:
         """
         Args:
-            settings: as configured.
+            settings: of one way; if it has a command, that is it.
             venue: its label.
             host: ours.
             run: the present one's name.
@@ -213,19 +220,23 @@ class Notifier:
             if not notices:
                 continue
             self._tokens -= 1
-            problem = await self._deliver(self._message(notices, left_out))
+            problem = "our own fault"
+            try:
+                problem = await self._deliver(self._message(notices, left_out))
+            finally:
+                if problem:
+                    self._pending[:0] = notices
+                    self._left_out += left_out
+                    self._bound()
+                    self._wake.set()
             if not problem:
                 if self._failures:
                     log.info("notified again")
                 self._failures = 0
                 continue
-            self._pending[:0] = notices
-            self._left_out += left_out
-            self._bound()
-            self._wake.set()
             wait_s = min(RETRY_S * 2**self._failures, RETRY_MAX_S)
             self._failures = min(self._failures + 1, 10)
-            log.warning("nobody could be notified: %s; %d notices wait, again in %.0f s", problem, len(notices), wait_s)
+            log.warning("not notified: %s; %d notices wait, again in %.0f s", problem, len(notices), wait_s)
             await asyncio.sleep(wait_s)
 
     def _until_allowed(self) -> float:
@@ -248,21 +259,16 @@ class Notifier:
 
     async def _deliver(self, message: Message) -> str:
         """
-        By all ways there are; what went wrong, without an address: that is a secret.
+        What went wrong, without an address: that is a secret. Empty if nothing did.
         """
         body = msgspec.json.encode(message)
-        problems = []
-        if self._settings.command:
-            problems.append(await self._command(body))
-        if self._settings.url or self._settings.url_credential:
-            problems.append(await self._post(body))
-        return "; ".join(problem for problem in problems if problem)
+        return await (self._command(body) if self._settings.command else self._post(body))
 
     async def _command(self, body: bytes) -> str:
         name = printable(self._settings.command[0])
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._settings.command,
+                *(*LAUNCHER, *self._settings.command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -280,14 +286,18 @@ class Notifier:
                 # With all it started.
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, 9)
-                await process.wait()
-        return f"{name}: ended with {process.returncode}" if process.returncode else ""
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(KILLED_S):
+                        await process.wait()
+        code = process.returncode
+        return f"{name}: ended with {code}{LAUNCH_FAILED.get(code, '')}" if code else ""
 
     async def _post(self, body: bytes) -> str:
         try:
             url = await asyncio.to_thread(self._address)
-        except OSError as error:
-            return f"the credential {self._settings.url_credential!r} cannot be read: {error.strerror or error}"
+        except (OSError, UnicodeDecodeError) as error:
+            words = getattr(error, "strerror", None) or "it is no text"
+            return f"the credential {self._settings.url_credential!r} cannot be read: {words}"
         aiohttp = await asyncio.to_thread(_library)
         if self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context)
@@ -323,6 +333,17 @@ class Notifier:
         if found is None:
             raise FileNotFoundError(2, "it is not in $CREDENTIALS_DIRECTORY", name)
         return found.read_text(encoding="utf-8").strip()
+
+
+def ways(settings: Notify) -> list[Notify]:
+    """
+    Those that are configured, each for a notifier of its own; none where nobody is told of anything.
+    """
+    if not settings.kinds:
+        return []
+    webhook = msgspec.structs.replace(settings, command=())
+    command = msgspec.structs.replace(settings, url="", url_credential="")
+    return [way for way in (webhook, command) if way.command or way.url or way.url_credential]
 
 
 def _place(notice: Notice) -> Key:

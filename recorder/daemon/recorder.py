@@ -18,6 +18,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -30,7 +31,7 @@ from recorder.daemon.claim import claim
 from recorder.daemon.disk import DiskGuard, make_startable
 from recorder.daemon.endpoint import Endpoint
 from recorder.daemon.jobs import Jobs
-from recorder.daemon.notify import Notifier, troubles
+from recorder.daemon.notify import Notifier, troubles, ways
 from recorder.daemon.reload import change
 from recorder.daemon.runs import Runs
 from recorder.daemon.settings import client_settings, session_settings
@@ -55,6 +56,8 @@ ON_RECORD_S = 60
 OUT_OF_MEMORY_S = 10
 """For an orderly end without memory."""
 _NO_MEMORY = "out of memory"
+REREAD_S = 20.0
+"""For the configuration to be read again; on a disk that hangs it is refused."""
 TELEMETRY_S = 60.0
 
 _QUIET = frozenset({"connected", "recorder_started", "recorder_stopped", "reloaded", "expired"})
@@ -105,6 +108,8 @@ class Recorder:
         self._last_minute = 0
         self._reread = reread
         self._reload_asked = asyncio.Event()
+        # Of its own: one that hangs must not take the threads that look up names. The end does not wait for it either.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="asyncio_reload")
         self._runs = Runs(self._root, on_event=self._tell, on_opening=self._warn)
         self._vitals = Vitals(self._root)
         self._supervision = supervision or Supervision({})
@@ -121,17 +126,16 @@ class Recorder:
         self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
         self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
         self._sealing = config.seal.enabled if seal is None else seal
-        self._notifier = (
+        self._notifiers = [
             Notifier(
-                config.notify,
+                way,
                 venue=config.venue.name,
                 host=socket.gethostname(),
                 run=lambda: self.tape.run,
                 credentials=os.environ.get("CREDENTIALS_DIRECTORY"),
             )
-            if config.notify.kinds
-            else None
-        )
+            for way in ways(config.notify)
+        ]
         self._jobs = Jobs(
             second=self._second_job,
             disk=self._vitals.watch_disk,
@@ -188,6 +192,9 @@ class Recorder:
             lock.release()
         self._last_minute = self._watch.started_ts = self.tape.clock.now()
         log.info("recording %d streams into %s as run %s", len(self.tape.streams), self._root, self.tape.run)
+        if alive:
+            others = ", ".join(alive)
+            self._warn(f"others record into {self._root} as well: {others}; meant for an upgrade, not to stay")
         self._capture = Capture(
             lambda: self.tape,
             urls=copies(self._config),
@@ -220,8 +227,7 @@ class Recorder:
             asyncio.create_task(self._vitals.measure_lag(), name="lag"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
         ]
-        if self._notifier is not None:
-            tasks.append(asyncio.create_task(self._notifier.run(), name="notify"))
+        tasks += [asyncio.create_task(notifier.run(), name="notify") for notifier in self._notifiers]
         if self.endpoint is not None:
             tasks.append(asyncio.create_task(self.endpoint.run(), name="endpoint"))
         waiting = asyncio.create_task(self._stop.wait(), name="stop")
@@ -348,7 +354,7 @@ class Recorder:
             self._minute()
 
     def _look_for_troubles(self, now: int) -> None:
-        if self._notifier is None or self._stop.is_set():
+        if not self._notifiers or self._stop.is_set():
             return
         flows = self.tape.flows()
         carrying = {flow.connection for flow in flows}
@@ -358,7 +364,9 @@ class Recorder:
             # One that let go of all its streams is not wanted any more.
             if line.down_since and (line.connection in carrying or not line.connects)
         ]
-        self._notifier.look(troubles(flows, down, disk_full=self._disk.stopped_since), now)
+        going_on = troubles(flows, down, disk_full=self._disk.stopped_since)
+        for notifier in self._notifiers:
+            notifier.look(going_on, now)
 
     async def _second_job(self) -> None:
         self._second()
@@ -418,8 +426,11 @@ class Recorder:
             self._supervision.reloading()
             try:
                 # On a thread: the file may be on a disk that hangs.
-                fresh = await asyncio.to_thread(self._reread)
+                async with asyncio.timeout(REREAD_S):
+                    fresh = await asyncio.get_running_loop().run_in_executor(self._reader, self._reread)
                 self._take_over(fresh)
+            except TimeoutError:
+                self._refuse(f"it could not be read within {REREAD_S:g} s; does its disk hang?")
             except RecorderError as error:
                 self._refuse(str(error))
             except Exception as error:
@@ -503,8 +514,8 @@ class Recorder:
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
-        if self._notifier is not None:
-            self._notifier.happened(event)
+        for notifier in self._notifiers:
+            notifier.happened(event)
         level = logging.INFO if event.kind in _QUIET or self._stop.is_set() else logging.WARNING
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "

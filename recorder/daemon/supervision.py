@@ -75,6 +75,7 @@ class Supervision:
         self._send = send or self._to_socket
         self._told_failure = False
         self._ready = False
+        self._stopping = False
         self._ready_from = 0
         now = monotonic_ns() if now is None else now
         self._progress = now
@@ -140,8 +141,8 @@ class Supervision:
         """
         Recording goes on, by the new configuration or the old one.
         """
-        # Ready only if it was: a reload during the start is no sign that anything is recorded.
-        if self._ready:
+        # Ready only if it was: a reload during the start is no sign that anything is recorded, nor one cut by the end.
+        if self._ready and not self._stopping:
             self._send("READY=1")
         self._status_at = 0
 
@@ -149,6 +150,7 @@ class Supervision:
         """
         From here on it ends.
         """
+        self._stopping = True
         self._send(f"STOPPING=1\nSTATUS={printable(f'stopping: {reason}')[:MAX_STATUS]}")
 
     def _due_status(self, pulse: Pulse, now: int) -> str:

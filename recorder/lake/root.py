@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from recorder import durable
-from recorder.errors import RootError
+from recorder.errors import RootError, user, whose
 from recorder.lake.layout import JOURNAL, LAKE, MANIFEST, QUARANTINE, ROOT_FILE, SEAL_LOCK
 
 FORMAT = 1
@@ -71,7 +71,7 @@ def read_binding(root: Path) -> Binding:
             root, f"is not a recorder's data root (it has no {ROOT_FILE})", "give the folder `storage.root` names"
         ) from None
     except OSError as error:
-        raise RootError(root, f"cannot be read: {error.strerror}", "check its owner and mode") from None
+        raise RootError(root, f"cannot be read: {error.strerror}{whose(error)}", "check its owner and mode") from None
     try:
         # Alone and first: a newer format may have other members.
         version = msgspec.json.decode(data, type=_Format).format
@@ -104,7 +104,8 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
     Make a root, or make sure that an existing one is of this venue and network, and can be written.
 
     Raises:
-        RootError: it belongs to another venue, holds other things, or cannot be written.
+        RootError: it belongs to another venue, holds other things, cannot be written, or we are root and it is another
+            user's.
         RootBusy: another process is making it.
     """
     _refuse_links(root)
@@ -126,9 +127,18 @@ def bind(root: Path, *, venue: str, network: str) -> Binding:
             durable.make_directories(root / name, below=root)
         probe = root / JOURNAL / f".probe.{os.getpid()}"
         durable.publish_bytes(probe, b"can it be written?\n")
+        ours, theirs = probe.stat().st_uid, (root / ROOT_FILE).stat().st_uid
         durable.remove(probe)
     except OSError as error:
         raise _not_writable(root, error) from None
+    if ours == 0 != theirs:
+        # A service that comes after a trial by root would find locks it cannot open, and not start.
+        name = user(theirs)
+        raise RootError(
+            root,
+            f"belongs to {name}, who could not open what root makes in it",
+            f"run it as {name} (`runuser -u {name}`)",
+        )
     return binding
 
 
@@ -145,7 +155,7 @@ def refuse_unusable(root: Path) -> None:
     if not there.is_dir():
         raise _not_writable(root, OSError(errno.ENOTDIR, "Not a directory"))
     if not os.access(there, os.W_OK | os.X_OK):
-        raise _not_writable(root, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise _not_writable(root, OSError(errno.EACCES, os.strerror(errno.EACCES), str(there)))
     if (root / ROOT_FILE).exists():
         read_binding(root)
 
@@ -189,7 +199,7 @@ def _not_writable(root: Path, error: OSError) -> RootError:
     if error.errno in {errno.EEXIST, errno.ENOTDIR}:
         return RootError(root, "is a file, or lies below one", "choose another `storage.root`")
     hint = "free space on it" if error.errno == errno.ENOSPC else "check its owner and mode, or choose another root"
-    return RootError(root, f"cannot be written: {error.strerror or error}", hint)
+    return RootError(root, f"cannot be written: {error.strerror or error}{whose(error)}", hint)
 
 
 def seal_lock(root: Path) -> durable.Lock:
