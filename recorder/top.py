@@ -292,7 +292,7 @@ class Top(App[None]):
             + Text(f" {line.market}", style="" if line.state == "recording" else style),
             _right(price(line.best_bid)),
             _right(price(line.best_ask)),
-            _right(f"{line.spread_bp:.1f}" if line.spread_bp is not None else "–"),
+            _right(f"{line.spread_bp:.1f} bp" if line.spread_bp is not None else "–"),
             _right(f"{line.books_s:.1f}"),
             _right(f"{line.trades_s:.1f}"),
             _right(lasting(line.age_s) if line.age_s is not None else "–", "yellow" if old else ""),

@@ -241,7 +241,7 @@ function ladder() {
 function showBook(book, now, symbol) {
   const levels = ladder();
   write(byId("book-name"), book ? book.label : symbol ?? "Book");
-  write(byId("book-more"), book ? `${book.slot === null ? "" : `slot ${book.slot} · `}${span(now - book.at)} ago` : "no book yet");
+  write(byId("book-more"), book ? `${span(now - book.at)} ago${book.slot === null ? "" : ` · slot ${book.slot}`}` : "no book yet");
   const asks = book?.asks ?? [], bids = book?.bids ?? [];
   const sums = (side) => { let sum = 0; return side.map(([, size]) => (sum += size)); };
   const askSums = sums(asks), bidSums = sums(bids);
