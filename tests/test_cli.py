@@ -792,7 +792,7 @@ def test_times_beyond_the_calendar_are_shown_as_numbers(tmp_path):
 
     far = (1 << 63) - 1
     data = encode_header(header, seq=1, recv_ts=far) + encode_entry(EntryKind.FRAME, 0, 1, 1, far, b"{}")
-    path = tmp_path / segment_name(0)
+    path = tmp_path / segment_name(far)
     path.write_bytes(zstandard.compress(data))
 
     result = invoke("inspect", path)
