@@ -59,7 +59,7 @@ class Notify(msgspec.Struct, frozen=True):
     after_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     """What lasts (silent, disconnected, halted …) is told only after so long, and again when it is over."""
     per_hour: Annotated[int, Meta(ge=1, le=3600)] = 20
-    """Messages an hour, at most; notices beyond are gathered into one."""
+    """Messages an hour, at most, each way; notices beyond are gathered into one."""
     timeout_s: Annotated[float, Meta(ge=0.5, le=60)] = 10.0
     """For the command to end, or the webhook to answer."""
 

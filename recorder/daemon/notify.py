@@ -31,8 +31,8 @@ LASTING = frozenset({"disconnected", "silent", "halted", "not_acknowledged", "re
 """Kinds that are told when they begin, if they last; the others when they have happened."""
 MOST_PENDING = 200
 LAUNCHER = ("/bin/sh", "-c", 'exec "$@"', "sh")
-"""Before the command, of which it is a word for word successor: whoever starts a program waits until its file was
-opened, so that on a dead disk we would hang. So the launcher does."""
+"""Before the command: whoever starts a program waits until its file was opened, on a dead disk for ever. So this one
+waits in our place, and then becomes the command, word for word."""
 LAUNCH_FAILED = {126: " (cannot be executed)", 127: " (not found)"}
 SHOWN = 10
 """Notices a message spells out; the others are in its list."""
