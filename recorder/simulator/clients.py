@@ -106,8 +106,8 @@ class Client:
         The connection ends: what waits is lost.
         """
         held, self._held = self._held or [], None
-        for _, send in held:
-            self._drop(now, send, outputs)
+        for at, send in held:
+            self._drop(now, msgspec.structs.replace(send, due_ns=send.due_ns or at), outputs)
 
     def _drop(self, now: int, send: Send, outputs: list[Output]) -> None:
         if send.seq is not None:
@@ -124,6 +124,7 @@ class Client:
                         frame.sha,
                         frame.fill_id,
                         why="backlog",
+                        due_ns=send.due_ns,
                     )
                 )
             )

@@ -210,7 +210,8 @@ def _take_clients(
     stored: dict[str | None, bool] = {}
     """Whether it is a row with all it needs, by content."""
     waiting: list[tuple[str, int, int, str | None, Meant | None]] = []
-    nobody: list[Meant] = []
+    nobody: list[tuple[Meant, int, int]] = []
+    """With when it would have come, and where."""
     awaited: set[int] = set()
     """What was due to somebody who was there."""
     for client, its in of.items():
@@ -233,10 +234,9 @@ def _take_clients(
                     # The venue talks to somebody who is not there any more, and does not know.
                     if meant is not None:
                         meant.why.add("nobody")
-                        nobody.append(meant)
-                        _would_have_come(meant, (line.due_ns or line.t_ns) + way, side.clients[client])
+                        nobody.append((meant, (line.due_ns or line.t_ns) + way, side.clients[client]))
                     continue
-                if meant is not None and not meant.stored:
+                if meant is not None:
                     meant.why.add("lost" if line.what == "sent" else line.why or line.what)
                     undecided.append((meant, max(line.t_ns + way, before)))
                 continue
@@ -268,10 +268,12 @@ def _take_clients(
         for each, at in undecided:
             # The venue may go on for long after the recorder has given up a dead connection.
             _would_have_come(each, min(at, side.gone.get(client, at)), side.clients[client])
-    for meant in nobody:
+    for meant, at, connection in nobody:
         if id(meant) not in awaited:
-            # Nobody was there on any connection: it was due wherever the stream may be carried.
+            # Nobody was there on any connection: it was due wherever the stream may be carried. Else those tell when it
+            # would have come who were there, not a connection that was given up.
             meant.connections |= side.carriers[meant.stream]
+            _would_have_come(meant, at, connection)
     unstored = []
     for run, seq, connection, sha, meant in waiting:
         if sha in stored:

@@ -193,8 +193,10 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
         carriers = side.carriers[each.stream]
         if mark.connection is not None and mark.connection not in carriers:
             continue
-        # With copies, what another connection brought is missing on this one all the same. (One carrier is probation.)
-        missing = not each.named or (len(carriers) > 2 and mark.connection not in {None, *each.brought})
+        # With copies, what another connection brought is missing on this one all the same; so it is without, where it
+        # was due on both, because the stream had just been asked for on one as well. (One carrier is probation.)
+        both = len(carriers) > 2 or mark.connection in each.would
+        missing = not each.named or (both and mark.connection not in {None, *each.brought})
         late = each.arrival - each.at > SECOND_NS and start <= each.at <= end
         # On a connection that is slow, it would have come later than it did on another.
         would = each.would.get(mark.connection, each.arrival) if mark.connection is not None else each.arrival

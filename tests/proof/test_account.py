@@ -6,16 +6,19 @@ import msgspec
 import pytest
 from account import account
 from cases import CASES
-from holes import excess
+from holes import excess, holds_any
 from judge import judge, let_pass
 from lakes import read_lake
-from virtual import Absence, Scenario, record
+from terms import Lake, Mark, Meant
+from virtual import Absence, Frame, Life, Scenario, Side, record
 
 from recorder.lake.sealing import seal
 from recorder.quality import cadence
 from recorder.quality.steps import Steps
+from recorder.records import Stream
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Drop, Garbage, RepeatFrames, Silence, WithholdFills
+from recorder.simulator.ledger import Line
 
 EVENTFUL = Scenario(
     faults=(
@@ -195,3 +198,50 @@ def test_what_one_connection_brought_is_not_missing_for_the_other():
     assert whole.states["unexplained"] == 0
     assert all(hole.first > scenario.start + 60_000_000_000 or hole.last < scenario.start + 1e9 for hole in whole.holes)
     assert any(mark.kind == "disconnected" for mark in whole.marks)
+
+
+def test_what_a_connection_that_was_given_up_would_have_had_is_no_measure():
+    """
+    The venue goes on talking to it; what counts is when the book would have come to somebody who was there.
+    """
+    stream, second = Stream("perp", "SOL-PERP", "orderbook", 1), 1_000_000_000
+    lines = [
+        Line(30 * second, "dropped", 1, "book", 9, why="backlog"),
+        Line(30 * second, "dropped", 2, "book", 1, why="backlog"),
+        Line(40 * second, "sent", 2, "book", 2, sha="later"),
+    ]
+    side = Side()
+    side.streams, side.carriers, side.latency_ns = {"book": stream}, {stream: {0, 1}}, {0: 0, 1: 0}
+    side.clients, side.gone = {1: 0, 2: 0}, {1: 20 * second, 2: 90 * second}
+    side.heard = {1: [], 2: [Frame("run", 1, 41 * second)]}
+    side.lives = [Life("run", 0, 90 * second, "stop")]
+
+    (lost,) = account(lines, side, Lake(frozenset({("run", 1)}), frozenset(), frozenset(), [])).unexplained
+
+    assert (lost.at, lost.arrival) == (30 * second, 41 * second)
+
+
+def test_a_connection_that_breaks_while_it_is_opened_is_made_again():
+    """
+    Else a run would hear nothing to its end.
+    """
+    whole, _ = let_pass(Scenario(markets=2, duration_s=40.5, links={0: Link(latency_ms=20, cuts_s=(0.02,))}))
+
+    assert whole.states["unexplained"] == 0
+    assert whole.states["stored"] > 150
+    assert any(mark.kind == "connect_failed" for mark in whole.marks)
+
+
+def test_a_silence_is_true_of_the_connection_it_is_of():
+    """
+    Also where another one brought the books, because the stream was just coming home from there.
+    """
+    stream, second = Stream("perp", "SOL-PERP", "orderbook", 1), 1_000_000_000
+    mark = Mark("silent", "network", "stream", 0, "SOL-PERP", "orderbook", 10 * second, 20 * second, None, "")
+    side = Side()
+    side.carriers[stream] = {0, 1}
+    book = Meant(stream, 15 * second, 15 * second, stored=True, named=True, brought={1})
+
+    assert not holds_any(mark, [book], [], side)
+    book.would = {0: 15 * second}
+    assert holds_any(mark, [book], [], side)

@@ -19,6 +19,7 @@ from recorder.capture.wire import blame
 from recorder.lake.root import bind
 from recorder.records import (
     SECOND_NS,
+    Cause,
     Connected,
     ConnectFailed,
     Disconnected,
@@ -330,14 +331,19 @@ class _Recorder:
                 self._fact(line, Connected(URL, line.attempt, 10.0, compressed=True))
                 self._perform(line, line.session.opened(now))
             case Refused():
-                line.opening = False
-                delay_s = line.session.ended(now, opened=False)
-                line.retry_at = now + round(delay_s * SECOND_NS)
-                words = "HTTP 503 instead of a websocket"
-                self._fact(line, ConnectFailed(URL, line.attempt, words, "venue", round(delay_s, 3)))
+                self._failed(line, "venue", "HTTP 503 instead of a websocket")
+            case Lost() if line.opening:
+                self._side.gone[line.client] = now
+                self._failed(line, "network", "the connection broke while it was opened")
             case Lost(code=code):
                 cause, why = blame(code, _PATIENCE)  # type: ignore[arg-type]
                 self._ended(line, cause, why, code)
+
+    def _failed(self, line: _Line, cause: Cause, why: str) -> None:
+        line.opening = False
+        delay_s = line.session.ended(self._drive.now, opened=False)
+        line.retry_at = self._drive.now + round(delay_s * SECOND_NS)
+        self._fact(line, ConnectFailed(URL, line.attempt, why, cause, round(delay_s, 3)))
 
     def _ended(self, line: _Line, cause: str, why: str, code: int | None = None) -> None:
         now = self._drive.now
