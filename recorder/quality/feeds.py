@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from recorder.quality import cadence
-from recorder.quality.track import Feeds, Track
+from recorder.quality.track import Feeds, Hole, Track
 from recorder.records import SECOND_NS
 
 Book = tuple[int, int, int]
@@ -153,6 +153,31 @@ def _against(track: Track, ts: int, slot: int | None) -> float:
         if ahead < 0:
             found += _STEPS_BACK
     return found
+
+
+def took_over(track: Track, sister: Track, hole: Hole) -> bool:
+    """
+    Whether a feed that seems to be back after a long hole is the other one, whose timer has slipped: that one came all
+    the while, and has not since.
+    """
+    gone = LONE_TICKS * track.cadence * cadence.MS
+    came_on = hole.start < sister.recv <= hole.end
+    return hole.missing > LONE_TICKS and came_on and track.recv - sister.recv > gone
+
+
+def exchange(feeds: Feeds, track: Track, sister: Track, hole: Hole) -> None:
+    """
+    What is known of the two is exchanged: the one goes on where the other stopped, and that is the one which has gone
+    since before the hole.
+    """
+    ts, recv, slot = hole.left_ts, hole.start, hole.left_slot or 0
+    hole.left_ts, hole.start, hole.left_slot = sister.ts, sister.recv, sister.slot
+    hole.step_ms = hole.right_ts - sister.ts
+    hole.missing = (hole.step_ms + track.allow) // track.cadence - 1
+    sister.ts, sister.recv, sister.slot = ts, recv, slot
+    sister.ring, sister.past, sister.whole, sister.holes = [], [], ts, []
+    sister.odd = sister.alone = sister.doubt = sister.strays = sister.alt_count = 0
+    feeds.lone = recv
 
 
 def anchored(track: Track, book: Book, tick: int, spread: int) -> Track:

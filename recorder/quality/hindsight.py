@@ -11,6 +11,7 @@ like a late tick. Only a stream of the same publisher that has it tells.
 
 from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
+from statistics import median_low
 
 from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
 from recorder.quality.track import Track
@@ -48,7 +49,12 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
     if change:
         # What was learned in between is a mixture of the two.
         old = steps[change - 1], steps[change - 1] // 16
-        while change + 1 < len(steps) and 4 * old[0] > 5 * track.cadence and abs(steps[change + 1] - old[0]) <= old[1]:
+        while (
+            change + 1 < len(steps)
+            and 4 * old[0] > 5 * track.cadence
+            and steps[change] > old[0]
+            and abs(steps[change + 1] - old[0]) <= old[1]
+        ):
             change += 1  # the old one went on after a hole
     # The step in which it changes began under the old one.
     return [
@@ -107,6 +113,9 @@ def _change(steps: list[int], cadence: int) -> int:
     for n in range(len(pairs) - 1, -1, -1):
         a, b = pairs[n]
         if 4 * min(a, b) > 5 * cadence and abs(a - b) * 8 <= a:
+            usual = median_low(steps[max(n - 2, 0) : n + 1])
+            if n > 1 and abs(b - usual) * 16 > usual and 16 * off_grid(b, cadence) <= cadence:
+                return n  # the last of them is two new ticks, and not one old one
             return n + 2
     return 0
 

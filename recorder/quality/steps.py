@@ -6,7 +6,7 @@ What is found here is a stretch of one stream; `spells` tells whether its neighb
 
 from itertools import pairwise
 
-from recorder.quality import cadence, hindsight, lateness, slots
+from recorder.quality import cadence, feeds, hindsight, lateness, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
@@ -127,9 +127,10 @@ class Steps:
             self._slower(flow, track, now)
         else:
             track.odd = track.alone = track.doubt = 0
-            if track.anew and not gap:
+            if track.anew and not gap and step <= track.high:
                 track.kept = now
-            track.anew = bool(gap)
+            # A stored copy comes late, so that there is no time for a hole after it: a longer step keeps to nothing.
+            track.anew = bool(gap) or (track.anew and step > track.high)
         if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
             # Short steps follow on late ones; most of the last ones are another cadence.
             last = track.ring[-2 * cadence.STREAK :]
@@ -155,7 +156,7 @@ class Steps:
             return
         if track.doubt:
             if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
-                self._slow_down(track, pace, now, holes=track.odd)
+                self._slow_down(flow, track, pace, now, holes=track.odd)
             return
         others = self._others(flow)
         if (sister := _sister(flow, track)) is not None:
@@ -164,21 +165,26 @@ class Steps:
                 track.alone = now
                 return
             others.append(sister)
-        with_it = sum(o.odd >= cadence.STREAK - 1 or abs(o.cadence - pace) * 5 <= pace for o in others)
-        if with_it * 2 < len(others):
+        with_it = [o.odd >= cadence.STREAK - 1 or abs(o.cadence - pace) * 5 <= pace for o in others]
+        # One that has kept to nothing since an outage does not speak against it.
+        if sum(with_it) < sum(not (has or o.anew) for o, has in zip(others, with_it, strict=True)):
             track.alone = now
             return
         if self._is_every_second(track, pace, now):
             track.doubt = now
             return
-        self._slow_down(track, pace, now, holes=track.odd)
+        self._slow_down(flow, track, pace, now, holes=track.odd)
 
-    def _slow_down(self, track: Track, pace: int, now: int, *, holes: int) -> None:
+    def _slow_down(self, flow: FlowState, track: Track, pace: int, now: int, *, holes: int) -> None:
         """
         The cadence is a slower one, and has been since the first of the last `holes`: of them, those are left that miss
-        whole ticks of it as well.
+        whole ticks of it as well. One that is too short for the new cadence is of the old one.
         """
         earlier, late = track.holes[: len(track.holes) - holes], track.holes[len(track.holes) - holes :]
+        before = [hole for hole in late if _is_before(track, hole, pace)]
+        for hole in before:
+            self.hole(flow, track, hole, now)
+            late.remove(hole)
         self._change(track, pace, now)
         track.holes = earlier + [hole for hole in late if cadence.misses_still(track, hole)]
 
@@ -203,7 +209,7 @@ class Steps:
             pace = cadence.slower(track)
             if pace is not None:
                 # Books that are all late are no holes but another cadence.
-                self._slow_down(track, pace, now, holes=len(track.holes))
+                self._slow_down(flow, track, pace, now, holes=len(track.holes))
         if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
             track.holes.clear()
             self._change(track, pairs[0], now, spread=pairs[1])
@@ -249,6 +255,14 @@ class Steps:
         """
         if _is_undecided(flow, believed=True):
             return
+        two, sister = flow.track.feeds if flow.track is not None else None, _sister(flow, track)
+        if two is not None and sister is not None and feeds.took_over(track, sister, hole):
+            # It is that feed which has come on, late by part of a tick: of the other one nothing has been heard since.
+            for other in sister.holes:
+                self.hole(flow, sister, other, now)
+            feeds.exchange(two, track, sister, hole)
+            if hole.missing <= 0:
+                return
         track.told = max(track.told, hole.right_ts)
         off, late = "", int(hole.late)
         if cadence.was_late(track, hole):
@@ -488,6 +502,14 @@ def _sister(flow: FlowState, track: Track) -> Track | None:
     if flow.track is None or flow.track.feeds is None:
         return None
     return flow.track.feeds.second if track is flow.track else flow.track
+
+
+def _is_before(track: Track, hole: Hole, pace: int) -> bool:
+    """
+    Whether a hole lies before the cadence became a slower one: no step of that is so short, and it is whole ticks of
+    the one that is known so far.
+    """
+    return 8 * hole.step_ms < 7 * pace and 8 * cadence.off_grid(hole.step_ms, track.cadence) <= track.cadence
 
 
 def _is_undecided(flow: FlowState, *, believed: bool = False) -> bool:

@@ -2,12 +2,15 @@
 Missed ticks: learned cadences, holes and what is none, one market alone and all at once.
 """
 
+from unittest.mock import Mock
+
 import pytest
 
 from quality_cases import SOL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
 from recorder.quality.state import MonitorState
+from recorder.quality.steps import Steps
 from recorder.quality.track import Hole, Track
 from recorder.records import SECOND_NS, Connected, EntryKind, Flag, Requested
 from recorder.simulator.drive import Link
@@ -442,3 +445,29 @@ def test_a_cadence_that_became_uneven_is_the_former_one_of_what_comes_then():
     cadence.adopt(track, 200, 2, 21 * SECOND_NS)
 
     assert track.former == 400
+
+
+def test_a_book_lost_just_before_a_slower_cadence_is_missing():
+    """
+    Two old ticks are no tick of the new one: they are too short for it.
+    """
+    lost = SkipFrames(from_s=31.1, to_s=31.3, every=1)
+    events = events_of(hear(lost, Cadence(from_s=31.7, to_s=90, tick_ms=1000)))
+
+    assert [(e.kind, e.scope, e.missing, seconds_of(e)) for e in events] == [
+        ("cadence_hole", "connection", 3, (30.8, 31.6))
+    ]
+
+
+def test_a_step_from_a_stored_copy_that_came_late_keeps_to_no_cadence():
+    """
+    There was no time for a hole after it: whether the pace is still what it was before the outage, it does not tell.
+    """
+    steps = Steps(Mock(), Mock(), Mock())
+    track = Track(ts=1000, recv=SECOND_NS, anew=True)
+    cadence.adopt(track, 200, 0, 1)
+
+    steps.take(Mock(), track, 1411, None, SECOND_NS + 16_000_000, gap=0)
+    assert (track.holes, track.anew, track.kept) == ([], True, 0)
+    steps.take(Mock(), track, 1611, None, SECOND_NS + 216_000_000, gap=0)
+    assert not track.anew

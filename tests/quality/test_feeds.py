@@ -214,3 +214,13 @@ def test_nothing_of_a_stream_begins_before_its_run():
     stretch = judge._tracks._steps.stretch(flow, at(10), ("cadence_hole", -1, at(10), "", None, None))
 
     assert (stretch.start, stretch.end) == (at(0), at(10))
+
+
+def test_a_feed_whose_timer_slips_is_not_the_other_one_that_is_back():
+    """
+    The feed that is left goes on where the other stood: nothing is missing of it, and the other stays away.
+    """
+    slips = Cadence(from_s=46.175, to_s=90, tick_ms=400)
+    events = events_of(hear(TwoFeeds(from_s=20, to_s=40, lag_ms=158, slots_behind=0), slips, seconds=100))
+
+    assert {e.kind for e in events} == {"two_feeds"}

@@ -38,6 +38,20 @@ def test_a_hole_before_the_change_is_counted_by_the_old_cadence():
     assert missed([400, 400, 400, 800, *[200] * 10], old=(400, 25), new=200) == [(97_200, 98_000, 1)]
 
 
+@pytest.mark.parametrize(
+    ("steps", "hole"),
+    [
+        ([750, 750, 750, 780, 802, *[400] * 8], (95_998, 96_800, 1)),
+        ([750, 750, 750, 780, 400, 800, *[400] * 8], (96_000, 96_800, 1)),
+    ],
+)
+def test_two_new_ticks_right_after_the_change_are_not_one_old_one(steps, hole):
+    """
+    Though twice the new cadence is nearly the old one: at the first of them, or after a short step.
+    """
+    assert missed(steps) == [hole]
+
+
 def test_a_late_book_that_those_after_it_make_up_for_is_no_hole():
     """
     The count comes right again.
