@@ -17,15 +17,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # noqa: F401  # pyarrow looks for it as it first converts a list: each child would load it anew
+
 from lake_cases import NETWORK, SOL, book
 from recorder import durable
 from recorder.capture.tape import Tape, TapeSettings
 from recorder.clock import wall_ns
+from recorder.journal.reader import segments
 from recorder.journal.writer import JournalSettings
-from recorder.lake.layout import JOURNAL
+from recorder.lake import manifest as manifests
+from recorder.lake.layout import JOURNAL, hour_of
 from recorder.lake.repair import repair
 from recorder.lake.retention import expire
-from recorder.lake.sealing import seal
+from recorder.lake.sealing import Sealed, seal
 from recorder.records import Connected, QualitySettings, Requested
 from recorder.venue.markets import market_list
 
@@ -132,12 +136,21 @@ def record(root: str, told: int, how: dict[str, Any]) -> None:
 
 def sealing(root: str, told: int, how: dict[str, Any]) -> None:
     """
-    Seal everything, the open hour too, `times` over; tells each hour that is published.
+    Seal everything, the open hour too, `times` over, or with `one_by_one` first each hour that is over and was never
+    sealed, so that what was published is told at once.
     """
     _disk(how)
-    for _ in range(how.get("times", 1)):
-        for each in seal(Path(root), open_hour=how.get("open", True)):
+
+    def tell(sealed: list[Sealed]) -> None:
+        for each in sealed:
             os.write(told, f"published {each.manifest.hour} {sum(f.rows for f in each.manifest.files)}\n".encode())
+
+    if how.get("one_by_one"):
+        hours = {hour_of(segment.start) for segment in segments(Path(root) / JOURNAL)}
+        for hour in sorted(hours - {hour_of(wall_ns())} - set(manifests.hours(Path(root)))):
+            tell(seal(Path(root), hour=hour))
+    for _ in range(how.get("times", 1)):
+        tell(seal(Path(root), open_hour=how.get("open", True)))
 
 
 def expiring(root: str, told: int, how: dict[str, Any]) -> None:
