@@ -301,8 +301,11 @@ class Tracks:
         elif two.believed and len(one) >= feeds.FEWEST and not cadence.is_uneven(track):
             ts, recv, _ = one[0]
             late = max(recv - ts * MS - (track.base or 0), 0)
-            # However late, by a publisher's clock that may have been set back: they began where they began.
-            two.lone = two.lone or max(recv - late if late > lateness.LATE_NS else recv, two.start)
+            began = recv
+            if late > lateness.LATE_NS:
+                # Later than the doubt may last: it is the publisher's clock that was set back.
+                began = max(recv - late, two.start if late > feeds.LONE_NS else 0)
+            two.lone = two.lone or began
             two.before = None
             track.holes = [hole for hole in track.holes if hole.left_ts >= ts]
         elif count == feeds.TRIED[-1] and two.believed:

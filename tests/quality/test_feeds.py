@@ -203,6 +203,26 @@ def test_a_book_from_long_ago_among_those_of_one_feed_does_not_end_the_doubt():
     assert [(since(e.start), since(e.end)) for e in doubted] == [(16.4, 46.8)]
 
 
+def test_the_doubt_begins_when_books_that_were_held_back_were_due():
+    """
+    Not when they came: what the other feed would have brought meanwhile is doubted as well.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL])
+    tape.fact(0.1, Connected(URL, 1, 1.0, compressed=True), connection=0, attempt=1)
+    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
+    for tick in range(1, 21):
+        tape.book(tick * 0.4, SOL)
+        tape.book(tick * 0.4 + 0.15, SOL, slot=max(1, tick - 3))
+    for tick in range(41, 150):
+        tape.book(max(tick * 0.4, 21.2 + tick * 1e-4), SOL, ts=tick * 0.4, **({"slot": 1} if tick == 43 else {}))
+
+    doubted = [e for e in fold(tape) if e.kind == "two_feeds" and "only one" in e.evidence]
+
+    assert doubted
+    assert since(doubted[0].start) < 17.5
+
+
 def test_nothing_of_a_stream_begins_before_its_run():
     """
     However old what came last was by a publisher's clock that leapt.
