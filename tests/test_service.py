@@ -257,8 +257,10 @@ def test_an_upgrade_leaves_no_hole(machine):
     old_ended, standby_ended = (
         lake.quality().filter(pl.col("kind") == "recorder_stopped").sort("start").collect()["start"].tail(2)
     )
-    # Rows are of whoever heard them first, so the one that stays may have none before the standby has ended.
-    assert runs[0] < old_ended < runs[1]
+    # Rows are of whoever heard them first: the standby's may begin while the old one goes on, and those of the one that
+    # stays only when the standby has ended.
+    assert runs[0] < old_ended < standby_ended
+    assert runs[0] < runs[1]
     holes = lake.spans("SOL-PERP").filter(
         (pl.col("start") < max(runs[1], standby_ended))
         & (pl.col("end") > runs[0])
