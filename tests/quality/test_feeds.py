@@ -184,9 +184,9 @@ def test_a_feed_whose_last_book_is_missing_is_doubted_up_to_the_end_of_the_other
     assert before.recv_ts < lost.recv_ts < max(e.end for e in doubted) == last.recv_ts
 
 
-def test_a_book_from_long_ago_among_those_of_one_feed_does_not_end_the_doubt():
+def of_two_feeds():
     """
-    By its time the one feed has come alone for a quarter of an hour; by ours it has only just begun.
+    A run that hears both for eight seconds.
     """
     tape = Tape()
     tape.run(0, 60, [SOL])
@@ -195,10 +195,25 @@ def test_a_book_from_long_ago_among_those_of_one_feed_does_not_end_the_doubt():
     for tick in range(1, 21):
         tape.book(tick * 0.4, SOL)
         tape.book(tick * 0.4 + 0.15, SOL, slot=max(1, tick - 3))
+    return tape
+
+
+def of_one_only(events):
+    """
+    Those that tell of a time in which only one of two feeds came.
+    """
+    return [event for event in events if event.kind == "two_feeds" and "only one" in event.evidence]
+
+
+def test_a_book_from_long_ago_among_those_of_one_feed_does_not_end_the_doubt():
+    """
+    By its time the one feed has come alone for a quarter of an hour; by ours it has only just begun.
+    """
+    tape = of_two_feeds()
     for tick in range(41, 150):
         tape.book(tick * 0.4, SOL, **({"ts": tick * 0.4 - 900, "slot": 1} if tick == 43 else {}))
 
-    doubted = [e for e in fold(tape) if e.kind == "two_feeds" and "only one" in e.evidence]
+    doubted = of_one_only(fold(tape))
 
     assert [(since(e.start), since(e.end)) for e in doubted] == [(16.4, 46.8)]
 
@@ -207,17 +222,11 @@ def test_the_doubt_begins_when_books_that_were_held_back_were_due():
     """
     Not when they came: what the other feed would have brought meanwhile is doubted as well.
     """
-    tape = Tape()
-    tape.run(0, 60, [SOL])
-    tape.fact(0.1, Connected(URL, 1, 1.0, compressed=True), connection=0, attempt=1)
-    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
-    for tick in range(1, 21):
-        tape.book(tick * 0.4, SOL)
-        tape.book(tick * 0.4 + 0.15, SOL, slot=max(1, tick - 3))
+    tape = of_two_feeds()
     for tick in range(41, 150):
         tape.book(max(tick * 0.4, 21.2 + tick * 1e-4), SOL, ts=tick * 0.4, **({"slot": 1} if tick == 43 else {}))
 
-    doubted = [e for e in fold(tape) if e.kind == "two_feeds" and "only one" in e.evidence]
+    doubted = of_one_only(fold(tape))
 
     assert doubted
     assert since(doubted[0].start) < 17.5
