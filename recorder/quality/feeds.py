@@ -205,6 +205,15 @@ def copied(track: Track) -> Track:
     return msgspec.convert(msgspec.to_builtins(track), Track)
 
 
+def as_one(track: Track) -> Track:
+    """
+    A copy of what is known of a stream as one.
+    """
+    copy = copied(track)
+    copy.feeds = None
+    return copy
+
+
 def become(track: Track, other: Track) -> None:
     """
     Take over what is known of another track, but for the contents of the books, which are of the stream.

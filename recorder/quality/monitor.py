@@ -8,67 +8,48 @@ time, advanced each second by `alive` entries. `events` collects what has ended;
 The parts: `runs` (beginnings, ends, lost entries), `connections` (outages, heartbeats), `flows` (silent streams),
 `halts` (all of them silent), `tracks` with `cadence`, `lateness`, `slots` and `contents` (each book against what is
 usual), `spells` (what several streams had at once), `fills` (missing trades), `routes` and `identity` (whose frame it
-is), `facts` (what is copied). This module leads each entry to those it concerns.
+is), `facts` (what is copied), `changes` (what facts change). This module leads each frame to those it concerns.
 """
 
 import msgspec
 
 from recorder.quality.cadence import MS, NEVER
+from recorder.quality.changes import Changes, decoded
 from recorder.quality.connections import DEAD_AFTER_NS, Connections
 from recorder.quality.counter import FillState
-from recorder.quality.facts import event_of
 from recorder.quality.fills import Fills
 from recorder.quality.findings import Findings
-from recorder.quality.flows import FIRST_AFTER_GAP, MAYBE_INITIAL, Flows, in_order, is_book
+from recorder.quality.flows import FIRST_AFTER_GAP, MAYBE_INITIAL, Flows, is_book
 from recorder.quality.halts import Halts
 from recorder.quality.routes import Routes, Verdict
 from recorder.quality.runs import STALL_NS, Runs
 from recorder.quality.slots import MAX_STEP
 from recorder.quality.spells import Spells
 from recorder.quality.state import (
-    UNKNOWN_CONNECTION,
     ConnectionState,
     FlowState,
     HourBeats,
     MonitorState,
-    Outage,
-    RunState,
 )
 from recorder.quality.tracks import Tracks
 from recorder.records import (
     HOUR_NS,
     SECOND_NS,
-    AnyFact,
     Cause,
-    ClockStepped,
-    Connected,
-    ConnectFailed,
-    Disconnected,
-    DiskFreed,
-    DiskFull,
     Entry,
     EntryKind,
     Event,
-    LoopStalled,
     Moved,
-    NotAcknowledged,
-    Overflowed,
     QualitySettings,
-    Rejected,
     Requested,
-    RunStarted,
-    RunStopped,
     SegmentHeader,
     Stream,
-    decode_fact,
 )
 from recorder.venue.markets import MarketList
 from recorder.venue.protocol import FrameKind, Peek
 
 # Enum members are slow to look up.
 _FRAME, _DATA = EntryKind.FRAME.value, FrameKind.DATA
-STARTED_NS = 2 * SECOND_NS
-"""A run that starts has heard all its books when it misses none, and none came for the first time, for this long."""
 
 __all__ = ["Monitor", "Verdict"]
 
@@ -99,6 +80,16 @@ class Monitor:
         self._tracks = Tracks(self._flows, self._spells, self._findings, state.fed)
         self._halts = Halts(self._flows, self._connections, self._findings)
         self._routes = Routes(listed, state, self._connections, self._flows, self._findings)
+        self._changes = Changes(
+            self._runs,
+            self._connections,
+            self._flows,
+            self._tracks,
+            self._spells,
+            self._halts,
+            self._routes,
+            self._findings,
+        )
         # Each frame needs them.
         self._by_name, self._known_routes = by_name, self._routes.known
         self._clocked = ("", 0)
@@ -144,51 +135,22 @@ class Monitor:
         self._state.now = now
         run = self._by_name.get(entry.run)
         if run is None or run.gone or entry.seq != run.last_seq + 1 or now - run.last_ts > STALL_NS:
-            run = self._irregular(run, entry)
+            run = self._changes.irregular(run, entry)
         run.last_seq = entry.seq
         run.last_ts = now
         if seen is not None and entry.kind == _FRAME:
             return self._frame(entry, seen, duplicate=duplicate)
         if entry.kind == EntryKind.FACT:
-            fact = _decode(entry)
+            fact = decoded(entry)
             if fact is not None:
                 if isinstance(fact, Requested | Moved) and self._clocked != (entry.run, now):
                     self.clock(now)  # a silence that is overdue began before it
-                self._fact(fact, entry, run)
+                self._changes.take(fact, entry, run)
         if self._clocked != (entry.run, now):
             self._clocked = entry.run, now
             self.clock(now)
             self._clock_of(entry.run, now)
         return None
-
-    def _irregular(self, run: RunState | None, entry: Entry) -> RunState:
-        """
-        An entry that does not simply follow the one before it in its run.
-        """
-        fact = _decode(entry) if entry.kind == EntryKind.FACT else None
-        if run is not None and not run.gone:
-            self._runs.goes_on(entry.recv_ts)
-            if self._runs.interrupted(run, entry, fact):
-                self._interrupted(run.run, entry.recv_ts)
-            self._routes.clear()
-            return run
-        if isinstance(fact, RunStarted):
-            for other in self._runs.replaced_by(fact):
-                self._bury(other)
-        again = run is not None
-        run = self._runs.meet(entry)
-        if again and self._runs.interrupted(run, entry, fact):
-            self._interrupted(run.run, entry.recv_ts)
-        if not run.known:
-            # Met in the middle: of what it asked for before, its header tells.
-            for stream in run.streams:
-                self._flows.expect(run.run, UNKNOWN_CONNECTION, stream, entry.recv_ts)
-        self._routes.clear()
-        return run
-
-    def _interrupted(self, run: str, now: int) -> None:
-        self._flows.interrupted(run)
-        self._tracks.lost(run, now)
 
     # ---- frames
 
@@ -289,18 +251,6 @@ class Monitor:
         if not any(is_book(flow.stream) for flow in self._flows.of_connection(connection.run, connection.connection)):
             self._connections.end_outage(connection, now if not connection.opening else connection.opened)
 
-    def _settle(self, now: int, *, run: str | None = None, at_once: bool = False) -> None:
-        """
-        End the outages of connections that owe nothing any more.
-        """
-        for connection in self._connections.settled():
-            if (
-                run in {None, connection.run}
-                and (at_once or not connection.opening or now - connection.settled > STARTED_NS)
-                and not self._flows.awaits(connection.run, connection.connection)
-            ):
-                self._connections.end_outage(connection, connection.settled)
-
     def _other_frame(self, entry: Entry, seen: Peek) -> None:
         now = entry.recv_ts
         connection = self._routes.hearing(entry)
@@ -340,7 +290,7 @@ class Monitor:
         wait_s = 0.0
         for run in self._runs.live():
             if now - run.last_ts > DEAD_AFTER_NS:
-                self._bury(run)
+                self._changes.bury(run)
                 continue
             wait_s = max(wait_s, run.settings.trade_wait_s)
             if run.leaving and self._runs.drop_left(run, now):
@@ -349,7 +299,7 @@ class Monitor:
         for flow in self._flows.clock(now):
             self._connections.settle(flow.run, flow.connection, flow.since)
             self._runs.came_back(flow.stream, flow.since)
-        self._settle(now)
+        self._changes.settle(now)
         self._fills.clock(now, int((wait_s or QualitySettings().trade_wait_s) * SECOND_NS))
         self.events += self._findings.tallies.take_idle(now)
 
@@ -374,118 +324,6 @@ class Monitor:
         self._connections.turn_hour(hour)
         self._fills.turn_hour(hour)
         self._runs.forget(hour)
-
-    def _bury(self, run: RunState, *, stopped_by: str | None = None) -> None:
-        """
-        A run has ended at its last entry: so have its connections and flows.
-        """
-        self._settle(run.last_ts, run=run.run, at_once=True)
-        flows = in_order(self._flows.of_run(run.run))
-        for flow in flows:
-            self._tracks.cut_off(flow, run.last_ts, "the run ended")
-        self._stop(flows, run.last_ts)
-        self._spells.close(run.run)
-        self._flows.bury(run.run, run.last_ts)
-        self._connections.bury(run.run, run.last_ts)
-        self._runs.ended(run, stopped_by)
-        self._routes.clear()
-
-    def _stop(self, flows: list[FlowState], now: int) -> None:
-        """
-        Streams bring nothing more where they are carried now.
-        """
-        for flow in in_order(flows):
-            self._tracks.end(flow, flow.last, now)
-            if flow.halted:
-                self._halts.end(flow.run, flow.connection, now)
-
-    # ---- facts
-
-    def _fact(self, fact: AnyFact, entry: Entry, run: RunState) -> None:
-        now, connection = entry.recv_ts, entry.connection
-        event = event_of(fact, entry)
-        goes_on = (
-            event is not None
-            and isinstance(fact, NotAcknowledged | Rejected)
-            and fact.stream is not None
-            and self._flows.refuse(run.run, connection, fact.stream, event)
-        )
-        if event is not None and not goes_on:
-            self.events.append(event)
-        match fact:
-            case RunStarted():
-                self._runs.started(run, fact)
-            case DiskFull():
-                self._runs.disk_filled(run, now, fact.why)
-            case DiskFreed():
-                self._runs.disk_freed(run, now)
-            case RunStopped():
-                self._bury(run, stopped_by=fact.reason)
-            case Connected():
-                waits = run.known and any(is_book(s) and not self._flows.carried(run.run, s) for s in run.streams)
-                self._connections.connected(fact, entry, starting=waits)
-            case ConnectFailed():
-                waiting = self._flows.of_connection(run.run, connection)
-                self._stop(waiting, now)
-                self._connections.failed(fact, entry, min((flow.since for flow in waiting), default=None))
-                self._flows.went_down(run.run, connection, now, "a connect that failed")
-            case Disconnected():
-                carried = self._flows.of_connection(run.run, connection)
-                carries = bool(carried)
-                self._stop(carried, now)
-                self._spells.close(run.run, connection)
-                ended_as = self._connections.ended_as(fact, entry)
-                last_book = self._flows.went_down(run.run, connection, now, "the end of the connection", ended_as)
-                self._connections.disconnected(fact, entry, last_book=last_book, carries=carries)
-            case Requested():
-                self._requested(fact, entry, run)
-            case Moved():
-                left = self._flows.left_by_move(run.run, connection, fact.to_connection, fact.stream)
-                flows = [f for f in self._flows.of_run(run.run) if f.stream == fact.stream and f.connection in left]
-                self._stop(flows, now)
-                left = self._flows.move(run.run, connection, fact.to_connection, fact.stream, now)
-                self._let_go(run, left, now)
-            case Overflowed():
-                why = "our journal queue was full"
-                self._findings.outage(Outage(fact.first_ts, fact.last_ts, "recorder", why, run.run))
-            case LoopStalled():
-                why = "our event loop stood still"
-                self._findings.outage(Outage(now - fact.stall_ns, now, "recorder", why, run.run))
-            case ClockStepped() if fact.step_ns > 0:
-                self._tracks.own_clock_stepped(run.run, fact.step_ns)
-            case _:
-                pass
-
-    def _requested(self, fact: Requested, entry: Entry, run: RunState) -> None:
-        now, connection = entry.recv_ts, entry.connection
-        if fact.op == "unsubscribe":
-            last = self._flows.last_of(run.run, fact.stream)
-            leaving = [f for f in self._flows.of_connection(run.run, connection) if f.stream == fact.stream]
-            for flow in leaving:
-                self._tracks.cut_off(flow, now, "it was asked for no more")
-            self._stop(leaving, now)
-            self._flows.release(run.run, connection, fact.stream, now, "an unsubscribe")
-            self._let_go(run, [connection], now)
-            if not self._flows.carried(run.run, fact.stream):
-                self._runs.leaves(run, fact.stream, now, last)
-            return
-        self._routes.clear()
-        if run.known:
-            self._connections.await_first(run.run, connection, now)
-        self._runs.asks_for(run, fact.stream, now)
-        again = bool(fact.why) and not self._connections.is_opening(run.run, connection)
-        self._flows.request(run.run, connection, fact.stream, now, again=again)
-
-    def _let_go(self, run: RunState, connections: list[int], now: int) -> None:
-        """
-        Connections have let go of a stream.
-        """
-        self._routes.clear()
-        for connection in connections:
-            if not self._flows.of_connection(run.run, connection):
-                self._connections.nothing_left(run.run, connection, now)
-            else:
-                self._connections.settle(run.run, connection, now)
 
     # ---- events out
 
@@ -580,7 +418,7 @@ class Monitor:
             # What waits longer than anyone looks beyond the hour would be judged in the next one, too late for both.
             self._fills.judge_all()
             self._tracks.unjudged(at)
-        self._settle(at, at_once=True)
+        self._changes.settle(at, at_once=True)
         self._fills.tell_rest()
         self._findings.end_tallies()
         going_on = [
@@ -596,13 +434,3 @@ class Monitor:
             *self._connections.heartbeat_gaps(at),
         ]
         self.events += [msgspec.structs.replace(event, continues=True) for event in going_on]
-
-
-def _decode(entry: Entry) -> AnyFact | None:
-    """
-    The fact of an entry; None for one of a newer version.
-    """
-    try:
-        return decode_fact(entry.payload)
-    except msgspec.DecodeError:
-        return None

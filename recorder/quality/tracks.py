@@ -2,13 +2,14 @@
 Book streams, book by book: the way of each through its track. Pure.
 
 The monitor asks for a second look (`take`) at every book that does not keep to what its `Track` calls usual: `steps`
-judges its time, `slots` its slot, `contents` its levels. Where two feeds alternate (`feeds`), each has a track.
+judges its time, `slots` its slot, `contents` its levels. Where two feeds alternate (`alternation`), each has a track.
 """
 
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from recorder.quality import cadence, contents, feeds, lateness, slots
+from recorder.quality.alternation import Alternation, both_until, count_back, tracks_of
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, in_order
@@ -42,16 +43,14 @@ class Tracks:
         """
         self._flows = flows
         self._findings = findings
-        self._fed = fed
         self._steps = Steps(flows, spells, findings)
+        self._alternation = Alternation(self._steps, findings, fed)
 
     def sort(self) -> None:
         """
         So that the carry does not depend on the order in which two feeds were heard.
         """
-        ordered = sorted(self._fed.items())
-        self._fed.clear()
-        self._fed.update(ordered)
+        self._alternation.sort()
 
     # ---- book by book
 
@@ -71,9 +70,9 @@ class Tracks:
             self.calm(track)
             return _MAYBE_INITIAL
         if gap and track.feeds is not None:
-            self._together(flow, track, now)
+            self._alternation.together(flow, track, now)
         if track.feeds is not None and track.feeds.second is not None:
-            flags = self._of_two(flow, track, ts, slot, now)
+            flags = self._alternation.take(flow, track, ts, slot, now)
         else:
             flags = self._of_one(flow, track, ts, slot, now, gap=gap)
         mine = track
@@ -96,34 +95,32 @@ class Tracks:
         if back and track.cadence and not track.deaf and (two is None or two.before is None):
             if two is None:
                 two = track.feeds = Feeds(flow.last or track.recv, first_slot=track.slot, slot=track.slot)
-            two.before = feeds.copied(track)
-            two.before.feeds = None
+            two.before = feeds.as_one(track)
             two.recent = [(track.ts, track.recv, track.slot)]
         pace, steps = (track.cadence, track.spread), [*track.past, *track.ring, ts - track.ts]
         learns = early is not None and len(early) == cadence.FEWEST and ts > track.ts
         if learns and two is None:
-            two = self._expected(flow, track, [*(early or ()), (ts, now, slot or 0)], now)
+            two = self._alternation.expected(flow, track, [*(early or ()), (ts, now, slot or 0)], now)
         self._slot(flow, track, slot, now, gap=gap)
         flags = self._steps.take(flow, track, ts, slot, now, gap=gap)
         if two is None and not gap and pace[0] and cadence.is_uneven(track) and pace[1] * 8 <= pace[0]:
-            self._by_time(flow, track, pace, steps, ts)
+            self._alternation.by_time(flow, track, pace, steps, ts)
             two = track.feeds
             if two is not None:
-                _count(two, slot, now)
+                count_back(two, slot, now)
                 return flags
         if learns and two is not None:
             track.holes.clear()
-            two.before = feeds.copied(track)
-            two.before.feeds = None
+            two.before = feeds.as_one(track)
             two.before.anew = True
-            self._tell_apart(flow, track, two, now)
+            self._alternation.tell_apart(flow, track, two, now)
         elif two is not None:
             if not two.recent or (ts, slot or 0) != (two.recent[-1][0], two.recent[-1][2]):
                 two.recent.append((ts, now, slot or 0))  # no repeat
-            _count(two, slot, now)
-            self._tell_apart(flow, track, two, now)
+            count_back(two, slot, now)
+            self._alternation.tell_apart(flow, track, two, now)
         elif gap and track.cadence:
-            self._expected(flow, track, [(ts, now, slot or 0)], now)
+            self._alternation.expected(flow, track, [(ts, now, slot or 0)], now)
         return flags
 
     def sample(self, flow: FlowState, track: Track, now: int, payload: bytes) -> None:
@@ -230,196 +227,6 @@ class Tracks:
             if gap:
                 track.moved = now
 
-    # ---- two feeds
-
-    def _expected(self, flow: FlowState, track: Track, books: list[feeds.Book], now: int) -> Feeds | None:
-        """
-        After an outage, or once the first books have told the cadence: whether two feeds may be here.
-        """
-        since = self._fed.get(flow.stream.label())
-        believed = since is not None and now - since < feeds.KEPT_NS
-        back = feeds.step_back(books)
-        if back is not None and not believed:
-            two = Feeds(back[1], first_slot=back[2], slot=books[0][2])
-        elif believed:
-            two = Feeds(books[0][1], believed=True, expected=True, slot=books[0][2])
-        else:
-            return None
-        track.feeds = two
-        two.before = feeds.copied(track)
-        two.before.feeds = None
-        for _, recv, slot in books:
-            _count(two, slot, recv)
-        two.recent = books
-        return two
-
-    def _by_time(self, flow: FlowState, track: Track, pace: tuple[int, int], steps: list[int], ts: int) -> None:
-        """
-        An even cadence has become an uneven one: two feeds, if every other book keeps to the old one.
-        """
-        times = [ts - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
-        for count in (2 * feeds.FEWEST, feeds.FEWEST):
-            books = [(at, at * MS + (track.base or 0), 0) for at in times[-count:] if at >= track.whole]
-            halves = sum(abs(2 * step - pace[0]) * 5 <= pace[0] for step in steps[1 - count :])
-            if len(books) < feeds.FEWEST or halves >= feeds.FEWEST_EACH:
-                continue  # a publisher that ticks twice as fast
-            found = feeds.split(books, pace)
-            if found is not None and found[1] == pace[0]:
-                break
-        else:
-            return
-        two = Feeds(books[max(found[0].index(True) - 1, 0)][1], recent=books, before=feeds.copied(track))
-        assert two.before is not None
-        two.before.slot = 0
-        two.before.holes = []
-        self._apart(flow, track, two, *found)
-
-    def _tell_apart(self, flow: FlowState, track: Track, two: Feeds, now: int) -> None:
-        """
-        Try to tell two feeds apart by the last books, unless there is only one of them.
-        """
-        watch = track.watch
-        if watch is not None and (watch.feeds or two.believed):
-            two.believed, track.watch = True, None
-        if not two.believed and track.watch is None and two.total:
-            # It was a step back, not another feed.
-            track.feeds = None
-            return
-        if two.before is None:
-            two.recent.clear()
-            if two.lone and now - two.lone > feeds.LONE_NS:
-                self._end_feeds(flow, track, now, now)
-            return
-        count = len(two.recent)
-        if count not in feeds.TRIED:
-            return
-        back, one = feeds.step_back(two.recent), feeds.after_step_back(two.recent)
-        pace, rough = (two.before.cadence, two.before.spread), now - two.before.paced < cadence.CRISP_NS
-        found = feeds.split(two.recent, pace, rough=rough) if back is not None else None
-        if found is not None:
-            self._apart(flow, track, two, *found)
-        elif two.believed and len(one) >= feeds.FEWEST and not cadence.is_uneven(track):
-            ts, recv, _ = one[0]
-            late = max(recv - ts * MS - (track.base or 0), 0)
-            began = recv
-            if late > lateness.LATE_NS:
-                # Later than the doubt may last: it is the publisher's clock that was set back.
-                began = max(recv - late, two.start if late > feeds.LONE_NS else 0)
-            two.lone = two.lone or began
-            two.before = None
-            track.holes = [hole for hole in track.holes if hole.left_ts >= ts]
-        elif count == feeds.TRIED[-1] and two.believed:
-            track.holes.clear()
-            two.before = feeds.copied(track)
-            two.before.feeds = None
-            two.recent = two.recent[-1:]
-
-    def _apart(self, flow: FlowState, track: Track, two: Feeds, second: list[bool], tick: int, spread: int) -> None:
-        """
-        Two feeds are told apart: each is judged from its first book on.
-        """
-        assert two.before is not None
-        before, books = two.before, list(zip(two.recent, second, strict=True))
-        ours = next(book for book, other in books if not other)
-        theirs = next(book for book, other in books if other)
-        feeds.become(track, feeds.anchored(before, ours, tick, spread))
-        two.second = feeds.anchored(before, theirs, tick, spread)
-        if not two.believed:
-            two.believed = True
-            self._findings.opening(f"{flow.stream.label()}: two feeds alternate")
-        track.feeds, two.before, two.recent, two.lone = two, None, [], 0
-        for book, other in books:
-            if book not in {ours, theirs}:
-                ts, recv, slot = book
-                mine = two.second if other else track
-                before_it = mine.recv
-                self._steps.take(flow, mine, ts, slot, recv, gap=0)
-                self._follow(flow, mine, slot, recv, before_it)
-
-    def _of_two(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> int:
-        """
-        A book of one of two feeds.
-        """
-        two = track.feeds
-        assert two is not None
-        assert two.second is not None
-        if any(ts == each.ts and slot in {None, each.slot} for each in (track, two.second)):
-            return 0  # a repeat
-        second = feeds.is_second(two, track, ts, slot)
-        mine, other = (two.second, track) if second else (track, two.second)
-        before = mine.recv
-        flags = self._steps.take(flow, mine, ts, slot, now, gap=0)
-        self._follow(flow, mine, slot, now, before)
-        _count(two, slot, now)
-        if cadence.is_uneven(mine) or mine.deaf or (mine.watch is not None and mine.watch.feeds):
-            self._together(flow, track, now)
-            two.before = feeds.copied(track)
-            two.before.feeds = None
-            two.recent = [(track.ts, track.recv, track.slot)]
-        elif mine.recv - other.recv <= (feeds.LONE_TICKS + 1) * mine.cadence * MS:
-            two.lone = 0
-        else:
-            two.lone = two.lone or other.recv
-            if now - two.lone > feeds.LONE_NS:
-                if second:
-                    feeds.become(track, mine)
-                    track.feeds = two
-                self._end_feeds(flow, track, now, now)
-        return flags
-
-    def _follow(self, flow: FlowState, mine: Track, slot: int | None, now: int, before: int) -> None:
-        if slot is None:
-            return
-        if not mine.slot:
-            mine.slot, mine.moved = slot, now
-            return
-        self._steps.tell(flow, now, slots.follow(mine, slot, now, before))
-
-    def _together(self, flow: FlowState, track: Track, now: int) -> None:
-        """
-        Two feeds are one stream again, until they are told apart anew: what was missed so far is told.
-        """
-        two = track.feeds
-        assert two is not None
-        second, two.second = two.second, None
-        if second is not None:
-            two.second = second
-            for part in (track, second):
-                # One book is no proof that a feed that had gone is back.
-                for hole in part.holes if not two.lone or part.recv > min(track.recv, second.recv) else ():
-                    self._steps.hole(flow, part, hole, now)
-                part.holes.clear()
-            two.second = None
-            if second.recv > track.recv:
-                track.ts, track.recv, track.slot = second.ts, second.recv, second.slot
-                track.whole, track.ring, track.past = track.ts, [], []
-        two.before, two.recent = None, []
-        if two.believed:
-            track.watch = None
-
-    def _end_feeds(self, flow: FlowState, track: Track, end: int, now: int) -> None:
-        """
-        Two feeds alternate no more.
-        """
-        two = track.feeds
-        if two is None:
-            return
-        key = flow.stream.label()
-        if two.believed:
-            if two.second is not None and not two.lone:
-                first, last = sorted((track, two.second), key=lambda part: part.ts)
-                if last.ts - first.ts > first.cadence + 2 * first.allow:
-                    two.lone = first.recv  # its book was due before the last of the other
-            self._together(flow, track, now)
-            if two.total or not two.expected:
-                self._steps.add(flow, now, feeds.alternate(two, _both_until(two, end)))
-            if two.lone and two.lone < end:
-                self._steps.add(flow, now, feeds.alone(two, end))
-            if two.total or not two.expected:
-                # Whichever connection is told of first.
-                self._fed[key] = max(self._fed.get(key, 0), _both_until(two, end))
-        track.feeds = None
-
     # ---- the clock, and ends
 
     def own_clock_stepped(self, run: str, step_ns: int) -> None:
@@ -427,7 +234,7 @@ class Tracks:
         Our clock was set forward: from here on all books seem later.
         """
         for flow in self._flows.of_run(run):
-            for track in _parts(flow):
+            for track in tracks_of(flow):
                 if track.base is not None:
                     track.base += step_ns
                     self.calm(track)
@@ -464,7 +271,7 @@ class Tracks:
         if track.feeds is not None and not track.feeds.believed and track.watch is not None:
             # Too few books to be sure: what they say is more likely.
             track.feeds.believed = slots.are_feeds(track.watch)
-        self._end_feeds(flow, track, end, now)
+        self._alternation.end(flow, track, end, now)
         self._steps.compare(flow, track, now)
         for hole in track.holes:
             self._steps.hole(flow, track, hole, now)
@@ -483,13 +290,13 @@ class Tracks:
         """
         if not flow.up or flow.silent or flow.last < flow.since or self._flows.carried_on(flow):
             return
-        for track in _parts(flow):
+        for track in tracks_of(flow):
             if not track.cadence or (track.feeds is not None and track.feeds.before is not None):
                 continue
             last = flow.last if track is flow.track and track.feeds is None else track.recv
             uneven = track.spread if cadence.is_uneven(track) else 0
             missing = ((at - last) // MS - uneven - 2 * track.allow) // track.cadence
-            if missing > 0 and self._has_gone(flow, track):
+            if missing > 0 and self._alternation.has_gone(flow, track):
                 continue
             if missing > 0:
                 words = f"none for {(at - last) / 1e9:.1f} s before {what}, where one comes each {track.cadence} ms"
@@ -497,17 +304,7 @@ class Tracks:
                 self._steps.add(flow, at, found, missing=missing, late=CUT_OFF)
         if flow.track is not None and flow.track.feeds is not None and flow.track.feeds.lone:
             # Of the one that has gone a book may have been due until then.
-            self._end_feeds(flow, flow.track, at, at)
-
-    def _has_gone(self, flow: FlowState, track: Track) -> bool:
-        """
-        Whether one of two feeds had gone while the other came: lost or switched off, nobody tells.
-        """
-        two = flow.track.feeds if flow.track is not None else None
-        if two is None or two.second is None or all(part.recv <= track.recv for part in _parts(flow)):
-            return False
-        two.lone = two.lone or track.recv
-        return True
+            self._alternation.end(flow, flow.track, at, at)
 
     def lost(self, run: str, now: int) -> None:
         """
@@ -532,7 +329,7 @@ class Tracks:
             two = track.feeds
             if two is not None and two.believed:
                 if two.total or not two.expected:
-                    until = _both_until(two, at) if two.lone else at
+                    until = both_until(two, at) if two.lone else at
                     yield self._steps.stretch(flow, at, feeds.alternate(two, until))
                 if two.lone:
                     yield self._steps.stretch(flow, at, feeds.alone(two, at))
@@ -556,21 +353,11 @@ class Tracks:
             if two is not None and not two.believed and track.watch is not None:
                 two.believed = slots.are_feeds(track.watch)
             self._steps.compare(flow, track, at)
-            for part in _parts(flow):
+            for part in tracks_of(flow):
                 for hole in part.holes:
                     self._steps.hole(flow, part, hole, at)
             if track.watch is not None and (two is None or not two.believed):
                 self._steps.tell(flow, at, slots.end_watch(track))
-
-
-def _parts(flow: FlowState) -> list[Track]:
-    """
-    The tracks of a stream: two where two feeds alternate.
-    """
-    track = flow.track
-    if track is None:
-        return []
-    return [track] if track.feeds is None or track.feeds.second is None else [track, track.feeds.second]
 
 
 def _newest(track: Track) -> tuple[int, int]:
@@ -581,23 +368,3 @@ def _newest(track: Track) -> tuple[int, int]:
     if second is None:
         return track.ts, track.slot
     return max(track.ts, second.ts), max(track.slot, second.slot)
-
-
-def _both_until(two: Feeds, end: int) -> int:
-    """
-    The last book that tells of both feeds.
-    """
-    return max(two.start, two.last if two.total else two.lone or end)
-
-
-def _count(two: Feeds, slot: int | None, now: int) -> None:
-    """
-    Steps back, from book to book.
-    """
-    if slot is None:
-        return
-    if slot < two.slot:
-        two.total += 1
-        two.deepest = max(two.deepest, two.slot - slot)
-        two.last, two.last_slot = now, slot
-    two.slot = slot
