@@ -1,7 +1,8 @@
 """
 `drift-recorder`: one function per verb. Errors are one line on standard error and an exit code (see `errors.py`).
 
-Heavy libraries are imported by the verbs that need them: the process that records loads neither pyarrow nor polars.
+A verb's module is imported when the verb is asked for, and heavy libraries by the verbs that need them: the process
+that records loads neither pyarrow nor polars, and does not wait for what draws tables.
 """
 
 import errno
@@ -12,25 +13,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import click
 
 from recorder import __version__
-from recorder.cli_check import check, markets
-from recorder.cli_export import export
-from recorder.cli_quality import coverage, quality
-from recorder.cli_replay import replay
-from recorder.cli_report import report
-from recorder.cli_retention import retention
-from recorder.cli_seal import seal, seal_hours, verify
-from recorder.cli_serve import serve
-from recorder.cli_simulate import simulate
-from recorder.cli_status import reload, status, top
 from recorder.errors import DamagedFile, RecorderError, RootError, whose
 from recorder.logs import set_up
-from recorder.terminal import console as _console
 
 _FILE = click.Path(path_type=Path, readable=False)
 """What cannot be read is told by who reads it: whose it is, and who we are."""
@@ -48,12 +39,47 @@ _WHAT_TO_DO = {
     errno.EADDRINUSE: "choose another --port, or 0 for any free one",
     errno.EADDRNOTAVAIL: "choose another --host",
 }
+_VERBS = {
+    "check": "cli_check",
+    "markets": "cli_check",
+    "simulate": "cli_simulate",
+    "seal": "cli_seal",
+    "verify": "cli_seal",
+    "retention": "cli_retention",
+    "quality": "cli_quality",
+    "coverage": "cli_quality",
+    "export": "cli_export",
+    "replay": "cli_replay",
+    "report": "cli_report",
+    "serve": "cli_serve",
+    "status": "cli_status",
+    "reload": "cli_status",
+    "top": "cli_status",
+}
+"""The module of each verb that is not here."""
 
 
 class _Group(click.Group):
     """
     Turns every error into one line on standard error and an exit code; a reader that went away into silence.
     """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """
+        All of them, sorted.
+        """
+        return sorted([*super().list_commands(ctx), *_VERBS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """
+        A verb by its name, imported now.
+        """
+        module = _VERBS.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        found = getattr(import_module(f"recorder.{module}"), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
 
     def main(  # click's signature
         self,
@@ -160,26 +186,6 @@ def main() -> None:
     """
 
 
-for verb in (
-    check,
-    markets,
-    simulate,
-    seal,
-    verify,
-    retention,
-    quality,
-    coverage,
-    export,
-    replay,
-    report,
-    serve,
-    status,
-    reload,
-    top,
-):
-    main.add_command(verb)
-
-
 @main.command()
 @click.argument("config", type=_FILE)
 @click.option(
@@ -218,6 +224,8 @@ def run(config: Path, for_s: float | None, log_format: Literal["auto", "text", "
         # Whoever stops us early wants us gone within seconds; a seal may take longer.
         click.echo(f"not sealed: run `drift-recorder seal {settings.storage.root} --open`", err=True)
     else:
+        from recorder.cli_seal import seal_hours  # noqa: PLC0415
+
         seal_hours(settings.storage.root, open_hour=True)
 
 
@@ -231,10 +239,11 @@ def inspect(path: Path, lines: int, seq: int | None) -> None:
     With --seq: one entry of a segment, whole; rows of the lake name theirs by `run` and `seq`.
     """
     from recorder.show import inspect as show_path  # noqa: PLC0415
+    from recorder.terminal import console  # noqa: PLC0415
 
     if not path.exists():
         raise RootError(path, "is not there", "give a journal segment, a Parquet file, a manifest or a data root")
-    show_path(path, _console(), lines=lines, seq=seq)
+    show_path(path, console(), lines=lines, seq=seq)
 
 
 @main.command()
@@ -248,8 +257,10 @@ def demo(for_s: float, root: Path | None) -> None:
     Nothing leaves this machine: the venue is a process on loopback.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from recorder.cli_seal import seal_hours  # noqa: PLC0415
     from recorder.demo import fresh_root, run_demo  # noqa: PLC0415
+    from recorder.terminal import console  # noqa: PLC0415
 
     set_up("error")
     where = fresh_root(root)
-    run_demo(where, for_s=for_s, console=_console(), seal=lambda: seal_hours(where, open_hour=True))
+    run_demo(where, for_s=for_s, console=console(), seal=lambda: seal_hours(where, open_hour=True))

@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from websockets.asyncio.server import serve as serve_websocket
@@ -42,7 +43,8 @@ from recorder.simulator.server import SimulatorOptions, serve
 from recorder.venue.markets import NETWORKS
 
 PROJECT = Path(__file__).parents[1]
-VERBS = sorted(main.commands)
+CONTEXT = click.Context(main)
+VERBS = main.list_commands(CONTEXT)
 SOL = Stream("perp", "SOL-PERP", "orderbook", 1)
 MARKUP = "[bold red]x[/] \x1b[31m:smile:"
 
@@ -162,7 +164,7 @@ def test_every_verb_explains_itself(verb):
 
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: drift-recorder {verb}")
-    for parameter in main.commands[verb].params:
+    for parameter in main.get_command(CONTEXT, verb).params:
         if parameter.param_type_name == "option":
             assert parameter.opts[0] in result.stdout
             assert parameter.help, parameter.name

@@ -13,7 +13,7 @@ from lake_cases import HOUR, NEXT, Run, S, make_root, recorded, tree
 from recorder import durable
 from recorder.analysis import Lake, open_hours
 from recorder.analysis.records import Book, Hole
-from recorder.cli import main
+from recorder.cli_export import export
 from recorder.errors import DamagedFile, RecorderError
 from recorder.history.frames import History
 from recorder.lake.live import snapshot
@@ -106,7 +106,6 @@ def exported(root: Path, path: Path, *options: str) -> list[str]:
     """
     Lines of exported books.
     """
-    export = main.commands["export"]
     export.main([str(root), "book_snapshot_1", "-o", str(path), *options], standalone_mode=False)
     return path.read_text().splitlines()
 

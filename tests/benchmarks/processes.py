@@ -34,6 +34,8 @@ class Child:
 
     def __init__(self, arguments: list[str], core: int | None, complaints: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        # As installed: compiled once, not at each start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._complaints = complaints
         with complaints.open("wb") as errors:
             self.started_ns = time.time_ns()

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from faulty_lake import END, HOUR
-from recorder.cli import main
+from recorder.cli_export import export
 from recorder.errors import RecorderError
 
 TRADES = ["exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount"]
@@ -19,7 +19,7 @@ def exported(*arguments):
     """
     Run the verb; what it said.
     """
-    result = CliRunner().invoke(main.commands["export"], [str(a) for a in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(export, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -111,7 +111,7 @@ def test_what_is_asked_wrong_is_refused(faulty_root, tmp_path):
         (["hftbacktest"], "one market a file"),
         (["book_snapshot_0"], "is unknown"),
     ):
-        result = CliRunner().invoke(main.commands["export"], [str(faulty_root), *arguments, "-o", str(tmp_path / "x")])
+        result = CliRunner().invoke(export, [str(faulty_root), *arguments, "-o", str(tmp_path / "x")])
         assert result.exit_code == 2
         assert words in result.output
     with pytest.raises(RecorderError, match="no market 'NOPE'"):

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from recorder.analysis.records import Book, Hole, Trade
-from recorder.cli import main
+from recorder.cli_export import export
 from recorder.export import hft
 from recorder.records import SECOND_NS as S
 
@@ -21,7 +21,7 @@ def exported(root, path, market):
     Events of an exported file: (ev, exch_ts, local_ts, px, qty).
     """
     result = CliRunner().invoke(
-        main.commands["export"], [str(root), "hftbacktest", "--market", market, "-o", str(path)], catch_exceptions=False
+        export, [str(root), "hftbacktest", "--market", market, "-o", str(path)], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     raw = zipfile.ZipFile(path).read("data.npy")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from browser import browser, missing
 from lake_cases import HOUR, Run, S, book, make_root, trade
 from recorder.analysis import Lake
-from recorder.cli import main
+from recorder.cli_report import report as verb
 from recorder.errors import RecorderError
 from recorder.lake.sealing import seal
 from recorder.records import Stream
@@ -33,7 +33,7 @@ def reported(root, path, *options):
     Run the verb.
     """
     arguments = [str(root), "-o", str(path), *options]
-    result = CliRunner().invoke(main.commands["report"], arguments, catch_exceptions=False)
+    result = CliRunner().invoke(verb, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
