@@ -32,6 +32,7 @@ from recorder.venue.protocol import FrameKind, Peek, ack_text, peek
 
 START = 1_795_000_000 * SECOND_NS
 RUN = run_name(START, "abcdef")
+MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of its own is made there
 INTERESTING = (b"\x00", b"\xff", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"-", b"e999", b"null", b"1e-400")
 STREAMS = [
     Stream("perp", name, channel, 1 if channel == "orderbook" else None)
@@ -124,7 +125,8 @@ def fuzz_journals(chance: random.Random) -> Iterator[None]:
     """
     A damaged segment gives entries of its run and damages with their place, or is refused in words.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # In memory, where there is such a folder: a file that is cut off and written anew is flushed by ext4 each time.
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         run = Path(folder) / RUN
         run.mkdir()
         path = run / segment_name(START)
@@ -224,7 +226,9 @@ TARGETS: dict[str, tuple[Callable[[random.Random], Iterator[None]], float]] = {
 """With the share of inputs each has: a journal costs a file."""
 
 
-def fuzz(*, inputs: int, seed: int, within_s: float = float("inf")) -> dict[str, int]:
+def fuzz(
+    *, inputs: int, seed: int, within_s: float = float("inf"), say: Callable[[str], None] = lambda _: None
+) -> dict[str, int]:
     """
     Feed all targets; how many inputs each had.
 
@@ -232,6 +236,7 @@ def fuzz(*, inputs: int, seed: int, within_s: float = float("inf")) -> dict[str,
         inputs: all together.
         seed: of all changes.
         within_s: stop earlier, after this long.
+        say: is told how far it is, each 100,000 inputs of a target and at its end.
     """
     done: dict[str, int] = {}
     for name, (target, share) in TARGETS.items():
@@ -241,8 +246,11 @@ def fuzz(*, inputs: int, seed: int, within_s: float = float("inf")) -> dict[str,
                 break
             next(feed)
             count += 1
+            if count % 100_000 == 0:
+                say(f"{count:,} {name} after {time.monotonic() - began:.0f} s")
         feed.close()  # type: ignore[attr-defined]
         done[name] = count
+        say(f"{count:,} {name} in {time.monotonic() - began:.0f} s")
     return done
 
 
@@ -258,7 +266,7 @@ def main() -> None:
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
-    done = fuzz(inputs=options.inputs, seed=seed, within_s=options.within)
+    done = fuzz(inputs=options.inputs, seed=seed, within_s=options.within, say=lambda words: print(words, flush=True))
     took_s = time.monotonic() - began
     print(
         json.dumps(
