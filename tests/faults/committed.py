@@ -42,6 +42,13 @@ class Committed:
                 self.mended.append(rest[0])
 
     @property
+    def newest(self) -> str:
+        """
+        The run that said something last; empty before any did.
+        """
+        return self._run
+
+    @property
     def entries(self) -> int:
         """
         How many, of all runs.
@@ -49,19 +56,20 @@ class Committed:
         return sum(self.upto.values())
 
 
-def lost_in_journal(root: Path, committed: Committed) -> list[str]:
+def lost_in_journal(root: Path, committed: Committed, *, run: str | None = None) -> list[str]:
     """
-    What was committed and cannot be read any more.
+    What was committed and cannot be read any more; of one run, where there is no time to read all.
     """
     there: dict[str, set[int]] = {}
-    for entry in read_merged(segments(root / JOURNAL), start=0, end=1 << 62):
+    found = [segment for segment in segments(root / JOURNAL) if run in {None, segment.run}]
+    for entry in read_merged(found, start=0, end=1 << 62):
         numbers = there.setdefault(entry.run, set())
         assert entry.seq not in numbers, "an entry twice"
         numbers.add(entry.seq)
     return [
-        f"{run}: {len(missing)} of {upto}"
-        for run, upto in committed.upto.items()
-        if (missing := set(range(1, upto + 1)) - there.get(run, set()))
+        f"{name}: {len(missing)} of {upto}"
+        for name, upto in committed.upto.items()
+        if run in {None, name} and (missing := set(range(1, upto + 1)) - there.get(name, set()))
     ]
 
 

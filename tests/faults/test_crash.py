@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,23 @@ from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
 
 
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory) -> Iterator[Zygote]:
+    """
+    One for all tests: to import everything takes it longer than most of them.
+    """
+    zygote = Zygote(tmp_path_factory.mktemp("zygote") / "log")
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture
-def zygote(tmp_path):
+def zygote(forking) -> Iterator[Zygote]:
     """
     Ready to fork.
     """
-    zygote = Zygote(tmp_path / "log")
-    yield zygote
-    zygote.close()
+    yield forking
+    forking.rest()
 
 
 def writers_are_killed(zygote: Zygote, root: Path, chance: random.Random, *, kills: int) -> tuple[Committed, list[int]]:
@@ -82,7 +91,7 @@ def test_killed_writers_lose_nothing_that_was_committed(zygote, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_a_thousand_killed_writers_lose_nothing_that_was_committed(zygote, tmp_path):
     """
     The long form.
@@ -136,7 +145,7 @@ def killed_at_calls(
         second = zygote.run(what, root, die_at=1 + (at * 7) % again, after=not at % 2)
         kills += 1 + (second != 0)
         between(root)
-        assert zygote.run(what, root) == 0, (work.parent / "log").read_text()
+        assert zygote.run(what, root) == 0, zygote.log.read_text()
         after(root)
         shutil.rmtree(root)
         at += step
@@ -189,7 +198,7 @@ def test_a_sealer_killed_at_any_call_and_killed_again_makes_the_same_tree(zygote
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_a_sealer_killed_at_each_call_makes_the_same_tree(zygote, tmp_path, journal, sealed):
     """
     The long form: every one.

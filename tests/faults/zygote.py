@@ -195,6 +195,8 @@ class Zygote:
     """
 
     def __init__(self, log: Path) -> None:
+        self.log = log
+        """What goes wrong in children."""
         there, self._told = os.pipe()
         os.set_blocking(there, False)
         self._there = there
@@ -215,6 +217,7 @@ class Zygote:
             )
         self.pid = 0
         self._pidfd = -1
+        self._busy = False
 
     def begin(self, what: str, root: Path, **how: Any) -> int:
         """
@@ -225,6 +228,7 @@ class Zygote:
         self._process.stdin.write(json.dumps([what, str(root), how]) + "\n")
         self._process.stdin.flush()
         self.pid = int(self._process.stdout.readline())
+        self._busy = True
         with suppress(ProcessLookupError):
             self._pidfd = os.pidfd_open(self.pid)
         return self.pid
@@ -243,6 +247,7 @@ class Zygote:
         """
         assert self._process.stdout is not None
         code = int(self._process.stdout.readline())
+        self._busy = False
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -268,10 +273,20 @@ class Zygote:
         whole, _, self._words = self._words.rpartition(b"\n")
         return [line.split() for line in whole.decode().splitlines()]
 
+    def rest(self) -> None:
+        """
+        Whatever became of a test: no child is left, and nothing unheard, for the next.
+        """
+        if self._busy:
+            self.kill()
+            self.end()
+        self.told()
+
     def close(self) -> None:
         """
         End it, and the child there may be.
         """
+        self.rest()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
