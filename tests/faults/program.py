@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from recorder.journal.reader import read_merged, segments
@@ -112,31 +113,38 @@ class Bench:
         """
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_recording(self, *, than: int = 0) -> int:
+    def wait_recording(self, *, than: int = 0, beside: AbstractSet[str] = frozenset()) -> int:
         """
-        Until more than so many frames are committed; how many are.
+        Until more than so many frames are committed; how many are. Runs `beside` do not count.
         """
         deadline = time.monotonic() + 20
-        while (there := len(self.data_frames())) <= than:
+        while (there := len(self.data_frames(beside))) <= than:
             assert time.monotonic() < deadline, "the recorder does not record"
             time.sleep(0.05)
         return there
 
-    def data_frames(self) -> dict[tuple[str, int], bytes]:
+    def runs(self) -> set[str]:
         """
-        All that can be read now.
+        Those that have a segment.
+        """
+        return {segment.run for segment in segments(self.root / JOURNAL)}
+
+    def data_frames(self, beside: AbstractSet[str] = frozenset()) -> dict[tuple[str, int], bytes]:
+        """
+        All that can be read now, but for runs `beside`.
         """
         return {
             (entry.run, entry.seq): entry.payload
-            for entry in self.entries()
+            for entry in self.entries(beside)
             if entry.kind == EntryKind.FRAME and peek(entry.payload).kind == FrameKind.DATA
         }
 
-    def entries(self) -> list[Entry]:
+    def entries(self, beside: AbstractSet[str] = frozenset()) -> list[Entry]:
         """
         Likewise, all of them.
         """
-        return list(read_merged(segments(self.root / JOURNAL), start=0, end=1 << 62))
+        found = [segment for segment in segments(self.root / JOURNAL) if segment.run not in beside]
+        return list(read_merged(found, start=0, end=1 << 62))
 
     def close(self) -> None:
         """
