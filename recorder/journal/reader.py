@@ -8,6 +8,7 @@ damage too; in the last zstd frame of an open one, damage may look like the torn
 """
 
 import heapq
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -254,11 +255,12 @@ def run_segments(folder: Path) -> list[SegmentFile]:
     The segments of one run, by time; none if its folder is not there.
     """
     found: list[SegmentFile] = []
-    with suppress(FileNotFoundError):  # an empty folder may be removed meanwhile
-        for file in folder.iterdir():
+    # An empty folder may be removed meanwhile. `scandir` knows of each name whether it is a link.
+    with suppress(FileNotFoundError), os.scandir(folder) as names:
+        for file in names:
             parsed = parse_segment_name(file.name)
             if parsed is not None and not file.is_symlink():
-                found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, file))
+                found.append(SegmentFile(folder.name, parsed[0], parsed[1], file.name, folder / file.name))
     found.sort()
     # A listing made while a segment is renamed may show both of its names.
     return [s for s, before in zip(found, [None, *found], strict=False) if before is None or _key(s) != _key(before)]

@@ -9,7 +9,7 @@ from shlex import quote
 from recorder.journal.reader import SegmentFile
 from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
 from recorder.lake.manifest import Manifest, carry_digest
-from recorder.lake.plan import LOOK_AHEAD_NS, is_sealed, window
+from recorder.lake.plan import LOOK_AHEAD_NS, Windows, is_sealed
 from recorder.records import HOUR_NS, SECOND_NS
 
 GRACE_NS = 900 * SECOND_NS
@@ -41,16 +41,17 @@ def missing_hours(
         until: no entry before this instant (ns) can still come.
     """
     present = {_name(segment) for segment in found}
+    windows = Windows(found)
     for hour in on_record:
         manifest = made.get(hour)
         if manifest is not None and manifest.complete and _has_expired(manifest, present):
             continue
         if hour + HOUR_NS + LOOK_AHEAD_NS + GRACE_NS > until:
             break
-        if not is_sealed(manifest, window(found, hour), made.get(hour - HOUR_NS)) and not (
+        if not is_sealed(manifest, windows(hour), made.get(hour - HOUR_NS)) and not (
             manifest is not None and manifest.problems  # named with what they are
         ):
-            yield manifest_path(hour).as_posix(), _why(manifest, window(found, hour)), f"run {command(root)}"
+            yield manifest_path(hour).as_posix(), _why(manifest, windows(hour)), f"run {command(root)}"
     for hour, manifest in made.items():
         if not manifest.complete:
             for i in manifest.inputs:

@@ -34,6 +34,24 @@ def window(found: list[SegmentFile], hour: int) -> list[SegmentFile]:
     return in_window(found, hour - LOOK_BACK_NS, hour + HOUR_NS + LOOK_AHEAD_NS)
 
 
+class Windows:
+    """
+    The windows of many hours: each looks at the segments of its own hour and of those beside it, and at no others.
+    """
+
+    def __init__(self, found: list[SegmentFile]) -> None:
+        self._of_hour: dict[int, list[SegmentFile]] = {}
+        for segment in found:
+            self._of_hour.setdefault(hour_of(segment.start), []).append(segment)
+
+    def __call__(self, hour: int) -> list[SegmentFile]:
+        """
+        As `window` of all that was found.
+        """
+        beside = (hour - HOUR_NS, hour, hour + HOUR_NS)
+        return window(sorted(segment for at in beside for segment in self._of_hour.get(at, ())), hour)
+
+
 def closed_until(ends: list[RunEnd], *, wall: int) -> int:
     """
     No entry before this instant (ns) can still come.
@@ -80,6 +98,7 @@ def due(
     An hour some of whose journal has expired is never due: what was made from it cannot be made again.
     """
     present = {(s.run, s.name.removesuffix(".open")) for s in found}
+    windows = Windows(found)
     unsealed: list[int] = []
     for hour in hours:
         if hour + HOUR_NS + LOOK_AHEAD_NS > until:
@@ -88,7 +107,7 @@ def due(
         if made is not None and made.complete and any((i.run, i.name) not in present for i in made.inputs):
             continue
         if (unsealed and unsealed[-1] == hour - HOUR_NS) or not is_sealed(
-            made, window(found, hour), manifests.get(hour - HOUR_NS)
+            made, windows(hour), manifests.get(hour - HOUR_NS)
         ):
             unsealed.append(hour)
     return unsealed

@@ -20,7 +20,7 @@ from recorder.lake import manifest as manifests
 from recorder.lake.age import old_before
 from recorder.lake.layout import JOURNAL, hour_label, hour_of
 from recorder.lake.manifest import LakeFile, Manifest
-from recorder.lake.plan import window
+from recorder.lake.plan import Windows
 from recorder.lake.removal import Removal
 from recorder.lake.root import seal_lock
 from recorder.records import HOUR_NS
@@ -54,12 +54,13 @@ def expirable(
     if not found:
         return []
     present = {_name(segment) for segment in found}
+    windows = Windows(found)
     listed: dict[int, set[tuple[str, str]]] = {}
     for hour, manifest in sealed.items():
         inputs = {(i.run, i.name) for i in manifest.inputs}
         # Another run that turned up makes an hour unsealed: it needs all it was made from. Unless some of that has
         # expired already; then it is never made again, and only what it has not read must stay.
-        if not inputs <= present or {_name(segment) for segment in window(found, hour)} <= inputs:
+        if not inputs <= present or {_name(segment) for segment in windows(hour)} <= inputs:
             listed[hour] = inputs
     begun = {hour_of(segment.start) for segment in found}
     unsealed = min(begun)
@@ -70,7 +71,7 @@ def expirable(
 
     def needed(segment: SegmentFile, hour: int) -> bool:
         if hour not in reads:
-            reads[hour] = {read.path for read in window(found, hour)}
+            reads[hour] = {read.path for read in windows(hour)}
         return segment.path in reads[hour] and _name(segment) not in listed.get(hour, ())
 
     free = []
@@ -130,10 +131,12 @@ def expire(
     lock = seal_lock(root)
     try:
         found = segments(root / JOURNAL)
+        # A lake of years has very many. No hour but those there is journal of was made from it, and the one before.
+        first = min((hour_of(segment.start) for segment in found), default=0) - HOUR_NS
         sealed = {
             hour: manifest
             for hour in manifests.hours(root)
-            if (manifest := manifests.read(root, hour)) is not None and manifest.complete
+            if hour >= first and (manifest := manifests.read(root, hour)) is not None and manifest.complete
         }
         sizes = {segment.path: _size(segment.path) for segment in found}
         want_bytes = max(want_free - disk_usage(root).free, 0) if want_free else 0

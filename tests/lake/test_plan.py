@@ -17,6 +17,7 @@ from recorder.lake.plan import (
     LOOK_AHEAD_NS,
     LOOK_BACK_NS,
     RunEnd,
+    Windows,
     closed_until,
     due,
     hours_on_record,
@@ -216,6 +217,26 @@ def test_an_hour_is_due_again_when_a_segment_of_it_turns_up():
     found = sorted([*FOUND, late])
 
     assert due(HOURS, found, sealed(FOUND, HOURS), until=LATER) == HOURS[1:]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5 * 60), st.sampled_from([0, 1]), st.sampled_from([RUN, OTHER]), st.booleans()),
+        max_size=40,
+        unique_by=lambda each: each[:3],
+    )
+)
+def test_windows_of_many_hours_are_those_of_each(placed):
+    """
+    Whatever lies where, in hours with segments and in those without.
+    """
+    found = sorted(
+        segment(HOUR + at * MINUTE, run=run, again=again, opened=opened) for at, again, run, opened in placed
+    )
+    windows = Windows(found)
+
+    for hour in range(HOUR - 2 * HOUR_NS, HOUR + 8 * HOUR_NS, HOUR_NS):
+        assert windows(hour) == window(found, hour)
 
 
 def test_segments_around_the_hour_are_its_inputs_too():
