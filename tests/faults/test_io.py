@@ -220,7 +220,7 @@ def test_a_seal_whose_disk_fails_at_any_call_is_made_up_for(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_a_seal_whose_disk_fails_at_each_call_is_made_up_for(tmp_path, monkeypatch, journal, sealed):
     """
     The long form: every one.
