@@ -251,7 +251,11 @@ class Tracks:
             if flow.silent or not flow.up:
                 if any((track.holes, track.late_since, track.watch, track.frozen, track.content_frozen, track.feeds)):
                     over.append(flow)
-            elif not track.frozen and slots.is_frozen(track, track.recv if track.feeds else flow.last):
+            elif (
+                not track.frozen
+                and not (track.gap or flow.fresh & _FIRST_AFTER_GAP)  # whether it still stands there, no book has told
+                and slots.is_frozen(track, track.recv if track.feeds else flow.last)
+            ):
                 track.frozen = track.moved
                 if track.content_frozen:
                     # Told of by the slot from here on.

@@ -314,6 +314,19 @@ def test_a_frozen_slot_that_goes_on_is_told_as_going_on():
     assert (event.continues, seconds_of(event)) == (True, (40.0, 69.6))
 
 
+@pytest.mark.parametrize("thaws_s", [70.2, 90.1])
+def test_after_an_outage_a_slot_stands_still_as_long_as_books_have_told_since(thaws_s):
+    """
+    What came before was told as it ended; of the time between nobody knows.
+    """
+    faults = (Freeze(from_s=40.1, to_s=thaws_s, market="SOL-PERP", what="slot"), Drop(59.83))
+    entries = hear(*faults, seconds=100)
+    events = [e for e in events_of(entries) if e.kind == "frozen"]
+
+    assert seconds_of(events[0]) == (40.0, 59.6)
+    assert [seconds_of(e) for e in events[1:]] == ([(61.2, 90.4)] if thaws_s > 80 else [])
+
+
 # ---- stored copies
 
 
