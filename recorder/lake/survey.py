@@ -25,7 +25,7 @@ from recorder.quality.flows import sortable
 from recorder.quality.identity import Resolution
 from recorder.quality.monitor import Monitor
 from recorder.quality.pairing import Pairing
-from recorder.quality.state import HourBeats, MonitorState
+from recorder.quality.state import UNKNOWN_CONNECTION, HourBeats, MonitorState
 from recorder.records import (
     HOUR_NS,
     Entry,
@@ -238,6 +238,8 @@ class _Surveyor:
         self._pairing = Pairing()
         self._unasked: dict[tuple[str, str, str | None], bool] = {}
         self._streams = set(monitor.streams())
+        self._wanted: dict[str, set[Stream]] = {}
+        """What each run of the hour meant to record."""
         self._lane_of: dict[tuple[str, str, int], int] = {}
         self._partition_of: dict[tuple[str, str], int] = {}
         self._headers: list[SegmentHeader] = []
@@ -305,6 +307,7 @@ class _Surveyor:
             self._monitor.adopt(header)
             if self._journal.hour <= now < self._journal.end:
                 self._streams.update(header.streams)
+                self._wanted.setdefault(header.run, set()).update(header.streams)
         self._headers.clear()
 
     def _note(self, entry: Entry, seen: Peek | None, *, duplicate: bool, repeat: bool) -> None:
@@ -392,6 +395,12 @@ class _Surveyor:
         survey.streams = sorted(self._streams | set(monitor.streams()), key=sortable)
         for stream, carriers in monitor.carriers().items():
             survey.carriers.setdefault(stream, set()).update(carriers)
+        for run, streams in self._wanted.items():
+            # One that ended before it came to ask for a stream, or in vain, speaks of that stream all the same.
+            for stream in streams:
+                carriers = survey.carriers.setdefault(stream, set())
+                if all(of != run for of, _ in carriers):
+                    carriers.add((run, UNKNOWN_CONNECTION))
         if until == self._journal.end:
             monitor.turn_hour(until)
         survey.events += monitor.events

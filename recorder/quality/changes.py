@@ -10,7 +10,7 @@ from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, in_order, is_book
 from recorder.quality.halts import Halts
 from recorder.quality.routes import Routes
-from recorder.quality.runs import Runs
+from recorder.quality.runs import Runs, asked_for
 from recorder.quality.spells import Spells
 from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, Outage, RunState
 from recorder.quality.tracks import Tracks
@@ -25,6 +25,7 @@ from recorder.records import (
     DiskFull,
     Entry,
     EntryKind,
+    Event,
     LoopStalled,
     Moved,
     NotAcknowledged,
@@ -190,6 +191,7 @@ class Changes:
         """
         A run has ended at its last entry: so have its connections and flows.
         """
+        self._findings.events += self.unmade(run, run.last_ts)
         self.settle(run.last_ts, run=run.run, at_once=True)
         flows = in_order(self._flows.of_run(run.run))
         for flow in flows:
@@ -200,6 +202,17 @@ class Changes:
         self._connections.bury(run.run, run.last_ts)
         self._runs.ended(run, stopped_by)
         self._routes.clear()
+
+    def unmade(self, run: RunState, at: int) -> list[Event]:
+        """
+        That streams of a run have waited for a connection since it started, and none was made or refused by `at`.
+        """
+        at = min(at, run.full_since or at)  # from there on, another event tells
+        if not run.known or at <= run.started or self._connections.starts(run.run):
+            return []
+        streams = asked_for(run)
+        waiting = sum(not self._flows.carried(run.run, stream) for stream in streams)
+        return [self._connections.unmade(run, at, f"{waiting} of its {len(streams)} streams")] if waiting else []
 
     def _stop(self, flows: list[FlowState], now: int) -> None:
         """

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from recorder.quality.events import build
 from recorder.quality.findings import Findings
-from recorder.quality.state import ConnectionState, HourBeats, Outage, RunState
+from recorder.quality.state import UNKNOWN_CONNECTION, ConnectionState, HourBeats, Outage, RunState
 from recorder.records import SECOND_NS, Cause, Connected, ConnectFailed, Disconnected, Entry, Event
 from recorder.venue.protocol import HEARTBEAT_INTERVAL_S
 
@@ -284,6 +284,31 @@ class Connections:
                 self._end_heartbeat_gap(connection, at, "the end of the run", connection.last_frame)
             if connection.outage_start is not None:
                 self.end_outage(connection, at)
+
+    def starts(self, run: str) -> bool:
+        """
+        Whether a connection of a run tells of an outage since the run started.
+        """
+        started = self._runs[run].started
+        return any(c.outage_start is not None and c.outage_start <= started for c in self.of_run(run))
+
+    @staticmethod
+    def unmade(run: RunState, at: int, waiting: str) -> Event:
+        """
+        A connection that had been neither made nor refused, at `at`, since its run started; `waiting` is for what.
+        """
+        # Who takes so long to answer, nobody can tell.
+        is_ours = at - run.started <= run.settings.silent_after_s * SECOND_NS
+        waited = f"for {(at - run.started) / SECOND_NS:.1f} s, since the run started"
+        return build(
+            "disconnected",
+            cause="recorder" if is_ours else "unknown",
+            start=run.started,
+            end=at,
+            run=run.run,
+            connection=UNKNOWN_CONNECTION,
+            evidence=f"{waiting} waited for a connection, not made {waited}",
+        )
 
     def outages(self, at: int) -> list[Event]:
         """

@@ -13,10 +13,11 @@ import msgspec
 
 from recorder.quality.events import channel_of
 from recorder.quality.intervals import Span, Spans, difference, shared, union
+from recorder.quality.state import UNKNOWN_CONNECTION
 from recorder.records import Event, Stream
 
 Carrier = tuple[str, int]
-"""(run, connection)."""
+"""(run, connection). `UNKNOWN_CONNECTION` of a run that meant to carry a stream, and has on none that is known."""
 Effect = Literal["absent", "doubtful", "late", "counted", "unnumbered", "none"]
 
 EFFECTS: Mapping[str, Effect] = {
@@ -254,5 +255,7 @@ def _said_by(event: Event, voices: Mapping[Carrier, _Voice], *, asked: bool) -> 
     if event.run is None or (event.kind == "recorder_down" and event.symbol is not None):
         return list(voices)
     return [
-        (run, connection) for run, connection in voices if run == event.run and event.connection in {None, connection}
+        (run, connection)
+        for run, connection in voices
+        if run == event.run and (connection == UNKNOWN_CONNECTION or event.connection in {None, connection})
     ]

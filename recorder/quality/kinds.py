@@ -64,12 +64,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     "disconnected": Kind(
         "connection",
-        "A connection was down: it ended, or could not be made.",
+        "A connection was down: it ended, or could not be made. With connection −1: as the run ended, the one that "
+        "some of its streams waited for had not been made yet.",
         "earliest last book of those due on it (when it was due, if it came late; last frame, where none was; start of "
         "the run, before any) → first book after it of the last stream to bring one (a stored copy is none; the "
         "subscribe, where it stays silent and `silent` goes on; first frame, where no book is subscribed)",
         "what the capture could tell as it ended: venue (a close code, every book silent), network (reset, no "
-        "heartbeat), recorder (our stop, our limits, or we ended it for silence though other data came)",
+        "heartbeat), recorder (our stop, our limits, or we ended it for silence though other data came; a run too "
+        "short to connect), unknown (a first connect that nobody had answered yet)",
         "that anything was lost of a stream which another connection carried too",
     ),
     "connect_failed": Kind(

@@ -430,6 +430,7 @@ class Monitor:
             *self._flows.silences(at),
             *self._halts.going_on(at),
             *self._flows.refusals(at),
+            *(event for run in self._runs.live() for event in self._changes.unmade(run, at)),
             *self._connections.outages(at),
             *self._connections.heartbeat_gaps(at),
         ]

@@ -60,7 +60,7 @@ class Runs:
         if not live:
             return self._state.configured
         orphans = {orphan.stream for orphan in self._state.orphans}
-        return sorted(orphans.union(*(_asked_for(run) for run in live)), key=sortable)
+        return sorted(orphans.union(*(asked_for(run) for run in live)), key=sortable)
 
     # ---- beginnings and ends
 
@@ -116,13 +116,13 @@ class Runs:
             down_since = max(other.last_ts for other in self.by_name.values())
             orphans = [orphan.stream for orphan in self._state.orphans]
             self._state.down_since, self._state.stopped_by = down_since, stopped_by
-            self._state.configured = sorted(_asked_for(run).union(orphans), key=sortable)
+            self._state.configured = sorted(asked_for(run).union(orphans), key=sortable)
             # From here on nobody records anything.
             self._take_in(orphans, down_since)
         elif stopped_by is None:
             carried = {stream for other in live for stream in other.streams}
             carried.update(orphan.stream for orphan in self._state.orphans)
-            left = sorted(_asked_for(run) - carried, key=sortable)
+            left = sorted(asked_for(run) - carried, key=sortable)
             self._state.orphans += [Orphan(stream, run.run, run.last_ts) for stream in left]
 
     def disk_full(self, run: RunState, at: int) -> list[Event]:
@@ -300,7 +300,7 @@ class Runs:
         return True
 
 
-def _asked_for(run: RunState) -> set[Stream]:
+def asked_for(run: RunState) -> set[Stream]:
     """
     What a run still wants: what it has let go of is kept for frames on their way only.
     """

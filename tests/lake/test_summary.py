@@ -10,7 +10,7 @@ import pytest
 from lake_cases import HOUR, NEXT, Run, S, make_root, recorded
 from recorder.analysis import Lake
 from recorder.lake.sealing import seal
-from recorder.records import Disconnected
+from recorder.records import ConnectFailed, Disconnected, EntryKind, Rejected
 
 
 @pytest.fixture
@@ -59,6 +59,58 @@ def test_the_hour_of_the_first_run_is_missing_before_it(root):
     assert set(coverage.select(pl.col("span_start").list.get(1).cast(pl.Int64) - HOUR).to_series()) == {600 * S}
     total = pl.sum_horizontal("complete_s", "suspect_s", "missing_s", "unverifiable_s")
     assert coverage.select(total.round(6).alias("total"))["total"].to_list() == [3600] * 4
+
+
+def _alive(run: Run, start: int, end: int) -> None:
+    for at in range(start, end + 1, S):
+        run.put(EntryKind.ALIVE, at, b"", -1, 0)
+
+
+def _refused(run: Run, at: int) -> None:
+    run.fact(at, ConnectFailed("ws://x/ws", 1, "refused", "network", 1.0), 0)
+
+
+def _rejected(run: Run, at: int) -> None:
+    run.connect(at)
+    for stream in run.streams:
+        run.fact(at, Rejected(stream, "no such market"), 0)
+
+
+@pytest.mark.parametrize(
+    ("does", "lives_s", "why"),
+    [
+        (lambda *_: None, 4, {"disconnected"}),
+        (lambda *_: None, 20, {"disconnected"}),
+        (_refused, 20, {"disconnected"}),
+        (_rejected, 20, {"connected", "rejected", "silent"}),
+        (Run.connect, 4, {"connected"}),
+    ],
+    ids=["waits", "waits for long", "is refused", "is rejected", "hears nothing"],
+)
+def test_the_time_of_a_run_that_heard_nothing_before_it_was_killed_is_missing(root, does, lives_s, why):
+    """
+    The run after it carries the same streams, and says nothing of that time.
+    """
+    end = HOUR + lives_s * S
+    dead = Run(root, HOUR)
+    does(dead, HOUR + S)
+    _alive(dead, HOUR + S, end)
+    dead.close()
+    after = Run(root, HOUR + 30 * S, nonce="bbbbbb")
+    after.connect(HOUR + 30 * S)
+    after.hear(HOUR + 31 * S, HOUR + 120 * S)
+    after.close(HOUR + 120 * S)
+
+    seal(root, open_hour=True)
+
+    for row in Lake(root).coverage(end=NEXT).filter(symbol="SOL-PERP").collect().rows(named=True):
+        starts = [round(at.timestamp()) - HOUR // S for at in row["span_start"]]
+        spans = [*zip(starts, row["span_state"], row["span_why"], strict=True)]
+        before = [span for span in spans if span[0] < lives_s]
+        near = {(1, "suspect", "near connected")} if row["channel"] == "trades" else set()
+        assert {state for _, state, _ in {*before} - near} == {"missing"}
+        assert {of for *_, of in {*before} - near} <= why
+        assert (lives_s, "missing", "recorder_down") in spans
 
 
 def test_a_connection_has_its_row(root):

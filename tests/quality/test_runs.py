@@ -3,6 +3,7 @@ Beginnings, ends and crashes of runs, and entries that are lost.
 """
 
 import msgspec
+import pytest
 
 from quality_cases import (
     BTC,
@@ -158,8 +159,72 @@ def test_a_start_without_its_stop_bounds_what_was_open():
 
     assert unusual(fold(tape)) == [
         ("disconnected", 19.9, 29.05, "network"),
+        ("disconnected", 100, 109.05, "unknown"),
         ("recorder_down", 29.05, 100, "recorder"),
     ]
+
+
+@pytest.mark.parametrize(("until", "cause"), [(3, "recorder"), (20, "unknown")])
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_run_that_ends_before_it_has_a_connection_has_heard_nothing(until, cause, stops):
+    """
+    It started, and was killed or stopped: that nobody was there is true of its time as well.
+    """
+    tape = Tape()
+    tape.run(0, until, [SOL, BTC])
+    if stops:
+        tape.stop(until - 0.5)
+    tape.run(40, 60, [SOL, BTC], run="b")
+    tape.connection(40.1, 60, [SOL, BTC], run="b")
+    end = until - 0.5 if stops else until - 0.95
+
+    events = fold(tape)
+
+    assert unusual(events) == [("disconnected", 0, end, cause), ("recorder_down", end, 40, "recorder")]
+    event = one(events, "disconnected")
+    assert (event.run, event.connection, event.continues) == ("a", -1, False)
+    assert event.evidence.startswith("2 of its 2 streams waited for a connection")
+
+
+def test_a_stream_whose_connection_was_not_made_as_the_run_ended_was_not_heard():
+    """
+    Another connection of the run was well.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL, BTC])
+    tape.connection(0.1, 20, [SOL])
+    tape.run(40, 60, [SOL, BTC], run="b")
+    tape.connection(40.1, 60, [SOL, BTC], run="b")
+
+    events = fold(tape)
+
+    assert unusual(events) == [("disconnected", 0, 19.9, "unknown"), ("recorder_down", 19.9, 40, "recorder")]
+    assert one(events, "disconnected").evidence.startswith("1 of its 2 streams waited for a connection")
+
+
+def test_a_connect_that_failed_tells_of_the_start_by_itself():
+    """
+    One event, not two.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL])
+    tape.connect_failed(3, attempt=1)
+
+    assert unusual(fold(tape)) == [("connect_failed", 3, 3, "network"), ("disconnected", 0, 19.05, "network")]
+
+
+def test_a_run_that_waits_for_its_first_connection_waits_until_now():
+    """
+    Of an hour that is not over; what comes next is no second hole.
+    """
+    tape = Tape()
+    tape.run(0, 4, [SOL])
+    waits = one(fold(tape), "disconnected")
+    tape.connection(3.5, 20, [SOL])
+    tape.alive(4, 20)
+
+    assert (since(waits.start), since(waits.end), waits.continues, waits.cause) == (0, 3.05, True, "recorder")
+    assert unusual(fold(tape)) == []
 
 
 def test_a_run_met_in_the_middle_is_known_from_its_header():
@@ -400,7 +465,7 @@ def test_a_stream_that_was_taken_out_is_not_missed_when_its_run_dies_within_mome
 
 def test_a_run_that_never_listened_for_want_of_space_is_missing_for_that():
     """
-    No connection was made, so none has ended, and nothing else says it.
+    No connection was made, so none has ended; what was before that is told by itself.
     """
     tape = Tape()
     tape.run(0, 60, [SOL_TRADES])
@@ -411,7 +476,7 @@ def test_a_run_that_never_listened_for_want_of_space_is_missing_for_that():
 
     said = effects(SOL_TRADES, events, [], since={}, until=at(59), not_running=[])
 
-    assert said.absent == {"disk_full": [(at(0.5), at(59))]}
+    assert said.absent == {"disconnected": [(at(0), at(0.5))], "disk_full": [(at(0.5), at(59))]}
 
 
 def _finished(judge, until):
