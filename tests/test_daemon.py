@@ -27,6 +27,7 @@ from recorder.daemon import child as seal_child
 from recorder.daemon import recorder as daemon
 from recorder.daemon.runs import Runs
 from recorder.errors import RecorderError, RootBusy, RootError
+from recorder.journal import writer
 from recorder.journal.reader import segments
 from recorder.lake.gone import ON_RECORD
 from recorder.lake.layout import JOURNAL
@@ -471,6 +472,35 @@ def test_what_a_seal_says_has_gone_is_on_record_before_the_note_says_so(tmp_path
     assert [(fact.files, fact.by_rule) for fact in on_disk] == [(3, False)]
     event = event_of(on_disk[0], Entry(EntryKind.FACT, -1, 0, 1, 1, b"", "run"))
     assert "found to be gone, by `drift-recorder retention` or by hand: 3 journal files" in event.evidence
+
+
+def test_a_removal_that_the_queue_had_no_room_for_is_left_to_the_next_seal(tmp_path, monkeypatch):
+    """
+    The note would say that it is on record: nobody would tell of it any more.
+    """
+    removal = Removal("journal", 1, 2, 3, 4)
+    config = parse_config(config_text("ws://127.0.0.1:9/ws", tmp_path), file="test")
+    notes = []
+    monkeypatch.setattr(daemon, "write_note", lambda _, note: notes.append(note))
+
+    async def scenario():
+        recorder = Recorder(config, seal=False)
+        running = asyncio.create_task(recorder.run())
+        await asyncio.sleep(0.1)
+        with monkeypatch.context() as full:
+            full.setattr(writer, "_FACT_RESERVE_BYTES", -config.journal.queue_bytes)
+            recorder._removed(removal)
+        recorder._removed(removal)
+        await recorder._on_record(b"first")
+        recorder._removed(removal)
+        await recorder._on_record(b"second")
+        recorder.stop("over")
+        await running
+
+    asyncio.run(scenario())
+
+    assert notes == [b"second"]
+    assert len(facts(tmp_path, Expired)) == 2
 
 
 def test_what_a_seal_removed_before_it_failed_is_on_record(tmp_path, monkeypatch):

@@ -12,10 +12,13 @@ import pytest
 
 from loopback import config_text, entries, recording, simulator, until
 from recorder.config import load_config
-from recorder.records import NO_CONNECTION
+from recorder.journal.names import run_name, segment_name
+from recorder.lake.layout import JOURNAL, manifest_path, parse_hour
+from recorder.records import HOUR_NS, NO_CONNECTION
 from recorder.simulator.kinds import Silence
 from recorder.status import follow, presence
 from recorder.status.follow import Follower
+from recorder.status.storage import DAY_NS, Storage
 from recorder.top import Top, sparkline
 
 COMMAND = (sys.executable, "-m", "recorder")
@@ -274,3 +277,52 @@ def test_a_long_past_is_read_in_passes(tmp_path, monkeypatch):
 
     assert last == entries(tmp_path)[-1].recv_ts
     assert entries(tmp_path)[-1].connection == NO_CONNECTION
+
+
+def stored_for(root, days, *, journal_days, rows_days=None):
+    """
+    A root of so many days, a gigabyte of journal and 24 MB of lake in each, of which the journal of so many days is
+    still there, and the rows of so many; now, ns. The journal is all holes.
+    """
+    start = parse_hour("2026-03-01T00")
+    now = start + days * DAY_NS
+    run = root / JOURNAL / run_name(start, "abcdef")
+    run.mkdir(parents=True)
+    (root / "manifest").mkdir()
+    for at in range(start, now, HOUR_NS):
+        if at >= now - journal_days * DAY_NS:
+            with (run / segment_name(at)).open("wb") as file:
+                file.truncate(10**9 // 24)
+        if at < now - HOUR_NS:
+            listed = [{"path": "x", "table": "books", "symbol": "SOL-PERP", "rows": 9, "bytes": 10**6}]
+            gone = rows_days is not None and at < now - rows_days * DAY_NS
+            made = {"complete": True, "files": [] if gone else listed, "expired": listed if gone else []}
+            (root / manifest_path(at)).write_text(json.dumps(made))
+    return now
+
+
+@pytest.mark.parametrize(
+    ("days", "rows_days", "a_day"),
+    [
+        (5, None, 1024e6),
+        # Kept for a week, the journal grows for a week.
+        (12, None, 24e6),
+        (12, 9, 0),
+    ],
+    ids=["journal is all there", "journal goes", "rows go too"],
+)
+def test_how_long_the_disk_will_last_counts_what_retention_takes_away(tmp_path, days, rows_days, a_day):
+    """
+    Else a disk that is large enough for ever would be called full in days, each day.
+    """
+    now = stored_for(tmp_path, days, journal_days=min(days, 7), rows_days=rows_days)
+
+    stored = Storage(tmp_path).look(now, alive=True)
+
+    assert stored.disk.bytes_a_day == pytest.approx(a_day, rel=0.02, abs=1e5)
+    if a_day:
+        assert stored.disk.days_left == pytest.approx(stored.disk.free_bytes / stored.disk.bytes_a_day, abs=0.01)
+    else:
+        assert stored.disk.days_left is None
+    assert stored.sealed_rows == 9 * 24 * (rows_days or days) - 9
+    assert stored.bytes == 10**6

@@ -228,17 +228,26 @@ class Tape:
         """
         Record something about ourselves. Returns its time.
         """
-        now = self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
+        now, _ = self._append(EntryKind.FACT, connection, attempt, encode_fact(fact))
         self.counts.fact(fact, connection, now)
         return now
+
+    def numbered(self, fact: Fact) -> int:
+        """
+        As `fact`. Returns the number of its entry; 0 if the queue was too full for it.
+        """
+        now, seq = self._append(EntryKind.FACT, NO_CONNECTION, 0, encode_fact(fact))
+        self.counts.fact(fact, NO_CONNECTION, now)
+        return seq
 
     def alive(self) -> int:
         """
         The entry of each second: bounds what a crash can hide, and clocks the monitor. Returns its time.
         """
-        return self._append(EntryKind.ALIVE, NO_CONNECTION, 0, b"")
+        now, _ = self._append(EntryKind.ALIVE, NO_CONNECTION, 0, b"")
+        return now
 
-    def _append(self, kind: EntryKind, connection: int, attempt: int, payload: bytes) -> int:
+    def _append(self, kind: EntryKind, connection: int, attempt: int, payload: bytes) -> tuple[int, int]:
         now = self.clock.now()
         seq = self.journal.append(kind, connection=connection, attempt=attempt, recv_ts=now, payload=payload)
         if seq:
@@ -248,7 +257,7 @@ class Tape:
             if self._pairing is not None and kind is EntryKind.FACT:
                 self._pairing.fact(entry)
             self._fold(entry)
-        return now
+        return now, seq
 
     def _fold_overflow(self, seq: int, now: int) -> None:
         overflow, self.journal.named = self.journal.named, None

@@ -15,8 +15,10 @@ import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -42,6 +44,7 @@ _LAST_BYTES, _LAST_INODES = 1 << 18, 4
 """With less than this a recorder cannot even start."""
 
 Stage = Literal["fine", "expire", "stop"]
+T = TypeVar("T")
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -140,6 +143,8 @@ class DiskGuard:
         self.words = ""
         """What was free when it was last looked at."""
         self._told_run = ""
+        # Of its own: the others may all wait for a name server that does not answer.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="asyncio_disk")
 
     async def run(self) -> None:
         """
@@ -154,8 +159,7 @@ class DiskGuard:
         Do what has to be done now.
         """
         try:
-            # On threads: a file system that hangs must not hang the reader of the sockets.
-            now = await asyncio.to_thread(space, self._root)
+            now = await self._aside(partial(space, self._root))
         except OSError as error:
             if not self._blind:
                 log.warning("%s: cannot tell how much is free: %s", self._root, error.strerror or error)
@@ -166,7 +170,7 @@ class DiskGuard:
         stuck = self._tape().journal.stuck in NO_SPACE
         before, self._stage = self._stage, stage(now, self._limits, stopped=bool(self.stopped_since))
         if stuck:
-            await asyncio.to_thread(self._give_up_reserve)
+            await self._aside(self._give_up_reserve)
         if stuck or self._stage == "stop":
             self._stop(now, stuck=stuck)
         elif await self._has_reserve():
@@ -175,6 +179,12 @@ class DiskGuard:
             if before == "fine":
                 log.warning("%s: %s: sealed journal is removed early", self._root, now.words)
             self._free_some(now)
+
+    async def _aside(self, do: Callable[[], T]) -> T:
+        """
+        On its thread: a file system that hangs must not hang the reader of the sockets.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
 
     def _stop(self, now: Space, *, stuck: bool) -> None:
         tape = self._tape()
@@ -203,7 +213,7 @@ class DiskGuard:
         if not self._limits.reserve_bytes:
             return True
         try:
-            await asyncio.to_thread(durable.reserve, self._reserve, self._limits.reserve_bytes)
+            await self._aside(partial(durable.reserve, self._reserve, self._limits.reserve_bytes))
         except OSError as error:
             # While we record, that is for the next look; what stopped must not go on without.
             log.debug("no reserve: %s", error)

@@ -122,7 +122,8 @@ class Recorder:
             on_removed=self._removed,
             on_record=self._on_record,
         )
-        self._told_removed = 0
+        self._told_removed: list[tuple[str, int]] = []
+        """Run and number of each entry that tells of what the last seal removed; 0: the journal's queue was full."""
         self._watch = Watch(config, lambda: self.tape, self._vitals, self._seal)
         self.endpoint = Endpoint(config.metrics.listen, self._watch) if config.metrics.listen else None
         self._sealing = config.seal.enabled if seal is None else seal
@@ -393,17 +394,22 @@ class Recorder:
         Sealed journal or rows of the lake went by rule; on record, so that nobody takes it for a hole.
         """
         of = removal.first, removal.last, removal.files, removal.bytes
-        self._told_removed = self.tape.fact(Expired(removal.what, *of, removal.words, removal.by_rule))
+        fact = Expired(removal.what, *of, removal.words, removal.by_rule)
+        self._told_removed.append((self.tape.run, self.tape.numbered(fact)))
 
     async def _on_record(self, note: bytes) -> None:
         """
         What was told of removals is on disk: whoever comes next need not tell it again. If it is not within a minute,
-        they have to.
+        or was dropped, they have to.
         """
-        run = self.tape.run
+        run, journal = self.tape.run, self.tape.journal
+        told, self._told_removed = self._told_removed, []
+        if any(of != run or not number for of, number in told):
+            log.warning("what the seal removed may not be on record: the next one tells of it again")
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(ON_RECORD_S):
-                while self.tape.journal.committed[1] < self._told_removed:  # noqa: ASYNC110  # its writer is a thread
+                while told and journal.committed[0] < told[-1][1]:  # noqa: ASYNC110  # its writer is a thread
                     await asyncio.sleep(0.1)
                 if self.tape.run == run:
                     await asyncio.to_thread(write_note, self._root, note)

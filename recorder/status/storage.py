@@ -28,13 +28,27 @@ class _File(msgspec.Struct):
     symbol: str | None = None
 
 
-class _Sealed(msgspec.Struct):
+class _Manifest(msgspec.Struct):
     """
-    What is wanted of a manifest; its carry is most of it, and is passed over.
+    What is wanted of one; its carry is most of it, and is passed over.
     """
 
     complete: bool
     files: list[_File]
+    expired: list[msgspec.Raw] = []
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """
+    What is kept of it: of years there are many, and each has hundreds of files.
+    """
+
+    complete: bool
+    rows: int
+    """Of books, trades and fees."""
+    bytes: int
+    emptied: bool
+    """Its rows were removed by rule."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -83,7 +97,7 @@ class Storage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._decoder = msgspec.json.Decoder(_Sealed)
+        self._decoder = msgspec.json.Decoder(_Manifest)
         self._known: dict[int, tuple[int, _Sealed | None]] = {}
         """By hour: mtime of its manifest, and what it says."""
 
@@ -104,8 +118,7 @@ class Storage:
         complete = {hour for hour, made in sealed.items() if made.complete}
         unsealed = _unsealed(found, complete, now, alive=alive)
         newest = max(complete, default=None)
-        files = sealed[newest].files if newest is not None else []
-        everything = [file for hour in complete for file in sealed[hour].files]
+        last = sealed[newest] if newest is not None else None
         return Stored(
             journal_bytes=sum(size for _, size in sizes),
             segments=len(found),
@@ -113,11 +126,11 @@ class Storage:
             last_hour=newest,
             oldest_unsealed=min(unsealed, default=None),
             unsealed=len(unsealed),
-            rows=sum(file.rows for file in files if file.symbol is not None) if newest is not None else None,
-            bytes=sum(file.bytes for file in files) if newest is not None else None,
+            rows=last.rows if last is not None else None,
+            bytes=last.bytes if last is not None else None,
             sealed_hours=len(complete),
-            sealed_rows=sum(file.rows for file in everything if file.symbol is not None),
-            sealed_bytes=sum(file.bytes for file in everything),
+            sealed_rows=sum(sealed[hour].rows for hour in complete),
+            sealed_bytes=sum(sealed[hour].bytes for hour in complete),
         )
 
     def _sealed(self) -> dict[int, _Sealed]:
@@ -131,7 +144,7 @@ class Storage:
                 changed = path.stat().st_mtime_ns
                 known = self._known.get(hour)
                 if known is None or known[0] != changed:
-                    known = (changed, self._decoder.decode(path.read_bytes()))
+                    known = (changed, _summed(self._decoder.decode(path.read_bytes())))
             except FileNotFoundError:
                 continue
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -169,11 +182,21 @@ def _unsealed(found: list[SegmentFile], complete: set[int], now: int, *, alive: 
     return [hour for hour in range(hour_of(first), hour_of(last) + 1, HOUR_NS) if hour <= over and hour not in complete]
 
 
+def _summed(of: _Manifest) -> _Sealed:
+    return _Sealed(
+        complete=of.complete,
+        rows=sum(file.rows for file in of.files if file.symbol is not None),
+        bytes=sum(file.bytes for file in of.files),
+        emptied=bool(of.expired),
+    )
+
+
 def _growth(sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], now: int) -> float | None:
     """
-    Bytes that journal and lake take in a day, by the last day; None until some minutes of it are there.
+    By how many bytes journal and lake grow in a day, by the last day; None until some minutes of it are there.
 
-    Nothing is taken off for what retention removes: it removes only what is sealed, and never for want of space.
+    Once retention removes what is old, as much goes each day as the oldest day takes: a journal that is kept for a week
+    grows for a week. That it is at work shows in hours that are sealed and have no journal, or no rows, any more.
     """
     day = [(segment.start, size) for segment, size in sizes if now - DAY_NS <= segment.start <= now]
     if not day:
@@ -181,10 +204,22 @@ def _growth(sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], no
     lasted = now - min(start for start, _ in day)
     if lasted < LOOK_AHEAD_NS * 5:
         return None
+    complete = {hour: made for hour, made in sealed.items() if made.complete}
     journal = sum(size for _, size in day) * DAY_NS / lasted
-    hours = [made for hour, made in sealed.items() if now - DAY_NS <= hour <= now and made.complete]
-    lake = sum(file.bytes for made in hours for file in made.files) * 24 / len(hours) if hours else 0.0
-    return round(journal + lake, 0)
+    oldest = min(segment.start for segment, _ in sizes)
+    if any(hour < hour_of(oldest) for hour in complete):
+        until = min(oldest + DAY_NS, now)
+        goes = sum(size for segment, size in sizes if segment.start < until)
+        journal = max(journal - goes * DAY_NS / (until - oldest), 0.0)
+    lake = _an_hour([made for hour, made in complete.items() if now - DAY_NS <= hour <= now])
+    if any(made.emptied for made in complete.values()):
+        full = sorted(hour for hour, made in complete.items() if not made.emptied)
+        lake = max(lake - _an_hour([complete[hour] for hour in full[:24]]), 0.0)
+    return round(journal + lake * 24, 0)
+
+
+def _an_hour(of: list[_Sealed]) -> float:
+    return sum(made.bytes for made in of) / len(of) if of else 0.0
 
 
 def _size(path: Path) -> int:

@@ -2,12 +2,16 @@
 A disk without space or inodes: the recorder stays up, says so on the disk that is full, and goes on by itself.
 """
 
+import asyncio
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -17,7 +21,7 @@ from program import Bench
 from lake_cases import make_root, recorded
 from recorder.analysis import Lake
 from recorder.config import Storage
-from recorder.daemon.disk import UNLIMITED, Space, space, stage
+from recorder.daemon.disk import UNLIMITED, DiskGuard, Space, space, stage
 from recorder.journal.reader import segments
 from recorder.lake.layout import hour_of
 from recorder.lake.sealing import seal
@@ -56,6 +60,30 @@ def test_what_has_to_be_done_follows_from_what_is_free(free, inodes, stopped, wa
     limits = Storage(Path("x"), stop_free_bytes=100, stop_free_inodes=10, expire_free_bytes=1000)
 
     assert stage(Space(free, 10_000, inodes, 1000), limits, stopped=stopped) == wanted
+
+
+def test_names_that_are_looked_up_for_ever_hide_no_full_disk(tmp_path):
+    """
+    Each such lookup holds a thread of the loop's few; the disk is looked at by one of its own.
+    """
+    said, dead = [], Event()
+    limits = Storage(tmp_path, stop_free_bytes=1 << 60, reserve_bytes=0)
+    tape = SimpleNamespace(run="run", journal=SimpleNamespace(stuck=None), fact=lambda _: 1)
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        lookups = ThreadPoolExecutor(1)
+        loop.set_default_executor(lookups)
+        hung = loop.run_in_executor(None, dead.wait, 30)
+        guard = DiskGuard(tmp_path, limits, tape=lambda: tape, pause=said.append, resume=said.clear, press=None)
+        async with asyncio.timeout(10):
+            await guard.look()
+        dead.set()
+        await hung
+
+    asyncio.run(scenario())
+
+    assert said == ["the disk is full"]
 
 
 def published(root: Path) -> dict[str, str]:
@@ -204,6 +232,7 @@ reserve_bytes = {MIB}
         assert [fact.what for fact in early()] == ["journal"] * len(early())
         assert sum(fact.files for fact in early()) == sum(1 for s in old if s.path not in left)
         assert disk_facts(bench) == [], "capture stopped, though there was journal to let go of"
+        assert "sealed journal is removed early" in bench.said(), "nobody was warned"
         there = published(root)
         assert {path: there.get(path) for path in before} == before
         assert verify(root).problems == []
