@@ -6,7 +6,7 @@ time. A dead peer is found within 12 s, the first retry comes within one, and no
 import time
 
 import pytest
-from children import Bench, Child, descriptors, memory_kb, threads, wait_until
+from children import Bench, Child, descriptors, heard_late_s, memory_kb, threads, wait_until
 from namespaces import VENUE_ADDRESS, Cable, cable
 from peers import Loop, Proxy
 
@@ -65,15 +65,15 @@ def distant(tmp_path):
 @pytest.mark.timeout(180)
 def test_a_lossy_slow_and_then_dead_line_is_survived_and_told(distant):
     """
-    A third of the packets lost, then a bottleneck, then a black hole with both ends left half-open: found in time,
-    retried at once, recorded again when it heals; what was not heard lies within events.
+    A third of the packets lost, then a line too slow for the venue, then a black hole with both ends left half-open:
+    found in time, retried at once, recorded again when it heals; what was not heard lies within events.
     """
     recorder = distant.recorder(distant.config(venue=PLAINTEXT))
     distant.recording(recorder)
     since = time.time_ns() + 2 * SECOND_NS
     sockets = descriptors(recorder.pid)
     distant.recording(recorder)
-    for spoil in (lambda: distant.way.lose(0.3), lambda: distant.way.throttle("400kbit")):
+    for spoil in (lambda: distant.way.lose(0.3), lambda: distant.way.throttle("64kbit")):
         spoil()
         time.sleep(4)
         distant.way.mend()
@@ -98,6 +98,9 @@ def test_a_lossy_slow_and_then_dead_line_is_survived_and_told(distant):
     assert again_s <= RETRY_WITHIN_S + 1.2
     assert descriptors(recorder.pid) <= sockets + 1
     assert recorder.stop() == 0
+    late_s = heard_late_s([frame for frame in distant.frames() if frame.recv_ts < holed], distant.ledger)
+    print(f"up to {max(late_s):.2f} s late through the bottleneck")
+    assert max(late_s) > 1, "nothing was held up"
     distant.seal()
     account = distant.account(since=since, until=until)
     print(account)
@@ -175,6 +178,8 @@ def test_each_way_a_peer_can_die_is_found_in_time(tmp_path):
 
     print({toxic: round(ends[number][0], 2) for number, toxic in enumerate(TOXICS)}, f"{grown_kb} KiB", account)
     assert all(at_s <= FOUND_WITHIN_S for at_s, _ in ends.values())
+    # Of a reset the kernel tells: it waits for no heartbeat.
+    assert ends[TOXICS.index("reset")][0] < 4
     assert {fact.cause for _, fact in ends.values()} == {"network"}
     assert sockets_then <= sockets
     assert grown_kb < 4096

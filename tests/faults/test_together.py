@@ -3,15 +3,18 @@ Recorded twice, by two connections or two processes on one root: the union is in
 no hole where either heard it. That is also how one upgrades.
 """
 
+import datetime as dt
 import random
 import signal
 import socket
 import time
 
+import polars as pl
 import pytest
 from children import Bench, wait_until
 from peers import Loop, Proxy
 
+from recorder.analysis import Lake
 from recorder.lake.verify import verify
 from recorder.records import SECOND_NS, Connected, ConnectFailed, Disconnected
 
@@ -37,6 +40,11 @@ def nothing_is_missing(bench, since, until):
     assert account.stored == account.published
     assert (account.twice, account.unexplained) == (0, [])
     assert verify(bench.root).problems == []
+    spans = Lake(bench.root).spans().filter(state="missing", channel="orderbook").collect()
+    # From the last book to the stop nothing was heard.
+    begin, end = (dt.datetime.fromtimestamp(at / SECOND_NS, dt.UTC) for at in (since, until - SECOND_NS))
+    missing = spans.filter((pl.col("end") > begin) & (pl.col("start") < end))
+    assert missing.to_dicts() == [], "coverage calls missing what the other one heard"
     return account
 
 
