@@ -128,8 +128,12 @@ def read_segment(
             # What a block of the disk held before: good bytes, with good checksums, of another segment.
             tell(Damage(path, offset, "entries of another time: these bytes were not written here"))
             continue
-        # A zstd frame that stands twice in a damaged file brings a header again.
+        # A zstd frame that stands twice in a damaged file brings a header again; one that another run began a segment
+        # with, in the same hour, brings that run's.
         again = bool(split.entries) and split.entries[0].kind == EntryKind.HEADER
+        if again and (other := _run_named(split.entries[0])) != run:
+            tell(Damage(path, offset, f"entries of run {other}: these bytes were not written here"))
+            continue
         yield from split.entries[1:] if again else split.entries
 
 
@@ -172,6 +176,13 @@ def _header(path: Path, content: bytes) -> tuple[SegmentHeader | None, int]:
             path, f"is of journal format {header.format}; this version reads up to {FORMAT_VERSION}", "upgrade"
         )
     return header, end
+
+
+def _run_named(header: Entry) -> str:
+    try:
+        return decode_header(header.payload).run
+    except msgspec.DecodeError:
+        return "?"
 
 
 def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Iterator[tuple[int, bytes, bool]]:

@@ -15,7 +15,7 @@ from recorder.errors import DamagedFile, ForeignFile
 from recorder.journal.reader import Damage, SegmentFile, read_segment, segments
 from recorder.lake import legible
 from recorder.lake import manifest as manifests
-from recorder.lake.layout import JOURNAL, LAKE, manifest_path
+from recorder.lake.layout import JOURNAL, LAKE, hour_of, manifest_path
 from recorder.lake.links import foreign_in_journal, foreign_links, is_well, locks, open_to_all
 from recorder.lake.manifest import LakeFile, Manifest
 from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed, vanished_hours
@@ -198,7 +198,9 @@ def _verify_journal(
         if progress is not None:
             progress("journal", at, len(found))
     ends = run_ends(root, found)
-    _check_ends(root, found, report, made, numbers, inputs, {end.run for end in ends if end.alive})
+    alive = {end.run for end in ends if end.alive}
+    _check_ends(root, found, report, made, numbers, inputs, alive)
+    _name_unvouched(root, [s for s in found if s.run not in alive], report, all_made, {*inputs, *doubted})
     on_record = hours_to_seal(found, ends)
     report.problems += [Problem(*each) for each in vanished_hours(on_record, all_made)]
     if not found:
@@ -330,6 +332,26 @@ def _legible_inputs(root: Path, all_made: dict[int, Manifest | None]) -> dict[tu
                 before = found.get((i.run, i.name), (0, "", ""))
                 found[i.run, i.name] = max(before, (i.bytes, i.sha256, path.as_posix()))
     return found
+
+
+def _name_unvouched(
+    root: Path,
+    found: list[SegmentFile],
+    report: Report,
+    all_made: dict[int, Manifest | None],
+    vouched: set[tuple[str, str]],
+) -> None:
+    """
+    Of a killed run's last segment, what its hour was made from, where that cannot be read of its manifest any more.
+    """
+    for segment in found:
+        hour = hour_of(segment.start)
+        name = segment.run, segment.name.removesuffix(".open")
+        if segment.open and name not in vouched and hour in all_made and all_made[hour] is None:
+            manifest = manifest_path(hour).as_posix()
+            problem = f"its last entries cannot be checked: {manifest}, which is damaged, had their digest"
+            hint = f"see {command(root)}: what the sealed files hold of it is whole"
+            report.problems.append(Problem(segment.path.relative_to(root).as_posix(), problem, hint))
 
 
 def _check_input(

@@ -148,6 +148,27 @@ def test_a_flip_that_looks_like_a_torn_tail_is_told_by_what_a_damaged_manifest_s
     assert segment.name not in named(root)
 
 
+def test_an_end_that_no_list_vouches_for_any_more_is_named(root):
+    """
+    The line of the killed run's last segment is what was damaged of its hour's manifest, and that segment has lost its
+    last entries, as if it had never had them: that it cannot be told is told.
+    """
+    (segment,) = [s for s in segments(root / "journal") if s.open]
+    data = segment.path.read_bytes()
+    segment.path.write_bytes(data[:-40])
+    for path in (root / "manifest").glob("*.json"):
+        text = path.read_text()
+        name = segment.name.removesuffix(".open")
+        path.write_text(text.replace(f'"name": "{name}"', f'"nome": "{name}"'))
+
+    said = named(root)
+
+    assert f"{segment.name}: its last entries cannot be checked" in said
+    segment.path.write_bytes(data)
+    repair(root)
+    assert named(root) == ""
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_damaged_is_set_aside_and_made_again_byte_for_byte(root, seed):
     """

@@ -7,6 +7,7 @@ kept, what is lost is named, and nothing is read that was not written there.
 
 import random
 
+import msgspec
 import pytest
 import zstandard
 
@@ -111,6 +112,27 @@ def test_what_did_not_reach_the_disk_is_named_and_all_else_is_true(tmp_path, byt
             _, told = read(folder, data, SEGMENT_SUFFIX)
             assert told, f"hole at {at}"
     assert lost_anything > 3
+
+
+def test_the_beginning_of_another_runs_segment_is_not_taken_for_ours(tmp_path):
+    """
+    Also where it is of the same hour: a segment begins with the name of its run.
+    """
+
+    def piece(run, first):
+        header = msgspec.structs.replace(HEADER, run=run)
+        entries = [encode_header(header, seq=first - 1, recv_ts=HOUR + first)]
+        entries += [encode_entry(EntryKind.FRAME, 0, 1, first + n, HOUR + first + n, b"%d" % n) for n in range(3)]
+        return zstandard.ZstdCompressor(level=1).compress(b"".join(entries))
+
+    path = run_folder(tmp_path / "journal") / segment_name(HOUR + 2)
+    path.write_bytes(piece(RUN, 2) + piece(run_name(HOUR, "ffffff"), 50) + piece(RUN, 60))
+    damages = []
+
+    entries = list(read_segment(path, on_damage=damages.append))
+
+    assert [entry.seq for entry in entries] == [2, 3, 4, 60, 61, 62]
+    assert [damage.reason.partition(":")[0] for damage in damages] == [f"entries of run {run_name(HOUR, 'ffffff')}"]
 
 
 def test_a_whole_piece_of_another_segment_is_not_taken_for_ours(tmp_path):
