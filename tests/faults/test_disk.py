@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from socket import socket
 from threading import Event
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import polars as pl
 import pytest
@@ -27,7 +29,7 @@ from recorder.journal.reader import segments
 from recorder.lake.layout import hour_of
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
-from recorder.records import HOUR_NS, SECOND_NS, DiskFreed, DiskFull, EntryKind, Expired, decode_fact
+from recorder.records import HOUR_NS, SECOND_NS, DiskFreed, DiskFull, EntryKind, Expired, Telemetry, decode_fact
 from recorder.status.follow import Follower
 
 MIB = 1 << 20
@@ -112,6 +114,15 @@ def fill(point: Path, what: str) -> list[Path]:
         return made
 
 
+def free_port() -> int:
+    """
+    One that nobody listens at.
+    """
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def disk_facts(bench: Bench) -> list[type]:
     """
     Of a full disk, in order.
@@ -138,7 +149,9 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
     published is as it was.
     """
     with tmpfs(tmp_path / "disk", size="12m", inodes=400) as point:
-        bench = Bench(tmp_path, root=point / "root", settings="[seal]\nenabled = false\n", storage=SETTINGS)
+        listen = f"127.0.0.1:{free_port()}"
+        settings = f'[seal]\nenabled = false\n[metrics]\nlisten = "{listen}"\n'
+        bench = Bench(tmp_path, root=point / "root", settings=settings, storage=SETTINGS)
         recorder = bench.recorder()
         try:
             bench.wait_recording(than=20)
@@ -155,6 +168,8 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
             assert status.paused_since is not None
             assert status.problems[0].startswith("the disk is full: capture stopped")
             assert (status.disk.free_inodes if what == "inodes" else status.disk.free_bytes) < 2 * MIB
+            with urlopen(f"http://{listen}/metrics", timeout=10) as answer:
+                assert b"\ndrift_recorder_capture_paused 1.0\n" in answer.read()
             time.sleep(1.5)
             assert recorder.poll() is None, bench.said()
             assert len(bench.data_frames()) == heard, "capture goes on without space to keep it"
@@ -266,7 +281,8 @@ def ballast_until(point: Path, what: str, left: int) -> None:
 @pytest.mark.needs("root", "mount")
 def test_a_recorder_that_starts_on_a_full_disk_waits_for_space(tmp_path):
     """
-    On the reserve of the one before it: a supervisor that starts it again and again would record nothing.
+    On the reserve of the one before it: a supervisor that starts it again and again would record nothing. And it can be
+    stopped while the disk is full again.
     """
     with tmpfs(tmp_path / "disk", size="12m") as point:
         bench = Bench(tmp_path, root=point / "root", settings="[seal]\nenabled = false\n", storage=SETTINGS)
@@ -284,6 +300,12 @@ def test_a_recorder_that_starts_on_a_full_disk_waits_for_space(tmp_path):
                 path.unlink()
             assert wait_for(lambda: len(bench.data_frames()) > heard, 20) <= 5
             assert recorder.poll() is None
+            fill(point, "bytes")
+            wait_for(lambda: disk_facts(bench) == [DiskFull, DiskFreed, DiskFull], 15)
+            recorder.send_signal(signal.SIGTERM)
+            assert recorder.wait(10) == 0, "what was heard before it was full is committed"
+            rows = [fact for fact in facts_of(bench) if isinstance(fact, Telemetry)]
+            assert rows[-1].paused, "the minute in which it stood still does not say so"
         finally:
             recorder.kill()
             recorder.wait(10)
