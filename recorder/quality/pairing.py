@@ -91,8 +91,8 @@ class Pairing:
         # Most payloads come once: for them there is the occurrence alone. Plain numbers, which the collector of
         # garbage need not look at.
         self._heard: dict[int, _Kept | _Often] = {}
-        self._kept: deque[tuple[int, int]] = deque()
-        """When each occurrence that was kept came, and of what, oldest first."""
+        self._kept: deque[tuple[_Kept, int]] = deque()
+        """Each occurrence that was kept, and of what, oldest first."""
         self._sources: dict[tuple[str, int], _Source] = {}
 
     def connected(self, run: str, connection: int, now: int) -> None:
@@ -159,16 +159,16 @@ class Pairing:
             repeat: this source heard it before: keep it, flagged.
         """
         kept = self._kept
-        while kept and now - kept[0][0] > PAIRING_WINDOW_NS:
-            self._forget(kept.popleft()[1])
+        while kept and now - kept[0][0][0] > PAIRING_WINDOW_NS:
+            self._forget(*kept.popleft())
         source = self._sources.get((run, connection)) or self._source(run, connection)
         if ts is not None and (ts > source.place or now - source.since > STEPPED_NS) and family not in OTHERS:
             source.place, source.since = ts, now
         key = hash(payload)
         known = self._heard.get(key)
         if known is None:
-            self._heard[key] = (now, source.number, source.place)
-            self._keep(now, key)
+            occurrence = self._heard[key] = (now, source.number, source.place)
+            self._keep(occurrence, key)
             return False, False
         if isinstance(known, tuple):
             known = self._heard[key] = _Often(deque((known,)), {known[1]: 1})
@@ -177,12 +177,13 @@ class Pairing:
         if behind < len(known.kept) and not ahead:
             known.counts[source.number] = behind + 1
             return True, False
-        known.kept.insert(behind, (now, source.number, source.place))
+        occurrence = (now, source.number, source.place)
+        known.kept.insert(behind, occurrence)
         for other, count in known.counts.items():
             if count > behind:
                 known.counts[other] = count + 1
         known.counts[source.number] = behind + 1
-        self._keep(now, key)
+        self._keep(occurrence, key)
         return False, heard > 0
 
     def unplaced(self, run: str, connection: int, payload: bytes) -> None:
@@ -232,18 +233,21 @@ class Pairing:
             source = self._sources[run, connection] = _Source(len(self._sources))
         return source
 
-    def _keep(self, now: int, key: int) -> None:
-        self._kept.append((now, key))
+    def _keep(self, occurrence: _Kept, key: int) -> None:
+        self._kept.append((occurrence, key))
         if len(self._kept) > MAX_REMEMBERED:
-            self._forget(self._kept.popleft()[1])
+            self._forget(*self._kept.popleft())
 
-    def _forget(self, key: int) -> None:
+    def _forget(self, occurrence: _Kept, key: int) -> None:
         """
-        The oldest occurrence of a payload is too old to pair: what remains is counted without it.
+        The oldest occurrence of a payload is too old to pair: what remains is counted without it. It came first, but
+        may have been sent after one that came late.
         """
         known = self._heard[key]
         if isinstance(known, tuple) or len(known.kept) == 1:
             del self._heard[key]
             return
-        known.kept.popleft()
-        known.counts = {source: count - 1 for source, count in known.counts.items() if count > 1}
+        at = known.kept.index(occurrence)
+        del known.kept[at]
+        left = ((source, count - (count > at)) for source, count in known.counts.items())
+        known.counts = {source: count for source, count in left if count}

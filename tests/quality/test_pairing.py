@@ -422,6 +422,79 @@ def test_what_makes_no_row_is_nothing_that_another_could_echo(first):
     assert pairing.hear("b", 0, 14, b"x", "orderbook", 1) == REPEAT
 
 
+def behind_another(pairing: Pairing) -> None:
+    """
+    One has brought fees; another that is 4 s behind it brings equal ones now, which were sent before those.
+    """
+    for run, ms in (("a", 5000), ("b", 1000)):
+        pairing.connected(run, 0, 0)
+        assert pairing.hear(run, 0, 5 * SECOND, b"book %d" % ms, "orderbook", ms) == NEW
+        assert pairing.hear(run, 0, 5 * SECOND + 1, b"fees", "priorityFees") == NEW
+
+
+def test_what_makes_no_row_is_let_go_of_though_memory_was_full(monkeypatch):
+    """
+    To keep it, the oldest was forgotten: that of another source, which was sent later.
+    """
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 2)
+    pairing = Pairing()
+    behind_another(pairing)
+
+    pairing.unplaced("b", 0, b"fees")
+
+    assert pairing._heard.keys() == {hash(b"book 1000")}
+    assert len(pairing._kept) == 1
+
+
+def test_what_came_first_is_forgotten_first_though_it_was_sent_last(monkeypatch):
+    """
+    Its own source has brought it, and will not again; what stays is new to that one, and an echo from the other.
+    """
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 2)
+    pairing = Pairing()
+    behind_another(pairing)
+
+    assert [each for each, _, _ in pairing._heard[hash(b"fees")].kept] == [5 * SECOND + 1]
+    assert pairing._heard[hash(b"fees")].kept[0][1:] == (1, 1000)
+    assert pairing._heard[hash(b"fees")].counts == {0: 1, 1: 1}
+
+
+@given(
+    heard=st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from([b"one", b"two"]),
+            st.sampled_from([None, 1, 2]),
+            st.integers(0, 9),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_is_forgotten_and_let_go_of_what_is_remembered_stays_of_one_piece(heard):
+    """
+    Memory for four, places all over, and each second frame makes no row: nothing is raised, nothing is left over.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_REMEMBERED", 4)
+        pairing = Pairing()
+        for number, (connection, payload, ts, place, placed) in enumerate(heard):
+            at = number * SECOND
+            pairing.hear("a", connection, at, b"book %d %d" % (connection, number), "orderbook", place * 1000)
+            duplicate, _ = pairing.hear(
+                "a", connection, at + 1, payload, "priorityFees" if ts is None else "trades", ts
+            )
+            if not placed and not duplicate:
+                pairing.unplaced("a", connection, payload)
+
+            kept = [known if isinstance(known, tuple) else None for known in pairing._heard.values()]
+            often = [known for known in pairing._heard.values() if not isinstance(known, tuple)]
+            everything = [one for one in kept if one is not None] + [one for known in often for one in known.kept]
+            assert sorted(everything) == sorted(one for one, _ in pairing._kept)
+            assert len(everything) <= 4
+            assert all(0 <= count <= len(known.kept) for known in often for count in known.counts.values())
+
+
 @given(lives=LIVES, border_s=st.integers(0, LENGTH_S + 30))
 @settings(max_examples=30, deadline=None)
 def test_folds_of_two_hours_keep_each_frame_in_one_of_them(lives, border_s):
