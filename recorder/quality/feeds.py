@@ -133,23 +133,25 @@ def is_second(feeds: Feeds, first: Track, ts: int, slot: int | None) -> bool:
     second = feeds.second
     assert second is not None
     if feeds.lone:
-        # The one that has gone must fit much better.
+        # The one that has gone must fit much better; of the one that comes, a slot may be one more or less by chance.
         gone = second.recv < first.recv
-        return _against(second, ts, slot) + (_GONE if gone else 0) < _against(first, ts, slot) + (0 if gone else _GONE)
+        here, away = (first, second) if gone else (second, first)
+        back = _against(away, ts, slot) + _GONE < _against(here, ts, slot, chance=1)
+        return back == gone
     turn = _TURN if first.recv >= second.recv else -_TURN
     return _against(second, ts, slot) < _against(first, ts, slot) + turn
 
 
-def _against(track: Track, ts: int, slot: int | None) -> float:
+def _against(track: Track, ts: int, slot: int | None, *, chance: int = 0) -> float:
     """
-    What speaks against a book's being the next of a feed.
+    What speaks against a book's being the next of a feed. `chance`: so many slots off are none.
     """
     step = ts - track.ts
     off = cadence.off_grid(step, track.cadence) if 2 * step > track.cadence else track.cadence - step
     found = min(8 * off / track.cadence, _OFF_BEAT)
     if slot is not None and track.slot:
         ahead = slot - track.slot
-        found += min(2 * abs(ahead - max(step, 0) / _SLOT_MS), _OTHER_SLOT)
+        found += min(2 * max(abs(ahead - max(step, 0) / _SLOT_MS) - chance, 0), _OTHER_SLOT)
         if ahead < 0:
             found += _STEPS_BACK
     return found

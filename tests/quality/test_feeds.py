@@ -86,6 +86,19 @@ def test_a_book_goes_to_the_feed_whose_slot_and_time_it_continues():
     assert feeds.is_second(two, first, 14_150, 107)
 
 
+def test_a_slot_too_few_does_not_bring_back_a_feed_that_has_gone():
+    """
+    Slots are whole: by chance a book of the one that is left is of the same slot as the one before, or two ahead. Its
+    time may then fit the grid of both.
+    """
+    left = Track(ts=20_000, recv=20_000, slot=100, cadence=400)
+    gone = Track(ts=9_145, recv=9_145, slot=72, cadence=400)
+
+    for ts, slot in ((20_361, 100), (20_361, 102)):
+        assert not feeds.is_second(Feeds(0, second=gone, lone=9_145), left, ts, slot)
+        assert feeds.is_second(Feeds(0, second=left, lone=9_145), gone, ts, slot)
+
+
 @pytest.mark.parametrize("every", [3, 4, 5, 7])
 def test_books_lost_of_two_feeds_are_counted_exactly(every):
     """
