@@ -6,9 +6,11 @@ that come sooner than expected. So the steps of the last while are gone through 
 cadence, from there on by the new.
 
 And where a server goes over to its other feed, the books go on between the ticks: one that is lost just there looks
-like a late tick. Only a stream of the same publisher that has it tells.
+like a late tick. Only a stream of the same publisher that has it tells. Likewise where the publisher becomes slower,
+and a book is lost just before.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 from statistics import median_low
@@ -16,6 +18,8 @@ from statistics import median_low
 from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
 from recorder.quality.track import Track
 
+WITNESSES = 8
+"""So many streams tell what the others may have missed."""
 Pace = tuple[int, int]
 """Cadence, and how much shorter two ticks may be, ms."""
 Missed = tuple[int, int, int]
@@ -42,7 +46,7 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
     times = _times(steps, until)
     first = next((n for n, at in enumerate(times) if at >= track.whole), len(times))
     steps, times = steps[first:], times[first:]
-    change = _change(steps, track.cadence)
+    change = _change(steps, track.cadence, old[0])
     since = steps[change:]
     if len(since) < FEWEST or not is_even(since, track.cadence, share=0.5):
         return []
@@ -87,32 +91,57 @@ def passed_over(track: Track, others: Callable[[], Iterable[Track]]) -> list[Mis
     theirs = [_times(other.past + other.ring, other.ts) for other in others() if other.feeds is None]
     for n in at:
         left, right = times[n], times[n + 1]
-        counts = []
-        for those in theirs:
-            near = [ts for ts in those if left - allow <= ts <= right + allow]
-            between = [ts for ts in near if left + allow < ts < right - allow]
-            if between and near[0] <= left + allow and near[-1] >= right - allow and left >= track.whole:
-                counts.append(len(between))
-        if counts:
-            found.append((left, right, min(counts)))
+        count = _between(theirs, left, right, allow) if left >= track.whole else 0
+        if count:
+            found.append((left, right, count))
     return found
 
 
-def _times(steps: list[int], until: int) -> list[int]:
+def pass_on(tracks: list[Track]) -> None:
     """
-    Of the books between steps of which the last ends at `until`.
+    Note in the holes of each of a connection's streams how many books the others had meanwhile: when the cadence
+    becomes slower, what was lost just before looks like the first of the longer steps.
     """
-    return [until - gone for gone in accumulate(reversed(steps), initial=0)][::-1]
+    even = [track for track in tracks if track.feeds is None and not is_uneven(track)]
+    # The fewest books are missing where there are any that the others have not.
+    even.sort(key=lambda track: sum(hole.missing for hole in track.holes))
+    theirs = [_times(other.past + other.ring, other.ts, since=other.whole) for other in even[:WITNESSES]]
+    for track in even:
+        allow = max(2 * track.allow, track.cadence // 16)
+        for hole in track.holes:
+            hole.passed = hole.passed or _between(theirs, hole.left_ts, hole.right_ts, allow)
 
 
-def _change(steps: list[int], cadence: int) -> int:
+def _between(theirs: list[list[int]], left: int, right: int, allow: int) -> int:
     """
-    The first step after the last two in a row that are alike and longer than a cadence.
+    Books that others have between two of a stream; 0 if none that has those two has any.
     """
+    counts = []
+    for those in theirs:
+        first, last = bisect_right(those, left + allow), bisect_left(those, right - allow)
+        has_left = first > 0 and those[first - 1] >= left - allow
+        has_right = last < len(those) and those[last] <= right + allow
+        if first < last and has_left and has_right:
+            counts.append(last - first)
+    return min(counts, default=0)
+
+
+def _times(steps: list[int], until: int, *, since: int = 0) -> list[int]:
+    """
+    Of the books between steps of which the last ends at `until`; those from `since` on.
+    """
+    return [until - gone for gone in accumulate(reversed(steps), initial=0) if until - gone >= since][::-1]
+
+
+def _change(steps: list[int], cadence: int, old: int) -> int:
+    """
+    The first step after the last two in a row that are alike and longer than a cadence; nearer to the old one.
+    """
+    longer = min(5 * cadence, 2 * (old + cadence))
     pairs = list(pairwise(steps))
     for n in range(len(pairs) - 1, -1, -1):
         a, b = pairs[n]
-        if 4 * min(a, b) > 5 * cadence and abs(a - b) * 8 <= a:
+        if 4 * min(a, b) > longer and abs(a - b) * 8 <= a:
             usual = median_low(steps[max(n - 2, 0) : n + 1])
             if n > 1 and abs(b - usual) * 16 > usual and 16 * off_grid(b, cadence) <= cadence:
                 return n  # the last of them is two new ticks, and not one old one

@@ -150,9 +150,8 @@ class Steps:
             if track.odd >= 2 * cadence.STREAK and not track.doubt:
                 track.alone = track.alone or now
             return
-        if track.alone:
-            if now - track.alone > lateness.STEADY_NS:
-                self._change(track, pace, now)
+        if track.alone and now - track.alone > lateness.STEADY_NS:
+            self._change(track, pace, now)
             return
         if track.doubt:
             if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
@@ -162,27 +161,43 @@ class Steps:
         if (sister := _sister(flow, track)) is not None:
             if sister.odd < cadence.STREAK - 1 and abs(sister.cadence - pace) * 5 > pace:
                 # The other of two feeds keeps the old pace.
-                track.alone = now
+                track.alone = track.alone or now
                 return
             others.append(sister)
-        with_it = [o.odd >= cadence.STREAK - 1 or abs(o.cadence - pace) * 5 <= pace for o in others]
-        # One that has kept to nothing since an outage does not speak against it.
-        if sum(with_it) < sum(not (has or o.anew) for o, has in zip(others, with_it, strict=True)):
-            track.alone = now
+        with_it = self._with_it(others, pace, cadence.STREAK - 1)
+        if not with_it and track.odd == cadence.STREAK and self._with_it(others, pace, cadence.STREAK - 2):
+            return  # it had missed one more before: the next book tells
+        if not with_it:
+            track.alone = track.alone or now
             return
+        track.alone = 0
         if self._is_every_second(track, pace, now):
+            hindsight.pass_on([track, *self._others(flow)])
             track.doubt = now
             return
         self._slow_down(flow, track, pace, now, holes=track.odd)
 
+    @staticmethod
+    def _with_it(others: list[Track], pace: int, odd: int) -> bool:
+        """
+        Whether no more streams speak against a slower pace than have it, or have missed so many ticks in a row.
+        """
+        has = [other.odd >= odd or abs(other.cadence - pace) * 5 <= pace for other in others]
+        # One that has kept to nothing since an outage does not speak against it.
+        return sum(has) >= sum(not (with_it or other.anew) for other, with_it in zip(others, has, strict=True))
+
     def _slow_down(self, flow: FlowState, track: Track, pace: int, now: int, *, holes: int) -> None:
         """
         The cadence is a slower one, and has been since the first of the last `holes`: of them, those are left that miss
-        whole ticks of it as well. One that is too short for the new cadence is of the old one.
+        whole ticks of it as well. One that is too short for the new cadence is of the old one, and where others had
+        books meanwhile those are missing.
         """
-        earlier, late = track.holes[: len(track.holes) - holes], track.holes[len(track.holes) - holes :]
-        before = [hole for hole in late if _is_before(track, hole, pace)]
+        first = max(len(track.holes) - holes, 0)
+        earlier, late = track.holes[:first], track.holes[first:]
+        hindsight.pass_on([track, *self._others(flow)])
+        before = [hole for hole in late if hole.passed or _is_before(track, hole, pace)]
         for hole in before:
+            hole.missing = hole.passed or hole.missing
             self.hole(flow, track, hole, now)
             late.remove(hole)
         self._change(track, pace, now)

@@ -8,9 +8,10 @@ import pytest
 
 from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import cadence, hindsight
-from recorder.quality.track import Track
+from recorder.quality.track import Hole, Track
 from recorder.records import SECOND_NS
 from recorder.simulator.kinds import Cadence, SkipFrames, TwoFeeds
+from recorder.simulator.rhythm import AS_CAPTURED
 
 
 def missed(steps, *, old=(750, 46), new=400, whole=0):
@@ -50,6 +51,13 @@ def test_two_new_ticks_right_after_the_change_are_not_one_old_one(steps, hole):
     Though twice the new cadence is nearly the old one: at the first of them, or after a short step.
     """
     assert missed(steps) == [hole]
+
+
+def test_two_old_steps_tell_the_change_though_they_are_hardly_longer():
+    """
+    One alone may be late; both are nearer to the old cadence than to the new.
+    """
+    assert missed([500, 497, 491, 514, 868, *[400] * 8], old=(500, 31)) == []
 
 
 def test_a_late_book_that_those_after_it_make_up_for_is_no_hole():
@@ -137,3 +145,39 @@ def test_a_book_lost_as_the_server_goes_over_to_its_other_feed_is_told():
     assert "cadence_hole" not in {e.kind for e in events_of(entries)}
     events = events_of(numbered([e for e in entries if e.seq != short.seq]))
     assert [(e.symbol, e.missing) for e in events if e.kind == "cadence_hole"] == [("SOL-PERP", 1)]
+
+
+# ---- books lost just before the publisher becomes slower
+
+
+@pytest.mark.parametrize("tick_ms", [500, 1000])
+@pytest.mark.parametrize(("lost", "left"), [(1, 0), (2, 0), (1, 1)])
+def test_books_lost_just_before_all_become_slower_are_told(tick_ms, lost, left):
+    """
+    The longer step that they leave begins before the slower pace does: others had them. `left` books come between.
+    """
+    entries = hear(Cadence(from_s=40.1, to_s=90, tick_ms=tick_ms), seconds=60, rhythm=AS_CAPTURED)
+    sol = [e for e in entries if b'"orderbook_perp_0_grouped_1"' in e.payload[:60]]
+    last = next(n for n, e in enumerate(sol) if e.recv_ts > START + 40.2 * SECOND_NS) - left
+    gone = sol[last - lost : last]
+
+    events = events_of(numbered([e for e in entries if e not in gone]))
+
+    assert [(e.kind, e.symbol, e.missing) for e in events] == [("cadence_hole", "SOL-PERP", lost)]
+    assert (events[0].start, events[0].end) == (sol[last - lost - 1].recv_ts, sol[last].recv_ts)
+
+
+def test_what_streams_out_of_step_have_between_is_not_passed_on():
+    """
+    Only one that has the books before and after as well has the ticks of this one.
+    """
+    lost = Track(ts=100_000, ring=[400, 1_500, 1_000, 1_000], holes=[Hole(0, 1, 96_500, 98_000, 2, 1_500)])
+    beside = Track(ts=100_000, ring=[400, 400, 1_100, 1_000, 1_000])
+    others = Track(ts=99_800, ring=[400] * 12)
+    for each in (lost, beside, others):
+        cadence.adopt(each, 400, 5, 1)
+
+    hindsight.pass_on([lost, others])
+    assert lost.holes[0].passed == 0
+    hindsight.pass_on([lost, others, beside])
+    assert lost.holes[0].passed == 1
