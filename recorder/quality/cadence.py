@@ -240,6 +240,16 @@ def slower(track: Track) -> int | None:
     return cadence if all(abs(step - cadence) <= even for step in steps[1:]) else None
 
 
+def comes_each(track: Track, pace: int) -> bool:
+    """
+    Whether the cadence of a stream is about so much, or its last two steps were.
+    """
+    last = track.ring[-2:]
+    return abs(track.cadence - pace) * 5 <= pace or (
+        len(last) == 2 and all(abs(step - pace) * 5 <= pace for step in last)
+    )
+
+
 def is_uneven(track: Track) -> bool:
     """
     Whether steps differ so much that only two together tell the cadence.

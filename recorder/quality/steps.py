@@ -182,7 +182,7 @@ class Steps:
         """
         Whether no more streams speak against a slower pace than have it, or have missed so many ticks in a row.
         """
-        has = [other.odd >= odd or abs(other.cadence - pace) * 5 <= pace for other in others]
+        has = [other.odd >= odd or cadence.comes_each(other, pace) for other in others]
         # One that has kept to nothing since an outage does not speak against it.
         return sum(has) >= sum(not (with_it or other.anew) for other, with_it in zip(others, has, strict=True))
 
@@ -222,7 +222,7 @@ class Steps:
     def _judge(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
         if track.holes and not track.odd:
             pace = cadence.slower(track)
-            if pace is not None:
+            if pace is not None and self._with_it(self._others(flow), pace, cadence.STREAK - 1):
                 # Books that are all late are no holes but another cadence.
                 self._slow_down(flow, track, pace, now, holes=len(track.holes))
         if track.holes and (pairs := cadence.slower_pairs(track)) is not None:

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from quality_cases import SOL, Tape, at, fold, one, since, steady, told
+from quality_cases import BTC, SOL, URL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
 from recorder.quality.state import MonitorState
@@ -392,6 +392,29 @@ def test_a_book_lost_as_a_slower_cadence_is_found_out_is_missing():
 
     assert [(e.kind, e.symbol, e.missing) for e in events] == [("cadence_hole", "SOL-PERP", 1)] * len(events)
     assert len(events) == 2
+
+
+def test_a_late_tick_among_books_of_which_every_second_is_lost_is_no_slower_cadence():
+    """
+    The short step after it misses no tick, and so ends the streak; but its neighbours keep to the old pace.
+    """
+    late = dict.fromkeys(range(78, 79), 0.065)
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    tape.fact(0.1, Connected(URL, 1, 1.0, compressed=True), connection=0, attempt=1)
+    for stream in (SOL, BTC):
+        tape.fact(0.1, Requested(stream), connection=0, attempt=1)
+    for tick in range(1, 140):
+        t = tick * 0.4 + late.get(tick, 0)
+        if not 70 < tick <= 110 or not tick & 1:
+            tape.book(t, SOL)
+        tape.book(t + 0.001, BTC)
+
+    events = fold(tape)
+
+    holes = [e for e in events if e.kind == "cadence_hole"]
+    assert {e.symbol for e in holes} == {"SOL-PERP"}
+    assert sum(e.missing or 0 for e in holes) >= 19
 
 
 def test_a_cadence_from_before_two_feeds_comes_back_at_once():
