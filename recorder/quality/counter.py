@@ -81,6 +81,8 @@ class ManyGaps(msgspec.Struct):
     gaps: int = 0
     missing: int = 0
     """Exact."""
+    spans: list[tuple[int, int]] = []
+    """Where they lie, ns, in order and apart: what came between them is there."""
 
 
 class FillState(msgspec.Struct):

@@ -21,6 +21,7 @@ import msgspec
 from recorder.quality.counter import FillState, LateFills, ManyGaps, MissingFills, ToldGap
 from recorder.quality.findings import Findings
 from recorder.quality.gaps import gap_event, late_event, many_event
+from recorder.quality.intervals import union
 from recorder.quality.state import RunState
 from recorder.records import HOUR_NS, SECOND_NS, Cause, Entry, Flag
 from recorder.venue.protocol import Peek
@@ -36,6 +37,8 @@ MAX_GAPS = 200
 """Of a market and hour that are told one by one; any further are one event, with their count."""
 MAX_ALL_GAPS = 10_000
 """Likewise, of all markets together."""
+MAX_SPANS = 256
+"""Stretches in which those lie; the two that are nearest to each other become one."""
 NEAR = 10_000
 """Ids this far from the counter are of it, whatever the time."""
 FILLS_PER_SECOND = 2_500
@@ -260,6 +263,7 @@ class Fills:
             )
         if many.cause != cause:
             many.cause, many.why = "unknown", "their causes differ"
+        _spread(many, missing)
         many.gaps += 1
         many.missing += count
         many.first, many.last = min(many.first, missing.first), max(many.last, missing.last)
@@ -339,6 +343,18 @@ class Fills:
         fills.hour_first = fills.hour_last = stray
         fills.hour_floor, fills.begun = None, entry.recv_ts
         return True
+
+
+def _spread(many: ManyGaps, missing: MissingFills) -> None:
+    """
+    Note where one more of many gaps lies.
+    """
+    # Nothing yet: the bounds are its own, or those of all that an older version has counted.
+    spans = many.spans or [(many.left_ts, many.right_ts)]
+    many.spans = spans = union([*spans, (missing.left_ts, missing.right_ts)])
+    if len(spans) > MAX_SPANS:
+        _, at = min((spans[at + 1][0] - spans[at][1], at) for at in range(len(spans) - 1))
+        spans[at : at + 2] = [(spans[at][0], spans[at + 1][1])]
 
 
 def _key(seen: Peek) -> str:

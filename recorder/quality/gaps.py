@@ -41,7 +41,7 @@ def gap_event(key: str, symbol: str, missing: MissingFills, count: int, cause: C
 
 def many_event(many: ManyGaps) -> Event:
     """
-    The gaps of an hour beyond those that are told one by one.
+    The gaps of an hour beyond those that are told one by one: from the first to the last, with what came between them.
     """
     return build(
         "trade_gap",
@@ -56,7 +56,7 @@ def many_event(many: ManyGaps) -> Event:
         first_slot=many.left_slot,
         last_slot=many.right_slot,
         evidence=f"{many.missing:,} fills in {many.gaps:,} gaps between fill ids {many.first} and {many.last} never "
-        f"came, beside those told one by one; {many.why}",
+        f"came, beside those told one by one; what came between them is there; {many.why}",
         apart="many",
     )
 

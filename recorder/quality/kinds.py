@@ -202,7 +202,8 @@ KINDS: Mapping[str, Kind] = {
         "Fill ids are missing: a proof, `missing` is exact. Fills that came without an id are not counted. Beyond "
         "200 of a market in an hour (10,000 of all), the further ones are one event with their count.",
         "receipt of the fill before the missing ids (when it was due, if by its block time it came late) → receipt of "
-        "the fill after them (2 s later, where fills came out of order)",
+        "the fill after them (2 s later, where fills came out of order); of many in one event: of the first → of the "
+        "last, though fills between them came: `coverage` calls missing only the stretches where ids are",
         "that of the latest outage the bounds touch; venue if there was none; unknown before the first fill we had, "
         "and of many with different causes",
         "when the missing fills were made; nor that none is missing after the last id; nor that they stay away: "

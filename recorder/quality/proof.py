@@ -18,7 +18,7 @@ the first ever) nothing is proven yet: such seconds are *missing* inside a hole,
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -38,7 +38,7 @@ from recorder.quality.intervals import (
     widened,
 )
 from recorder.quality.ticks import LIMIT, Ticks
-from recorder.records import HOUR_NS, SECOND_NS
+from recorder.records import HOUR_NS, SECOND_NS, Event
 
 State = Literal["complete", "suspect", "missing", "unverifiable"]
 STATES: tuple[State, ...] = ("complete", "suspect", "missing", "unverifiable")
@@ -195,7 +195,7 @@ def judge_trades(
     since = start if known_before else max(first or start, fills.begun)
     if proven_to is not None and first is not None:
         proven = union([(since, proven_to)])
-    gaps = union((gap.start, gap.end) for gap in said.counted)
+    gaps = cut(union(_gaps(said.counted, fills)), (start, until))
     open_before = union([(start, since)]) if proven else []
     unnumbered = [*said.unnumbered, *([(fills.highest_ts, until)] if fills.nameless else [])]
     layers: list[_Layer] = [
@@ -209,6 +209,15 @@ def judge_trades(
         ([(start, until)], ("unverifiable", NO_LATER_FILL)),
     ]
     return _judged(layers, start, until)
+
+
+def _gaps(counted: Iterable[Event], fills: FillState) -> Iterator[Span]:
+    """
+    Where ids are missing. Of gaps that share one event, because there are so many, the counter knows where they lie.
+    """
+    spans = {many.event_id: many.spans for many in fills.many}
+    for event in counted:
+        yield from spans.get(event.event_id) or [(event.start, event.end)]
 
 
 def _around(arrivals: Sequence[int], undecodable: Sequence[Span], start: int, until: int) -> Iterator[Span]:

@@ -24,8 +24,11 @@ from quality_cases import (
     trade_frame,
     unusual,
 )
+from recorder.quality import fills as fills_module
+from recorder.quality.effects import Effects
 from recorder.quality.fills import MAX_ALL_GAPS, MAX_GAPS, MAX_MARKETS, MAX_PENDING, MAX_TOLD
 from recorder.quality.gaps import settled
+from recorder.quality.proof import judge_trades
 from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Flag, Overflowed, QualitySettings, Stream
 from recorder.venue.markets import market_list
 from recorder.venue.protocol import peek
@@ -516,6 +519,68 @@ def test_gaps_beyond_a_limit_are_one_event_with_their_count():
     many = gaps[-1]
     assert "fills in 19,799 gaps between fill ids 401 and 39997 never came" in many.evidence
     assert state < 100_000
+
+
+FILLS = [(t, t + (t > 10) + 4 * (t > 30) + 2 * (t > 31) + (t > 50) + 7 * (t > 80)) for t in range(5, 91)]
+"""One a second; what is missing is between 10 and 11, 30 and 32, 50 and 51, 80 and 81."""
+
+
+def missing_of_fills() -> tuple[list[tuple[float, float]], list[int | None], list[str]]:
+    """
+    Where coverage calls `FILLS` missing; count and evidence of their gaps.
+    """
+    judge = monitor()
+    entries = traded(FILLS, until=110).entries()
+    feed(judge, entries[: len(entries) // 2])
+    events, judge = judge.events, monitor(carried(judge.state()))
+    feed(judge, entries[len(entries) // 2 :])
+    fills = msgspec.structs.replace(judge.fills()["perp:0"])
+    judge.turn_hour(HOUR + HOUR_NS)
+    gaps = [e for e in events + judge.events if e.kind == "trade_gap"]
+    judged = judge_trades(fills, [at(t) for t, _ in FILLS], Effects(counted=gaps), start=HOUR, until=HOUR + HOUR_NS)
+    spans = [(since(j.start), since(j.end)) for j in judged if j.state == "missing"]
+    assert {j.state for j in judged if at(5) <= j.start < at(90)} == {"missing", "complete"}
+    return spans, [e.missing for e in gaps], [e.evidence for e in gaps]
+
+
+def test_gaps_that_share_an_event_are_missing_where_they_lie(monkeypatch):
+    """
+    The fills between them came: coverage must not call that time missing, nor the count be less exact.
+    """
+    alone, counts, _ = missing_of_fills()
+    monkeypatch.setattr(fills_module, "MAX_GAPS", 1)
+
+    together, counted, words = missing_of_fills()
+
+    assert together == alone == [(10, 11), (30, 32), (50, 51), (80, 81)]
+    assert counts == [1, 4, 2, 1, 7]
+    assert counted == [1, 14]
+    assert words[1].startswith("14 fills in 4 gaps between fill ids 32 and 95 never came")
+
+
+def test_stretches_of_gaps_beyond_a_limit_are_joined_with_the_nearest(monkeypatch):
+    """
+    Of what is kept in the carry there is a limit, and more is called missing rather than less.
+    """
+    monkeypatch.setattr(fills_module, "MAX_GAPS", 0)
+    monkeypatch.setattr(fills_module, "MAX_SPANS", 2)
+
+    assert missing_of_fills()[:2] == ([(10, 51), (80, 81)], [15])
+
+
+def test_gaps_that_an_older_version_has_counted_keep_the_bounds_they_had(monkeypatch):
+    """
+    It kept no stretches: all between its first and its last.
+    """
+    monkeypatch.setattr(fills_module, "MAX_GAPS", 0)
+    judge = monitor()
+    feed(judge, traded(FILLS, until=65).entries())
+    state = carried(judge.state())
+    state.fills["perp:0"].many[0].spans = []
+    judge = monitor(state)
+    feed(judge, [e for e in traded(FILLS, until=110).entries() if e.recv_ts > at(65)])
+
+    assert [(since(a), since(b)) for a, b in judge.fills()["perp:0"].many[0].spans] == [(10, 51), (80, 81)]
 
 
 def test_gaps_of_many_markets_share_a_limit():
