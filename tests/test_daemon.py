@@ -128,6 +128,30 @@ def test_it_ends_after_the_time_asked_for(tmp_path):
     assert facts(tmp_path, LoopStalled) == []
 
 
+def test_no_thread_of_it_is_left_that_the_end_of_the_process_would_take_for_a_hung_one(tmp_path):
+    """
+    Threads of its own for the disk, for looks and for reloads end with it; only one that hangs goes on.
+    """
+    before = set(threading.enumerate())
+
+    async def scenario():
+        async with simulator() as url, recording(tmp_path, url, telemetry_s=1000) as recorder:
+            await until(lambda: recorder._disk.words)
+            await recorder._watch.look()
+            await asyncio.get_running_loop().run_in_executor(recorder._reader, int)
+            mine = {thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")} - before
+            recorder.stop("enough")
+            await recorder.running
+            return mine
+
+    mine = asyncio.run(scenario())
+    for thread in mine:
+        thread.join(5)
+
+    assert {thread.name.rsplit("_", 1)[0] for thread in mine} >= {"asyncio_disk", "asyncio_watch", "asyncio_reload"}
+    assert not [thread for thread in mine if thread.is_alive()]
+
+
 def test_telemetry_tells_the_time_since_the_row_before(tmp_path):
     """
     A row at each interval and one at the end; together they count every frame once.

@@ -154,6 +154,12 @@ class DiskGuard:
             await asyncio.sleep(LOOK_S)
             await self.look()
 
+    def close(self) -> None:
+        """
+        No more looks: its thread ends, unless a file system holds it.
+        """
+        self._thread.shutdown(wait=False)
+
     async def look(self) -> None:
         """
         Do what has to be done now.

@@ -247,6 +247,10 @@ class Recorder:
         finally:
             waiting.cancel()
             committed = await self._end(tasks)
+            # Threads that wait for work would look like ones that hang, and the process would not end as others do.
+            self._disk.close()
+            self._watch.close()
+            self._reader.shutdown(wait=False)
         if self._out_of_memory:
             raise RecorderError(
                 f"{_NO_MEMORY}; raise its limit, or see `journal.queue_bytes` and what else runs on this machine"

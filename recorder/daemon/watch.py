@@ -109,6 +109,12 @@ class Watch:
         self.reload = Reloading(self._tape().clock.now(), taken, words)
         self.reloads["taken" if taken else "refused"] += 1
 
+    def close(self) -> None:
+        """
+        No more looks: its thread ends, unless a file system holds it.
+        """
+        self._thread.shutdown(wait=False)
+
     async def look(self) -> Look:
         """
         See how things stand.

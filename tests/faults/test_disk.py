@@ -81,6 +81,7 @@ def test_names_that_are_looked_up_for_ever_hide_no_full_disk(tmp_path):
         guard = DiskGuard(tmp_path, limits, tape=lambda: tape, pause=said.append, resume=said.clear, press=None)
         async with asyncio.timeout(10):
             await guard.look()
+        guard.close()
         dead.set()
         await hung
 
