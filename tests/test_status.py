@@ -13,6 +13,7 @@ import pytest
 from loopback import config_text, entries, recording, simulator, until
 from recorder.config import load_config
 from recorder.journal.names import run_name, segment_name
+from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, manifest_path, parse_hour
 from recorder.records import HOUR_NS, NO_CONNECTION
 from recorder.simulator.kinds import Silence
@@ -299,6 +300,20 @@ def stored_for(root, days, *, journal_days, rows_days=None):
             made = {"complete": True, "files": [] if gone else listed, "expired": listed if gone else []}
             (root / manifest_path(at)).write_text(json.dumps(made))
     return now
+
+
+def test_journal_of_long_ago_that_has_gone_is_no_retention_at_work(tmp_path):
+    """
+    After three weeks without a recorder, the journal grows for a week again.
+    """
+    now = stored_for(tmp_path, 30, journal_days=0.25)
+    for hour in manifests.hours(tmp_path):
+        if now - 21 * DAY_NS < hour < now - 6 * HOUR_NS:
+            (tmp_path / manifest_path(hour)).unlink()
+
+    stored = Storage(tmp_path).look(now, alive=True)
+
+    assert stored.disk.bytes_a_day == pytest.approx(1024e6, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,9 @@ class _Surveyor:
         self._unasked: dict[tuple[str, str, str | None], bool] = {}
         self._streams = set(monitor.streams())
         self._wanted: dict[str, set[Stream]] = {}
-        """What each run of the hour meant to record."""
+        """What each run of the window meant to record, as its segments say."""
+        self._ran: set[str] = set()
+        """Those that have an entry in the hour."""
         self._lane_of: dict[tuple[str, str, int], int] = {}
         self._partition_of: dict[tuple[str, str], int] = {}
         self._headers: list[SegmentHeader] = []
@@ -305,9 +307,10 @@ class _Surveyor:
     def _adopt(self, now: int) -> None:
         for header in self._headers:
             self._monitor.adopt(header)
+            # Headers come before the entries of their runs, those of all runs before the first entry of the window.
+            self._wanted.setdefault(header.run, set()).update(header.streams)
             if self._journal.hour <= now < self._journal.end:
                 self._streams.update(header.streams)
-                self._wanted.setdefault(header.run, set()).update(header.streams)
         self._headers.clear()
 
     def _note(self, entry: Entry, seen: Peek | None, *, duplicate: bool, repeat: bool) -> None:
@@ -317,6 +320,7 @@ class _Surveyor:
         survey = self._survey
         verdict = self._monitor.step(entry, seen, duplicate=duplicate)
         survey.entries += 1
+        self._ran.add(entry.run)
         lane, flags = NOWHERE, 0
         if seen is not None:
             survey.frames += 1
@@ -395,9 +399,9 @@ class _Surveyor:
         survey.streams = sorted(self._streams | set(monitor.streams()), key=sortable)
         for stream, carriers in monitor.carriers().items():
             survey.carriers.setdefault(stream, set()).update(carriers)
-        for run, streams in self._wanted.items():
+        for run in self._ran & self._wanted.keys():
             # One that ended before it came to ask for a stream, or in vain, speaks of that stream all the same.
-            for stream in streams:
+            for stream in self._wanted[run]:
                 carriers = survey.carriers.setdefault(stream, set())
                 if all(of != run for of, _ in carriers):
                     carriers.add((run, UNKNOWN_CONNECTION))

@@ -191,8 +191,8 @@ class Changes:
         """
         A run has ended at its last entry: so have its connections and flows.
         """
-        self._findings.events += self.unmade(run, run.last_ts)
         self.settle(run.last_ts, run=run.run, at_once=True)
+        self._findings.events += self.unmade(run, run.last_ts)
         flows = in_order(self._flows.of_run(run.run))
         for flow in flows:
             self._tracks.cut_off(flow, run.last_ts, "the run ended")

@@ -169,9 +169,11 @@ def _best(voices: dict[Carrier, _Voice], since: Mapping[Carrier, int], until: in
         for carrier, voice in voices.items()
         if carrier in since
     }
-    # Something doubtful by another is better than nothing by this one.
+    # Something doubtful by another is better than nothing by this one; unless that one only meant to carry the stream.
     doubted = {
-        carrier: difference(voice.of("doubtful", "late"), voice.of("absent")) for carrier, voice in voices.items()
+        carrier: difference(voice.of("doubtful", "late"), voice.of("absent"))
+        for carrier, voice in voices.items()
+        if carrier[1] != UNKNOWN_CONNECTION
     }
     well_of, doubted_of = _Others(well), _Others(doubted)
     bad: dict[Effect, dict[str, list[Span]]] = {"absent": {}, "doubtful": {}, "late": {}}

@@ -268,6 +268,8 @@ class Fills:
         many.missing += count
         many.first, many.last = min(many.first, missing.first), max(many.last, missing.last)
         many.right_ts, many.right_slot = max(many.right_ts, missing.right_ts), missing.right_slot
+        if missing.left_ts < many.left_ts:  # where a fill came late
+            many.left_ts, many.left_slot = missing.left_ts, missing.left_slot
         return many.event_id
 
     def _take_back(self, fills: FillState, fill_id: int, now: int) -> bool:

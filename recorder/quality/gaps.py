@@ -42,8 +42,9 @@ def gap_event(key: str, symbol: str, missing: MissingFills, count: int, cause: C
 def many_event(many: ManyGaps) -> Event:
     """
     The gaps of an hour beyond those that are told one by one: from the first to the last, with what came between them.
+    The first that was counted names it, also where a later one began before that.
     """
-    return build(
+    event = build(
         "trade_gap",
         cause=many.cause,
         start=many.left_ts,
@@ -59,6 +60,7 @@ def many_event(many: ManyGaps) -> Event:
         f"came, beside those told one by one; what came between them is there; {many.why}",
         apart="many",
     )
+    return msgspec.structs.replace(event, event_id=many.event_id or event.event_id)
 
 
 def late_event(symbol: str, late: LateFills) -> Event:

@@ -196,7 +196,8 @@ def _growth(sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], no
     By how many bytes journal and lake grow in a day, by the last day; None until some minutes of it are there.
 
     Once retention removes what is old, as much goes each day as the oldest day takes: a journal that is kept for a week
-    grows for a week. That it is at work shows in hours that are sealed and have no journal, or no rows, any more.
+    grows for a week. That it is at work shows where the hour before the oldest journal, or the oldest rows, is sealed
+    and has none any more; older hours may be of a recording that had ended long before.
     """
     day = [(segment.start, size) for segment, size in sizes if now - DAY_NS <= segment.start <= now]
     if not day:
@@ -207,13 +208,14 @@ def _growth(sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], no
     complete = {hour: made for hour, made in sealed.items() if made.complete}
     journal = sum(size for _, size in day) * DAY_NS / lasted
     oldest = min(segment.start for segment, _ in sizes)
-    if any(hour < hour_of(oldest) for hour in complete):
+    if hour_of(oldest) - HOUR_NS in complete:
         until = min(oldest + DAY_NS, now)
         goes = sum(size for segment, size in sizes if segment.start < until)
         journal = max(journal - goes * DAY_NS / (until - oldest), 0.0)
     lake = _an_hour([made for hour, made in complete.items() if now - DAY_NS <= hour <= now])
-    if any(made.emptied for made in complete.values()):
-        full = sorted(hour for hour, made in complete.items() if not made.emptied)
+    full = sorted(hour for hour, made in complete.items() if not made.emptied)
+    before = complete.get(full[0] - HOUR_NS) if full else None
+    if before is not None and before.emptied:
         lake = max(lake - _an_hour([complete[hour] for hour in full[:24]]), 0.0)
     return round(journal + lake * 24, 0)
 

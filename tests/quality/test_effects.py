@@ -56,6 +56,17 @@ def test_every_kind_has_an_effect():
     assert effect_of("of a later version") == "doubtful"
 
 
+def test_a_run_that_only_meant_to_carry_a_stream_makes_no_hole_of_another_doubtful():
+    """
+    What its connections went through, none of them the stream's, is no hearing.
+    """
+    events = [event("disconnected", 12, 15), event("heartbeat_gap", 10, 20, run="b")]
+
+    found = said(events, carriers={("a", 0): HOUR, ("b", -1): HOUR}, surely=False)
+
+    assert seconds(found.absent) == {"disconnected": [(12, 15)]}
+
+
 @pytest.mark.parametrize(
     ("where", "concerned"),
     [

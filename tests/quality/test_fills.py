@@ -558,6 +558,34 @@ def test_gaps_that_share_an_event_are_missing_where_they_lie(monkeypatch):
     assert words[1].startswith("14 fills in 4 gaps between fill ids 32 and 95 never came")
 
 
+@pytest.mark.parametrize("alone", [200, 0])
+def test_many_gaps_in_one_event_lie_within_its_bounds(monkeypatch, alone):
+    """
+    Also the one that began before the first that was counted, because the fill before it came late.
+    """
+    monkeypatch.setattr(fills_module, "MAX_GAPS", alone)
+    tape = Tape()
+    tape.run(0, 60, [SOL, SOL_TRADES])
+    tape.connection(0.1, 60, [SOL, SOL_TRADES])
+    for t, fill_id, ts in [
+        (5, 1, 5),
+        (6, 2, 6),
+        (10, 3, 10),
+        (10.5, 5, 10.5),
+        (14, 6, 6),
+        (14.2, 8, 14.2),
+        (16, 9, 16),
+    ]:
+        tape.trade(t, fill_id, ts=ts)
+    judge = monitor()
+    feed(judge, tape.entries())
+    judge.turn_hour(HOUR + HOUR_NS)
+    gaps = [event for event in judge.events if event.kind == "trade_gap"]
+
+    assert (min(since(e.start) for e in gaps), max(since(e.end) for e in gaps)) == (6, 14.2)
+    assert sum(event.missing or 0 for event in gaps) == 2
+
+
 def test_stretches_of_gaps_beyond_a_limit_are_joined_with_the_nearest(monkeypatch):
     """
     Of what is kept in the carry there is a limit, and more is called missing rather than less.

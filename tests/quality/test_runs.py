@@ -186,20 +186,24 @@ def test_a_run_that_ends_before_it_has_a_connection_has_heard_nothing(until, cau
     assert event.evidence.startswith("2 of its 2 streams waited for a connection")
 
 
-def test_a_stream_whose_connection_was_not_made_as_the_run_ended_was_not_heard():
+@pytest.mark.parametrize("until", [1.5, 2.4, 3.5, 20])
+def test_a_stream_whose_connection_was_not_made_as_the_run_ended_was_not_heard(until):
     """
-    Another connection of the run was well.
+    Another connection of the run was well, or was just about to be called so.
     """
     tape = Tape()
-    tape.run(0, 20, [SOL, BTC])
-    tape.connection(0.1, 20, [SOL])
+    tape.run(0, until, [SOL, BTC])
+    tape.connection(0.1, until, [SOL])
     tape.run(40, 60, [SOL, BTC], run="b")
     tape.connection(40.1, 60, [SOL, BTC], run="b")
 
     events = fold(tape)
 
-    assert unusual(events) == [("disconnected", 0, 19.9, "unknown"), ("recorder_down", 19.9, 40, "recorder")]
-    assert one(events, "disconnected").evidence.startswith("1 of its 2 streams waited for a connection")
+    waited, down = one(events, "disconnected"), one(events, "recorder_down")
+    assert (since(waited.start), waited.end, since(down.end)) == (0, down.start, 40)
+    assert until - 1 < since(waited.end) <= until
+    assert waited.cause == ("recorder" if until < 4 else "unknown")
+    assert waited.evidence.startswith("1 of its 2 streams waited for a connection")
 
 
 def test_a_connect_that_failed_tells_of_the_start_by_itself():
