@@ -206,7 +206,7 @@ function showRows(all) {
     write(row.spread, wide === null ? "–" : `${wide.toFixed(1)} bp`);
     write(row.last, price(market.last, places));
     write(row.rate, market.rate.toFixed(1));
-    write(row.age, market.age === null ? "never" : span(market.age));
+    write(row.age, market.age === null ? "not lately" : span(market.age));
     mark(row.age, `num age ${market.state}`);
     mark(row.line, market.m === chosen ? "chosen" : "");
   });
