@@ -40,12 +40,22 @@ def nothing_is_missing(bench, since, until):
     assert account.stored == account.published
     assert (account.twice, account.unexplained) == (0, [])
     assert verify(bench.root).problems == []
-    spans = Lake(bench.root).spans().filter(state="missing", channel="orderbook").collect()
+    assert books_in_holes(bench, since, until) == [], "coverage calls missing what the other one heard"
+    return account
+
+
+def books_in_holes(bench, since, until):
+    """
+    Stretches that coverage calls missing though a book of theirs was recorded within. One without is the venue's own:
+    its process may stand still on a busy machine, and what it then did not publish nobody could hear.
+    """
+    lake = Lake(bench.root)
     # From the last book to the stop nothing was heard.
     begin, end = (dt.datetime.fromtimestamp(at / SECOND_NS, dt.UTC) for at in (since, until - SECOND_NS))
-    missing = spans.filter((pl.col("end") > begin) & (pl.col("start") < end))
-    assert missing.to_dicts() == [], "coverage calls missing what the other one heard"
-    return account
+    spans = lake.spans().filter(state="missing", channel="orderbook").collect()
+    missing = spans.filter((pl.col("end") > begin) & (pl.col("start") < end)).drop("channel")
+    within = (pl.col("recv_ts") > pl.col("start")) & (pl.col("recv_ts") < pl.col("end"))
+    return missing.join(lake.books().select("symbol", "recv_ts").collect(), on="symbol").filter(within).to_dicts()
 
 
 def hears(bench, number):
