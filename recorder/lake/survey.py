@@ -15,6 +15,7 @@ import msgspec
 
 from recorder import durable
 from recorder.journal.reader import Damage, SegmentFile, read_header, read_merged, read_run
+from recorder.lake.asked import Asked
 from recorder.lake.layout import table_of
 from recorder.lake.manifest import Input
 from recorder.lake.plan import LOOK_AHEAD_NS, LOOK_BACK_NS
@@ -101,6 +102,12 @@ class HourJournal:
         """
         return self._read(check=True, on_damage=self.damages.append, on_header=on_header)
 
+    def before(self, on_header: Callable[[SegmentHeader], None]) -> Iterator[Entry]:
+        """
+        Those before the hour alone.
+        """
+        return self._read(check=True, on_header=on_header, end=min(self.hour, self.until))
+
     def within(self) -> Iterator[Entry]:
         """
         The entries of the hour, once they have been read by `around`, and in the same places.
@@ -116,12 +123,13 @@ class HourJournal:
         check: bool,
         on_damage: Callable[[Damage], None] | None = None,
         on_header: Callable[[SegmentHeader], None] | None = None,
+        end: int | None = None,
     ) -> Iterator[Entry]:
         # Always with the same bounds: were a journal's time to step back, other bounds could give other entries.
         merged = read_merged(
             self._readable,
             start=self.hour - LOOK_BACK_NS,
-            end=self.until,
+            end=self.until if end is None else end,
             check=check,
             on_damage=on_damage,
             on_header=on_header,
@@ -236,7 +244,9 @@ class _Surveyor:
     def __init__(self, journal: HourJournal, listed: MarketList, monitor: Monitor) -> None:
         self._journal, self._listed, self._monitor = journal, listed, monitor
         self._pairing = Pairing()
-        self._unasked: dict[tuple[str, str, str | None], bool] = {}
+        self._asked = Asked(monitor.asked())
+        self._unasked: dict[tuple[str, int, str, str | None], bool] = {}
+        """Of frames before the hour, by run, the number of changes until then, and names."""
         self._streams = set(monitor.streams())
         self._wanted: dict[str, set[Stream]] = {}
         """What each run of the window meant to record, as its segments say."""
@@ -263,6 +273,9 @@ class _Surveyor:
                         evidence=evidence,
                     )
                 )
+        for entry in self._journal.before(self._asked.header):
+            self._asked.take(entry)
+        self._asked.end()
         ended = False
         last = hour
         for entry in self._journal.around(self._headers.append):
@@ -276,7 +289,7 @@ class _Surveyor:
             elif entry.kind == _FACT:
                 self._pairing.fact(entry)
             if now < hour:
-                if seen is not None and seen.kind is _DATA and not duplicate and self._is_unasked(entry.run, seen):
+                if seen is not None and seen.kind is _DATA and not duplicate and self._is_unasked(entry, seen):
                     # As in `_note`, for the hour before.
                     self._pairing.unplaced(entry.run, entry.connection, entry.payload)
                 continue
@@ -297,11 +310,18 @@ class _Surveyor:
         survey.events += self._monitor.events
         return survey
 
-    def _is_unasked(self, run: str, seen: Peek) -> bool:
-        key = (run, seen.name, seen.market_name)
+    def _is_unasked(self, entry: Entry, seen: Peek) -> bool:
+        """
+        Whether a data frame before the hour was of a stream that its run did not ask for then.
+        """
+        asked = self._asked.at(entry)
+        if asked is None:
+            return False
+        streams, changes = asked
+        key = (entry.run, changes, seen.name, seen.market_name)
         unasked = self._unasked.get(key)
         if unasked is None:
-            unasked = self._unasked[key] = self._monitor.is_unasked(run, seen)
+            unasked = self._unasked[key] = self._monitor.is_unasked(seen, streams)
         return unasked
 
     def _adopt(self, now: int) -> None:

@@ -275,11 +275,18 @@ class Monitor:
             return None
         return self._routes.identity.look_up(seen.channel, seen.market_name, known.streams).stream
 
-    def is_unasked(self, run: str, seen: Peek) -> bool:
+    def is_unasked(self, seen: Peek, streams: list[Stream]) -> bool:
         """
-        Whether a data frame is of a stream that a run, which is known, does not ask for now.
+        Whether a data frame is of none of the streams that its run asked for.
         """
-        return run in self._runs.by_name and seen.channel is not None and self.stream_of(run, seen) is None
+        assert seen.channel is not None
+        return self._routes.identity.look_up(seen.channel, seen.market_name, streams).stream is None
+
+    def asked(self) -> dict[str, list[Stream]]:
+        """
+        What each run that is known asks for now, or did last.
+        """
+        return {run.run: list(run.streams) for run in self._runs.by_name.values()}
 
     # ---- the clock
 

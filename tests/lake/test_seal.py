@@ -35,7 +35,7 @@ from recorder.lake import manifest as manifests
 from recorder.lake import partitions, sealing
 from recorder.lake.schema import FORMAT_VERSION, TABLES, table
 from recorder.lake.sealing import seal
-from recorder.records import HOUR_NS, Flag, Stream, Telemetry
+from recorder.records import HOUR_NS, EntryKind, Flag, Requested, Stream, Telemetry
 
 FUTURE = HOUR + 24 * HOUR_NS
 
@@ -413,6 +413,51 @@ def test_what_a_run_had_not_asked_for_costs_no_row_across_the_turn_of_the_hour(r
     seal(root)
 
     assert rows(root, "books").select("run", "slot").rows() == [(two.name, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "heard", "row"),
+    [
+        # Let go of before the hour's turn, after it was heard, or while that was on its way still: a row it was.
+        ([(25, "unsubscribe")], 30, True),
+        ([(25, "unsubscribe")], 16, True),
+        ([(115, "unsubscribe")], 117, True),
+        ([(90, "unsubscribe"), (40, "subscribe"), (30, "unsubscribe")], 35, True),
+        ([(60, "unsubscribe"), (52, "subscribe")], 55, True),
+        # Nobody had asked for it yet, or any more: it was none.
+        ([(20, "subscribe")], 30, False),
+        ([(90, "unsubscribe"), (40, "subscribe")], 60, False),
+        ([(90, "unsubscribe"), (40, "subscribe"), (30, "unsubscribe")], 60, False),
+        ([(90, "unsubscribe"), (40, "subscribe"), (30, "unsubscribe")], 5, False),
+    ],
+)
+def test_across_the_turn_of_the_hour_a_frame_counts_as_what_was_asked_for_when_it_came(root, changes, heard, row):
+    """
+    Whatever the run that heard it asked for as the hour turned: the other, whose line is late, brings it again.
+    """
+    began = NEXT - 300 * S
+    first = (BTC, SOL) if changes[0][1] == "unsubscribe" else (BTC,)
+    one = Run(root, began, streams=first)
+    two = Run(root, began, nonce="bbbbbb", streams=(SOL,), beside=(one,))
+    one.connect(began)
+    two.connect(began)
+    payload = book("SOL-PERP", 0, NEXT - heard * S, 1)
+    at = {NEXT - before * S: Requested(SOL, op=op) for before, op in changes}
+    for now in range(began + S, NEXT + 10 * S, S):
+        one.put(EntryKind.ALIVE, now, b"", -1, 0)
+        two.put(EntryKind.ALIVE, now, b"", -1, 0)
+        if now in at:
+            one.fact(now, at[now], 0)
+        if now == NEXT - heard * S:
+            one.frame(now, payload)
+        if now == NEXT + S:
+            two.frame(now, payload)
+    one.close()
+    two.close()
+
+    seal(root)
+
+    assert rows(root, "books")["run"].to_list() == [one.name if row else two.name]
 
 
 def test_a_run_that_turns_up_later_is_sealed_into_hours_already_sealed(root):
