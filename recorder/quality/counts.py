@@ -39,6 +39,9 @@ FIRST_NS = 5 * SECOND_NS
 """A stream that brings its first frame within this has begun without a hole."""
 MAX_TALLIES = 20_000
 """(connection, stream) pairs counted apart; a venue or an operator could bring ever new ones."""
+MAX_NAMES = 4
+"""Names remembered at one time, for each stream of a connection: one is usual, a stored copy of it has another. A venue
+could spell one market in a hundred thousand ways, each of which is worth nothing the next moment."""
 _MAX_TS_MS = 1 << 53
 _DATA, _HEARTBEAT = FrameKind.DATA, FrameKind.HEARTBEAT
 _NOT_A_HOLE = frozenset({"connected", "not_acknowledged", "rejected", "disk_full"})
@@ -223,8 +226,7 @@ class Counts:
             if tally is not None:
                 # The same object each time, so that a look tells whether a name still stands for it.
                 tally.stream = stream
-                if len(self._known) >= MAX_TALLIES:
-                    # A name may be spelled in more ways than there are streams.
+                if len(self._known) >= MAX_NAMES * len(self.streams):
                     self._known.clear()
                 self._known[connection, seen.name, seen.market_name] = (tally, line)
                 return tally, line

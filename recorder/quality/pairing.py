@@ -67,8 +67,8 @@ class _Source:
         """When it last asked for another stream of a family, ns."""
 
 
-_Kept = tuple[int, int, int]
-"""An occurrence: when it came, the number of the source that brought it, and where that was."""
+_Kept = tuple[int, int, int, int]
+"""An occurrence: when it came, the number of the source that brought it, where that was, and of what (its hash)."""
 
 
 class _Often(msgspec.Struct):
@@ -87,12 +87,17 @@ class Pairing:
     Remembers what was heard during the last two minutes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remember: int | None = None) -> None:
+        """
+        Args:
+            remember: occurrences at one time; `MAX_REMEMBERED`, if not given.
+        """
+        self._most = remember or MAX_REMEMBERED
         # Most payloads come once: for them there is the occurrence alone. Plain numbers, which the collector of
         # garbage need not look at.
         self._heard: dict[int, _Kept | _Often] = {}
-        self._kept: deque[tuple[_Kept, int]] = deque()
-        """Each occurrence that was kept, and of what, oldest first."""
+        self._kept: deque[_Kept] = deque()
+        """Each occurrence that was kept, oldest first."""
         self._sources: dict[tuple[str, int], _Source] = {}
 
     def connected(self, run: str, connection: int, now: int) -> None:
@@ -159,16 +164,16 @@ class Pairing:
             repeat: this source heard it before: keep it, flagged.
         """
         kept = self._kept
-        while kept and now - kept[0][0][0] > PAIRING_WINDOW_NS:
-            self._forget(*kept.popleft())
+        while kept and now - kept[0][0] > PAIRING_WINDOW_NS:
+            self._forget(kept.popleft())
         source = self._sources.get((run, connection)) or self._source(run, connection)
         if ts is not None and (ts > source.place or now - source.since > STEPPED_NS) and family not in OTHERS:
             source.place, source.since = ts, now
         key = hash(payload)
         known = self._heard.get(key)
         if known is None:
-            occurrence = self._heard[key] = (now, source.number, source.place)
-            self._keep(occurrence, key)
+            occurrence = self._heard[key] = (now, source.number, source.place, key)
+            self._keep(occurrence)
             return False, False
         if isinstance(known, tuple):
             known = self._heard[key] = _Often(deque((known,)), {known[1]: 1})
@@ -177,13 +182,13 @@ class Pairing:
         if behind < len(known.kept) and not ahead:
             known.counts[source.number] = behind + 1
             return True, False
-        occurrence = (now, source.number, source.place)
+        occurrence = (now, source.number, source.place, key)
         known.kept.insert(behind, occurrence)
         for other, count in known.counts.items():
             if count > behind:
                 known.counts[other] = count + 1
         known.counts[source.number] = behind + 1
-        self._keep(occurrence, key)
+        self._keep(occurrence)
         return False, heard > 0
 
     def unplaced(self, run: str, connection: int, payload: bytes) -> None:
@@ -219,7 +224,7 @@ class Pairing:
         kept = known.kept
         # Of a payload that comes without end there are very many: each end of them is near from its own side only.
         rest = islice(kept, heard, None) if 2 * heard < len(kept) else map(kept.__getitem__, range(heard, len(kept)))
-        for number, (at, _, there) in enumerate(rest, heard):
+        for number, (at, _, there, _) in enumerate(rest, heard):
             if there != NOWHERE and there + NEAR_MS < place:
                 continue
             if at < begun and (there == NOWHERE or not told):
@@ -233,16 +238,17 @@ class Pairing:
             source = self._sources[run, connection] = _Source(len(self._sources))
         return source
 
-    def _keep(self, occurrence: _Kept, key: int) -> None:
-        self._kept.append((occurrence, key))
-        if len(self._kept) > MAX_REMEMBERED:
-            self._forget(*self._kept.popleft())
+    def _keep(self, occurrence: _Kept) -> None:
+        self._kept.append(occurrence)
+        if len(self._kept) > self._most:
+            self._forget(self._kept.popleft())
 
-    def _forget(self, occurrence: _Kept, key: int) -> None:
+    def _forget(self, occurrence: _Kept) -> None:
         """
         The oldest occurrence of a payload is too old to pair: what remains is counted without it. It came first, but
         may have been sent after one that came late.
         """
+        key = occurrence[3]
         known = self._heard[key]
         if isinstance(known, tuple) or len(known.kept) == 1:
             del self._heard[key]

@@ -2,7 +2,9 @@
 Where everything heard goes: what the live monitor is told of copies.
 """
 
+import gc
 import time
+import tracemalloc
 
 import pytest
 
@@ -10,6 +12,7 @@ from lake_cases import SOL, SOL_TRADES, book, trade
 from recorder.capture.tape import Tape, TapeSettings
 from recorder.journal.writer import Journal, JournalSettings
 from recorder.quality.monitor import Monitor
+from recorder.quality.routes import MAX_ROUTES
 from recorder.records import SECOND_NS, Connected, QualitySettings, Requested
 from recorder.venue.markets import market_list
 
@@ -115,3 +118,67 @@ def test_the_live_monitor_pairs_as_the_seal_does(tmp_path, duplicates):
     ended(run)
 
     assert duplicates == [(0, False), (1, True)]
+
+
+def test_what_nobody_asked_for_is_not_remembered_for_another_copy(tmp_path, duplicates):
+    """
+    It makes no row, as the seal has it, and a venue could send a hundred thousand such frames in two minutes.
+    """
+    run = tape(tmp_path, 2)
+    now = run.clock.now()
+    frames = [book("BTC-PERP", 1, now, slot) for slot in range(20)]
+    for frame in frames:
+        for connection in (0, 1):
+            run.frame(connection, 1, frame)
+    kept = len(run._pairing._heard), len(run._pairing._kept)
+    ended(run)
+
+    assert kept == (0, 0)
+    assert not any(duplicate for _, duplicate in duplicates)
+
+
+BOOK = book("SOL-PERP", 7, 1_740_823_200 * SECOND_NS, 5, channel="orderbook_perp_7_grouped_1")
+FILL = trade(7, 1_740_823_200 * SECOND_NS, 5)
+NAMES = {
+    "indices of a market that was asked for": lambda n: BOOK.replace(b"_7_", b"_%d_" % n).replace(b":7,", b":%d," % n),
+    "markets nobody asked for": lambda n: NAMES["indices of a market that was asked for"](n).replace(
+        b"SOL", b"M%d" % n
+    ),
+    "fills of unknown markets": lambda n: FILL.replace(b"perp_7", b"perp_%d" % n),
+}
+
+
+@pytest.mark.parametrize("named", NAMES)
+def test_ever_new_names_are_kept_no_longer_than_memory_is_small(tmp_path, named):
+    """
+    A venue that never uses a name twice, and floods nobody: what is kept is little once each bound is reached, and
+    grows no more. Counted by the interpreter. With a second copy, what makes rows is remembered for it besides, two
+    minutes long and up to a bound of its own.
+    """
+    run = tape(tmp_path, 1 if "was asked for" in named else 2)
+    made = NAMES[named]
+    sizes, since = [], 0
+
+    def kept(first, last):
+        for number in range(first, last):
+            run.frame(0, 1, made(number))
+        deadline = time.monotonic() + 20
+        while run.journal.queued_bytes:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        run.take_counters()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        # Routes are forgotten as a whole each time there are so many: so looked at when there are as many again.
+        for number in (1, MAX_ROUTES + 100, 2 * MAX_ROUTES + 100):
+            sizes.append(kept(since, number))
+            since = number
+    finally:
+        tracemalloc.stop()
+    ended(run)
+
+    assert sizes[1] - sizes[0] < 4 << 20
+    assert sizes[2] - sizes[1] < 256 << 10

@@ -133,16 +133,15 @@ def test_tallies_are_bounded(monkeypatch):
     assert counts.lines[0].frames == 5
 
 
-def test_names_that_are_remembered_are_bounded(monkeypatch):
+def test_names_that_are_remembered_are_bounded():
     """
     A book may be spelled in as many ways as a hostile venue likes, and is of a stream that was asked for all the same.
     """
-    monkeypatch.setattr(module, "MAX_TALLIES", 8)
     counts = counting(SOL)
     for number in range(50):
         counts.frame(0, at(number), b"x", msgspec.structs.replace(book(number), name=f"orderbook_perp_{number}"), SOL)
 
-    assert len(counts._known) <= 8
+    assert len(counts._known) <= module.MAX_NAMES
     assert counts.streams[0, SOL].frames == 50
 
 

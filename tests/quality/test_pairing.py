@@ -106,12 +106,11 @@ def test_a_stored_copy_of_what_another_has_just_heard_is_its_echo():
     assert pairing.hear("a", 1, SECOND, b"x") == DUPLICATE
 
 
-def test_memory_is_bounded(monkeypatch):
+def test_memory_is_bounded():
     """
     However fast frames come; the oldest are forgotten first.
     """
-    monkeypatch.setattr(module, "MAX_REMEMBERED", 100)
-    pairing = Pairing()
+    pairing = Pairing(100)
     for i in range(1000):
         pairing.hear("a", 0, i, b"%d" % i)
 
@@ -454,8 +453,8 @@ def test_what_came_first_is_forgotten_first_though_it_was_sent_last(monkeypatch)
     pairing = Pairing()
     behind_another(pairing)
 
-    assert [each for each, _, _ in pairing._heard[hash(b"fees")].kept] == [5 * SECOND + 1]
-    assert pairing._heard[hash(b"fees")].kept[0][1:] == (1, 1000)
+    assert [each for each, *_ in pairing._heard[hash(b"fees")].kept] == [5 * SECOND + 1]
+    assert pairing._heard[hash(b"fees")].kept[0][1:3] == (1, 1000)
     assert pairing._heard[hash(b"fees")].counts == {0: 1, 1: 1}
 
 
@@ -490,7 +489,7 @@ def test_whatever_is_forgotten_and_let_go_of_what_is_remembered_stays_of_one_pie
             kept = [known if isinstance(known, tuple) else None for known in pairing._heard.values()]
             often = [known for known in pairing._heard.values() if not isinstance(known, tuple)]
             everything = [one for one in kept if one is not None] + [one for known in often for one in known.kept]
-            assert sorted(everything) == sorted(one for one, _ in pairing._kept)
+            assert sorted(everything) == sorted(pairing._kept)
             assert len(everything) <= 4
             assert all(0 <= count <= len(known.kept) for known in often for count in known.counts.values())
 
