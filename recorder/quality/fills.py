@@ -21,7 +21,7 @@ import msgspec
 from recorder.quality.counter import FillState, LateFills, ManyGaps, MissingFills, ToldGap
 from recorder.quality.findings import Findings
 from recorder.quality.gaps import gap_event, late_event, many_event
-from recorder.quality.intervals import union
+from recorder.quality.intervals import add, union
 from recorder.quality.state import RunState
 from recorder.records import HOUR_NS, SECOND_NS, Cause, Entry, Flag
 from recorder.venue.protocol import Peek
@@ -189,7 +189,7 @@ class Fills:
         missing = MissingFills(
             fills.highest + 1,
             fill_id - 1,
-            fills.highest_ts - fills.highest_late,
+            _due(fills),
             entry.recv_ts,
             fills.highest_slot,
             seen.slot,
@@ -306,7 +306,7 @@ class Fills:
         self._findings.tallies.add(
             "trade_unnumbered",
             entry.recv_ts,
-            since=fills.highest_ts - fills.highest_late,
+            since=_due(fills),
             cause="venue",
             run=entry.run,
             connection=entry.connection,
@@ -352,11 +352,18 @@ def _spread(many: ManyGaps, missing: MissingFills) -> None:
     Note where one more of many gaps lies.
     """
     # Nothing yet: the bounds are its own, or those of all that an older version has counted.
-    spans = many.spans or [(many.left_ts, many.right_ts)]
-    many.spans = spans = union([*spans, (missing.left_ts, missing.right_ts)])
+    many.spans = spans = many.spans or union([(many.left_ts, many.right_ts)])
+    add(spans, (missing.left_ts, missing.right_ts))
     if len(spans) > MAX_SPANS:
         _, at = min((spans[at + 1][0] - spans[at][1], at) for at in range(len(spans) - 1))
         spans[at : at + 2] = [(spans[at][0], spans[at + 1][1])]
+
+
+def _due(fills: FillState) -> int:
+    """
+    When the highest fill was due, from which on those behind it may be missing; not before anybody listened.
+    """
+    return max(fills.highest_ts - fills.highest_late, min(fills.since, fills.highest_ts))
 
 
 def _key(seen: Peek) -> str:

@@ -2,11 +2,12 @@
 Stretches of time as sorted lists of half-open pairs, and the arithmetic that coverage is made of. Pure.
 
 Spans are `[start, end)` in ns, in order, not empty, and neither overlap nor touch. Every function here takes spans like
-that and gives spans like that; `union` takes anything.
+that and gives spans like that; `union` takes anything, and `add` any one more.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 Span = tuple[int, int]
@@ -28,6 +29,20 @@ def union(*of: Iterable[Span]) -> Spans:
         else:
             out.append((start, end))
     return out
+
+
+def add(spans: Spans, span: Span) -> None:
+    """
+    Put one more among those that are in order and apart; the same as `union` of all, in place.
+    """
+    start, end = span
+    if end <= start:
+        return
+    first = bisect_left(spans, start, key=itemgetter(1))
+    behind = bisect_right(spans, end, key=itemgetter(0))
+    if first < behind:
+        start, end = min(start, spans[first][0]), max(end, spans[behind - 1][1])
+    spans[first:behind] = [(start, end)]
 
 
 def shared(of: Iterable[Spans]) -> Spans:

@@ -724,6 +724,20 @@ def test_a_fill_that_comes_very_late_is_late_and_three_in_a_row_are_another_cloc
     assert (since(gap.start), since(gap.end), gap.missing) == (begins, 2010, 1)
 
 
+def test_a_gap_does_not_begin_before_anybody_listened():
+    """
+    The first fill of a market was a quarter of an hour late; what follows it is missing since the run began.
+    """
+    tape = steady(60, [SOL, SOL_TRADES, Stream("perp", "BTC-PERP", "trades")])
+    tape.frame(1, trade_frame(1, index=1, ts=at(1) // SECOND_NS), connection=0)
+    tape.trade(30, 7, ts=-900, connection=0)
+    tape.trade(40, 9, ts=40, connection=0)
+
+    (gap,) = [e for e in fold(tape) if e.kind == "trade_gap"]
+
+    assert (since(gap.start), since(gap.end), gap.missing) == (0, 40, 1)
+
+
 @pytest.mark.parametrize("nonsense", [0, 1_795_367_000_000, 2**63 - 1])
 @pytest.mark.parametrize("which", [1, 2, 3])
 def test_a_block_time_that_is_none_moves_no_hole(nonsense, which):

@@ -7,7 +7,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.quality.intervals import Spans, cut, difference, intersection, layered, length, shared, union, widened
+from recorder.quality.intervals import (
+    Spans,
+    add,
+    cut,
+    difference,
+    intersection,
+    layered,
+    length,
+    shared,
+    union,
+    widened,
+)
 
 END = 60
 ANY = st.lists(st.tuples(st.integers(0, END), st.integers(0, END)), max_size=8)
@@ -38,6 +49,17 @@ def test_a_union_covers_what_any_covers(a, b):
 
     assert instants(got) == instants(a) | instants(b)
     assert is_normal(got)
+
+
+@given(a=SPANS, one=st.tuples(st.integers(0, END), st.integers(0, END)))
+def test_one_more_is_added_as_by_a_union(a, one):
+    """
+    Also one that is empty, touches its neighbours or swallows them.
+    """
+    got = list(a)
+    add(got, one)
+
+    assert got == union(a, [one])
 
 
 @given(a=SPANS, b=SPANS)
