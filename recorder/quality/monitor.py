@@ -177,6 +177,7 @@ class Monitor:
                 if track is not None:
                     track.gap, track.low = 2 if flow.fresh & FIRST_AFTER_GAP else 1, NEVER
                     late = track.gap == 1 and self._tracks.is_late(flow, track, seen, now)
+                    track.stored = 0
                     if late and not track.cadence:
                         track.gap = 0  # it goes on teaching
                 halted = flow.halted

@@ -212,7 +212,7 @@ class Tracks:
             pace = self._flows.usual_pace(flow)
             high = 2 * min([*steps, pace] if pace is not None else steps, default=0)
             base = min(recv - at * MS for at, recv, _ in track.early)
-        newest, track.stored = max(track.ts, track.stored), 0
+        newest = max(track.ts, track.stored)
         if ts is None or base is None or track.deaf or not 0 < ts - newest <= high:
             return False
         return now - ts * MS - base > lateness.LATE_NS
