@@ -131,7 +131,7 @@ def events(root, *ordinary):
     """
     quality = Lake(root).quality().collect()
     of_any_run = {
-        *("recorder_started", "recorder_stopped", "recorder_down", "connected", "reloaded", "unsubscribed"),
+        *("recorder_started", "recorder_stopped", "recorder_down", "connected", "reloaded", "added", "unsubscribed"),
         *ordinary,
     }
     ours = (pl.col("kind") == "disconnected") & (pl.col("cause") == "recorder")
@@ -248,6 +248,32 @@ def test_a_market_added_and_one_removed_make_no_false_hole(tmp_path, limit, copi
     gaps = stays[0]["recv_ts"].diff().dt.total_milliseconds().drop_nulls()
     assert gaps.max() < 450
     assert Lake(root).undecodable().collect().is_empty()
+
+
+@pytest.mark.parametrize("at_s", [60, 602])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_market_added_on_an_open_connection_is_missing_until_its_first_book(tmp_path, at_s, copies):
+    """
+    From the request on; before it nobody asked. From the first book on it is complete, whenever in the hour that is.
+    """
+    sealed(tmp_path, {at_s: (BTC, ETH, SOL)}, until_s=1000, copies=copies)
+
+    first = (
+        Lake(tmp_path).books("ETH-PERP", units="raw").select(pl.col("recv_ts").cast(pl.Int64)).first().collect().item()
+    )
+    first_s = (first - START) / SECOND_NS
+    added = told(tmp_path, "added")
+    assert [each[:3] for each in added] == [("ETH-PERP", "orderbook", "recorder")] * copies
+    # The request is paced.
+    assert all(at_s <= start < at_s + 0.5 and first_s <= end < first_s + 0.1 for *_, start, end in added)
+    spans = [(row["state"], row["why"]) for row in Lake(tmp_path).spans("ETH-PERP").collect().iter_rows(named=True)]
+    begins = spans.index(("missing", "added"))
+    assert spans[begins - 1 : begins + 2] == [
+        ("missing", "nobody asked"),
+        ("missing", "added"),
+        ("complete", "ticks"),
+    ]
+    assert not {state for state, _ in spans[:begins]} & {"complete", "suspect"}
 
 
 def test_a_market_removed_at_the_end_of_an_hour_has_no_row_in_the_next(tmp_path):

@@ -8,7 +8,7 @@ from recorder.quality.effects import EFFECTS
 from recorder.quality.gaps import GAP, LATE
 
 _FIRST = ("kind", "cause", "scope", "run", "connection", "symbol", "channel")
-_HARMLESS = sorted({kind for kind, effect in EFFECTS.items() if effect == "none"} | {"connected"})
+_HARMLESS = sorted({kind for kind, effect in EFFECTS.items() if effect == "none"} | {"added", "connected"})
 
 
 def whole_events(parts: pl.LazyFrame) -> pl.LazyFrame:
@@ -47,7 +47,8 @@ def is_gap() -> pl.Expr:
     """
     Whether an event says that something is missing or not to be trusted.
 
-    Not one that is the moment of something, nor the connecting at a run's start: before it, there was no recording.
+    Not one that is the moment of something, nor the connecting at a run's start, nor the beginning of a stream that was
+    added: before it, there was no recording.
     """
     lasts = (pl.col("end") > pl.col("start")) | (pl.col("missing").fill_null(0) > 0)
     return ~pl.col("kind").is_in(_HARMLESS) & lasts

@@ -60,7 +60,7 @@ REREAD_S = 20.0
 """For the configuration to be read again; on a disk that hangs it is refused."""
 TELEMETRY_S = 60.0
 
-_QUIET = frozenset({"connected", "recorder_started", "recorder_stopped", "reloaded", "expired"})
+_QUIET = frozenset({"added", "connected", "recorder_started", "recorder_stopped", "reloaded", "expired"})
 
 
 class Recorder:

@@ -44,7 +44,7 @@ SPARK_NS = 5 * SECOND_NS
 RATE_NS = 10 * SECOND_NS
 SILENT_NS = 5 * SECOND_NS
 PRICE = 1_000_000
-QUIET_KINDS = frozenset({"connected", "recorder_started", "recorder_stopped"})
+QUIET_KINDS = frozenset({"added", "connected", "recorder_started", "recorder_stopped"})
 """Events that are no holes."""
 
 

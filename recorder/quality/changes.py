@@ -172,9 +172,9 @@ class Changes:
         self._routes.clear()
         if run.known:
             self._connections.await_first(run.run, connection, now)
-        self._runs.asks_for(run, fact.stream, now)
+        added = self._runs.asks_for(run, fact.stream, now)
         again = bool(fact.why) and not self._connections.is_opening(run.run, connection)
-        self._flows.request(run.run, connection, fact.stream, now, again=again)
+        self._flows.request(run.run, connection, fact.stream, now, again=again, added=added)
 
     def _let_go(self, run: RunState, connections: list[int], now: int) -> None:
         """

@@ -44,7 +44,7 @@ MAX_NAMES = 4
 could spell one market in a hundred thousand ways, each of which is worth nothing the next moment."""
 _MAX_TS_MS = 1 << 53
 _DATA, _HEARTBEAT = FrameKind.DATA, FrameKind.HEARTBEAT
-_NOT_A_HOLE = frozenset({"connected", "not_acknowledged", "rejected", "disk_full"})
+_NOT_A_HOLE = frozenset({"added", "connected", "not_acknowledged", "rejected", "disk_full"})
 """Kinds with an effect that are told as what a stream, or the recorder, is doing, not as a hole."""
 
 

@@ -28,6 +28,7 @@ EFFECTS: Mapping[str, Effect] = {
     "not_acknowledged": "absent",
     "rejected": "absent",
     "silent": "absent",
+    "added": "absent",
     "unsubscribed": "absent",
     "cadence_hole": "absent",
     "halted": "absent",

@@ -143,15 +143,18 @@ class Flows:
         self._put(flow)
         return flow
 
-    def request(self, run: str, connection: int, stream: Stream, now: int, *, again: bool) -> None:
+    def request(self, run: str, connection: int, stream: Stream, now: int, *, again: bool, added: bool = False) -> None:
         """
-        A subscribe went out; `again` on a connection that has asked for the stream before.
+        A subscribe went out; `again` on a connection that has asked for the stream before. `added`: nobody had.
         """
         flow = self._flows.get((run, connection, stream)) or self._take_over(run, connection, stream)
         if flow is None:
+            # A copy of one that was added just before is as new.
+            added = added or any(f.added for f in self.of_run(run) if f.stream == stream)
             flow = self.expect(run, connection, stream, now)
             flow.fresh = FIRST_AFTER_GAP
-        elif not again and not flow.silent and self._connections.in_outage(run, connection):
+            flow.added = added and flow.up and is_book(stream) and not self._connections.in_outage(run, connection)
+        elif not again and not flow.silent and not flow.added and self._connections.in_outage(run, connection):
             # Until now the outage tells of it. One that has moved here is expected since its move, and a silence that
             # came along goes on.
             flow.since = now
@@ -173,6 +176,7 @@ class Flows:
         """
         flow = self._flows.get((run, connection, stream)) or self._take_over(run, connection, stream)
         if flow is not None:
+            self._begun(flow, now)
             self._end_silence(flow, now, ended_by)
             self._end_refusal(flow, now)
             self._drop(flow)
@@ -197,8 +201,11 @@ class Flows:
         """
         left = self.left_by_move(run, connection, to_connection, stream)
         homes = [] if connection == to_connection else [connection]
+        last, pace_ms = now, 0
         for other in left:
             flow = self._flows.get((run, other, stream))
+            if flow is not None:
+                last, pace_ms = max(flow.last, flow.since), flow.track.cadence if flow.track is not None else 0
             if flow is None or not flow.silent or (run, to_connection, stream) in self._flows:
                 self.release(run, other, stream, now, f"its move to connection {to_connection}")
                 continue
@@ -211,6 +218,10 @@ class Flows:
         if (run, to_connection, stream) not in self._flows:
             self.expect(run, to_connection, stream, now).fresh = FIRST_AFTER_GAP
         there = self._flows[run, to_connection, stream]
+        if is_book(stream) and not there.last and not there.silent and not self._elsewhere(there):
+            # It still came where it has left, and its next book was due there.
+            there.added, there.since = True, last
+            there.lent = pace_ms * 3 * cadence.MS // 2
         there.homes = sorted({*there.homes, *homes})
         return left
 
@@ -292,6 +303,7 @@ class Flows:
         """
         last = None
         for flow in self.of_connection(run, connection):
+            self._begun(flow, now)
             flow.up = False
             self._end_refusal(flow, now)
             flow.fresh |= FIRST_AFTER_GAP
@@ -320,6 +332,7 @@ class Flows:
         """
         flags, flow.fresh = flow.fresh, 0
         flow.awaited = False
+        self._begun(flow, now)
         self._end_refusal(flow, now)
         if late:
             flow.silent = False
@@ -337,10 +350,27 @@ class Flows:
         """
         for flow in self._flows.values():
             if now - flow.last > SECOND_NS and flow.track is not None and not flow.silent and self._overdue(flow, now):
-                flow.silent, flow.awaited = True, False
+                flow.silent, flow.awaited, flow.added = True, False, False
                 limit_s = self._runs[flow.run].settings.silent_after_s
                 self._findings.opening(f"{flow.stream.label()}: silent for {limit_s:g} s")
                 yield flow
+
+    def beginnings(self, at: int) -> list[Event]:
+        """
+        The streams that were added and have brought nothing yet, at `at`.
+        """
+        return [_added(flow, at) for flow in self._flows.values() if self._is_missing(flow, at)]
+
+    def _begun(self, flow: FlowState, now: int) -> None:
+        """
+        A stream that was added has its first book, or will have none here. What has become a silence is told as that.
+        """
+        if self._is_missing(flow, now):
+            self._findings.events.append(_added(flow, now))
+        flow.added = False
+
+    def _is_missing(self, flow: FlowState, at: int) -> bool:
+        return flow.added and at - flow.since > flow.lent and not self._overdue(flow, at)
 
     def silences(self, at: int) -> list[Event]:
         """
@@ -416,6 +446,20 @@ class Flows:
             last_slot=last_slot,
             evidence=f"no book for {(now - start) / 1e9:.1f} s, until {ended_by}{moved}; {alive}",
         )
+
+
+def _added(flow: FlowState, at: int) -> Event:
+    return build(
+        "added",
+        cause="recorder",
+        start=flow.since,
+        end=max(at, flow.since),
+        run=flow.run,
+        connection=flow.connection,
+        symbol=flow.stream.symbol,
+        channel=channel_of(flow.stream),
+        evidence=f"asked for while recording; no book came for the first {(at - flow.since) / 1e9:.1f} s",
+    )
 
 
 def _late(track: Track | None) -> int:

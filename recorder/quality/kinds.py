@@ -35,7 +35,7 @@ KINDS: Mapping[str, Kind] = {
         "The configuration was read again, and streams were added or removed.",
         "the moment",
         _OURS,
-        "since when a stream that was added is recorded: its `connected` or first row does",
+        "since when a stream that was added is recorded: its `added`, `connected` or first row does",
     ),
     "expired": Kind(
         "recorder",
@@ -111,6 +111,17 @@ KINDS: Mapping[str, Kind] = {
         "venue if a heartbeat or another frame came meanwhile; recorder if we stood still; if nothing came at all: "
         "that of the connection's end, unknown if it did not end",
         "how many books were sent meanwhile",
+    ),
+    "added": Kind(
+        "stream",
+        "A book stream was added to the configuration while recording, and asked for on a connection that was open "
+        "(where one had to be made for it, its `connected` or `disconnected` tells); or it was moved to another while "
+        "it still came, and its next book did not come there in time.",
+        "the subscribe (last book where it came, if it was moved) → its first book, if that is not later than a "
+        "silence begins (else `silent` begins there), or the end of the connection or subscription",
+        _OURS,
+        "that anything was recorded before the subscribe: nobody asked for it; nor, of a first book that is a stored "
+        "copy, that live ones came from then on (a `cadence_hole` follows if they did not)",
     ),
     "unsubscribed": Kind(
         "stream",

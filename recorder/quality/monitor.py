@@ -435,6 +435,7 @@ class Monitor:
             *self._runs.orphaned(at),
             *self._runs.removed(at, closed=closed),
             *(event for run in self._runs.live() for event in self._runs.disk_full(run, at)),
+            *self._flows.beginnings(at),
             *self._flows.silences(at),
             *self._halts.going_on(at),
             *self._flows.refusals(at),

@@ -4,10 +4,10 @@ What the seconds of a stream can prove: `complete`, `suspect`, `missing` or `unv
 Books. A tick that is there proves itself: between two books that are neighbours by the learned pace (`ticks.py`)
 nothing is missing, whatever an event says of the connection. Such seconds are *complete*, or *suspect* where an event
 says that receive times lie or that something is wrong with what came. Where ticks are not there, seconds are *missing*
-if an event says why, or if it lasts longer than any silence goes unnamed (then nobody asked for the stream); a shorter
-stretch without an event is *suspect*: the publisher may have been slow. Books that came too few or too unevenly to
-learn a pace from prove nothing: *unverifiable*. And complete says that each tick of the pace is there. What the venue
-did not publish, no book can prove.
+if an event says why, or if it lasts longer than any silence goes unnamed or ends where the stream is added (then
+nobody asked for it); a shorter stretch without an event is *suspect*: the publisher may have been slow. Books that
+came too few or too unevenly to learn a pace from prove nothing: *unverifiable*. And complete says that each tick of
+the pace is there. What the venue did not publish, no book can prove.
 
 Trades. The venue counts the fills of a market, so between two fills whose ids follow each other nothing is missing,
 even if the recorder was down. Such seconds are *complete*. Where ids are missing, the whole stretch from the fill
@@ -56,6 +56,7 @@ NO_PACE, NO_IDS, NO_FILL, NO_LATER_FILL, NO_EARLIER_FILL = (
     "no earlier fill",
 )
 IDS_BEGAN_ANEW = "ids began anew"
+ADDED = "added"
 UNNUMBERED, UNDECODABLE, CLOCK_STEP = "trade_unnumbered", "undecodable", "clock_step"
 NEAR = "near "
 """Before the kind of a hole: close to it."""
@@ -154,7 +155,9 @@ def _explained(
     leapt = cut(said.late.get(CLOCK_STEP, []), hole)
     layers.append((leapt, ("suspect", CLOCK_STEP)))
     for rest in difference([hole], union(leapt, *why.values())):
-        if why and rest[1] - rest[0] <= lent_ns:
+        if any(rest[1] == a for a, _ in why.get(ADDED, ())):
+            layers.append(([rest], ("missing", UNASKED)))
+        elif why and rest[1] - rest[0] <= lent_ns:
             next_to = (kind for kind in strongest if any(rest[0] == b or rest[1] == a for a, b in why[kind]))
             layers.append(([rest], ("missing", next(next_to, strongest[0]))))
         elif rest[1] - rest[0] > silence_ns:

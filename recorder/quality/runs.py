@@ -239,15 +239,16 @@ class Runs:
 
     def asks_for(self, run: RunState, stream: Stream, now: int) -> bool:
         """
-        A run subscribes to a stream; True if it had not been known to.
+        A run subscribes to a stream; True if it had not been known to, nor had taken it out.
         """
+        removed = any(each.stream == stream for each in self._state.removed)
         self._ask_for_removed([stream], now)
         run.leaving = [leaving for leaving in run.leaving if leaving.stream != stream]
         self._take_in([stream], run.last_ts)
         if stream in run.streams:
             return False
         run.streams.append(stream)
-        return True
+        return not removed
 
     def leaves(self, run: RunState, stream: Stream, now: int, last: int) -> None:
         """

@@ -167,6 +167,10 @@ class FlowState(msgspec.Struct):
     """The connections it has moved here from: it leaves when it is back on one of them."""
     track: Track | None = None
     """Of a book stream."""
+    added: bool = False
+    """A book that the run had not asked for before, on a connection that was open: none has come yet."""
+    lent: int = 0
+    """If it still came where it was before: what its next book may take, ns. One that comes in time left none out."""
 
 
 UNKNOWN_CONNECTION = -1

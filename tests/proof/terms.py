@@ -12,12 +12,12 @@ MOMENTS = frozenset({"recorder_started", "recorder_stopped", "connected"})
 """What every run has."""
 BOOKS_MISSING = frozenset(
     {
-        "recorder_down", "connected", "disconnected", "not_acknowledged", "rejected", "silent", "cadence_hole",
+        "recorder_down", "connected", "added", "disconnected", "not_acknowledged", "rejected", "silent", "cadence_hole",
         "halted", "overflow", "journal_damaged", "seal_failed",
     }
 )  # fmt: skip
 """Kinds that say books are missing. `connected` reaches from a run's start to the first book."""
-FILLS_MISSING = (BOOKS_MISSING - {"silent", "cadence_hole", "halted"}) | {"trade_gap"}
+FILLS_MISSING = (BOOKS_MISSING - {"added", "silent", "cadence_hole", "halted"}) | {"trade_gap"}
 INFERRED = frozenset({"silent", "cadence_hole", "halted", "trade_gap"})
 BURST_NS = 300_000_000
 """What comes within this is of one poll of the chain."""

@@ -9,6 +9,7 @@ from quality_cases import (
     ETH,
     SOL,
     SOL_TRADES,
+    URL,
     Tape,
     at,
     carried,
@@ -28,6 +29,7 @@ from recorder.records import (
     Moved,
     NotAcknowledged,
     Requested,
+    Stream,
 )
 
 
@@ -197,7 +199,7 @@ def test_the_empty_probation_connection_ends_without_a_hole():
 
     events = fold(tape)
 
-    assert unusual(events) == [("disconnected", 30, 30.1, "recorder")]
+    assert unusual(events) == [("added", 10, 10.2, "recorder"), ("disconnected", 30, 30.1, "recorder")]
 
 
 def test_a_stream_that_goes_home_while_probation_is_down_ends_that_hole():
@@ -211,7 +213,7 @@ def test_a_stream_that_goes_home_while_probation_is_down_ends_that_hole():
     tape.books(25.2, 60, ETH)
     tape.fact(25.3, Moved(ETH, 0, "it speaks again"), connection=0, attempt=1)
 
-    assert unusual(fold(tape)) == [("disconnected", 19.8, 25.3, "network")]
+    assert unusual(fold(tape)) == [("added", 10, 10.2, "recorder"), ("disconnected", 19.8, 25.3, "network")]
 
 
 def test_a_late_frame_after_an_unsubscribe_is_stored_and_expected_no_more():
@@ -375,3 +377,116 @@ def test_a_stream_let_go_of_at_an_hours_end_tells_of_the_books_it_missed_before(
     (hole,) = [e for e in fold(tape) if e.kind == "cadence_hole"]
 
     assert (since(hole.start), since(hole.end), hole.missing) == (3598.7, 3600.2, 3)
+
+
+def adding(*, first: float | None, until: float = 30.0, book: Stream = ETH) -> Tape:
+    """
+    A run that hears two markets and asks for a third after 20.5 s, whose books begin at `first`.
+    """
+    tape = steady(until)
+    tape.fact(20.5, Requested(book), connection=0, attempt=1)
+    if first is not None:
+        tape.books(first, until, book)
+    return tape
+
+
+@pytest.mark.parametrize(
+    ("first", "hole"),
+    [
+        (20.9, ("added", 20.5, 20.9, "recorder")),
+        (25.4, ("added", 20.5, 25.4, "recorder")),
+        (26.5, ("silent", 20.5, 26.5, "venue")),
+        (None, ("silent", 20.5, 30.0, "venue")),
+    ],
+)
+def test_a_stream_added_on_an_open_connection_is_missing_from_its_request_to_its_first_book(first, hole):
+    """
+    Books were due from the request on; beyond the time of a silence it is one, from the same instant.
+    """
+    assert unusual(fold(adding(first=first), until=30)) == [hole]
+
+
+def test_a_stream_added_a_moment_ago_is_missing_so_far():
+    """
+    At the end of what is known, of its connection and of its subscription alike.
+    """
+    assert unusual(fold(adding(first=None, until=22), until=22)) == [("added", 20.5, 22.0, "recorder")]
+    ended, left, dead = (adding(first=None, until=22) for _ in range(3))
+    ended.disconnected(22)
+    left.fact(22, Requested(ETH, op="unsubscribe"), connection=0, attempt=1)
+    dead.stop(22)
+    for tape in (ended, left, dead):
+        assert told(fold(tape, until=23), "added") == [("added", 20.5, 22.0, "recorder")]
+
+
+def test_a_stream_added_in_two_copies_is_missing_until_each_brings_it():
+    """
+    Each connection has its own bounds; where one has it already, a second one that is asked for it owes nothing.
+    """
+    for asked, holes in ((20.6, [(0, 20.5, 20.9), (1, 20.6, 21.1)]), (21.0, [(0, 20.5, 20.9)])):
+        tape = adding(first=20.9)
+        tape.connection(0.2, 30, [SOL, BTC], connection=1)
+        tape.fact(asked, Requested(ETH), connection=1, attempt=1)
+        tape.books(21.1, 30, ETH, connection=1)
+
+        events = [event for event in fold(tape, until=30) if event.kind == "added"]
+
+        assert [(e.connection, since(e.start), since(e.end)) for e in events] == holes
+
+
+def test_what_was_asked_for_before_is_not_added():
+    """
+    A new request for what is silent, one on a connection that is down, trades, and what comes back after it was taken
+    out: each has events of its own, or nothing is due.
+    """
+    again = steady(30)
+    again.fact(20.5, Requested(SOL, why="silent"), connection=0, attempt=1)
+    trades = adding(first=None, book=SOL_TRADES)
+    back = steady(30, [SOL, BTC])
+    back.without(9, 15.2, channel="orderbook_perp_1_grouped_1")
+    back.fact(9, Requested(BTC, op="unsubscribe"), connection=0, attempt=1)
+    back.fact(15, Requested(BTC), connection=0, attempt=1)
+    anew = adding(first=20.9)
+    anew.disconnected(20.4)
+    anew.fact(20.45, Connected(URL, 2, 1.0, compressed=True), connection=0, attempt=2)
+
+    for tape in (again, trades, back, anew):
+        assert told(fold(tape, until=30), "added") == []
+
+
+def test_an_added_stream_goes_on_waiting_with_the_carry():
+    """
+    The hour may turn between the request and the first book.
+    """
+    entries = adding(first=21.3).entries()
+    first, then = monitor(), None
+    for count, entry in enumerate(entries):
+        if entry.recv_ts > at(21):
+            then = monitor(carried(first.state()))
+            feed(then, entries[count:])
+            break
+        feed(first, [entry])
+
+    assert then is not None
+    then.finish(at(30), closed=False)
+    assert told(then.events, "added") == [("added", 20.5, 21.3, "recorder")]
+
+
+def test_a_stream_that_moves_while_it_still_comes_is_missing_until_it_comes_there():
+    """
+    From its last book where it was, also of several copies that leave one after another.
+    """
+    tape = Tape()
+    tape.run(0, 40, [SOL, ETH])
+    for connection in (0, 1):
+        tape.connection(0.1, 40, [SOL, ETH], connection=connection)
+        tape.fact(20.2, Moved(ETH, 3, "silent after another subscribe"), connection=connection)
+    tape.without(20.2, 41, channel="orderbook_perp_2_grouped_1")
+    tape.fact(20.3, Connected(URL, 1, 1.0, compressed=True), connection=3, attempt=1)
+    tape.fact(20.4, Requested(ETH), connection=3, attempt=1)
+    tape.heartbeats(20.3, 40, connection=3)
+    tape.books(20.7, 40, ETH, connection=3)
+
+    assert unusual(fold(tape)) == [("added", 19.9, 20.7, "recorder")]
+    tape.book(20.31, ETH, connection=3)
+    assert unusual(fold(tape)) == []  # the next one came in time

@@ -243,6 +243,20 @@ def test_a_recording_that_begins_in_the_hour_proves_nothing_before():
     ]
 
 
+@pytest.mark.parametrize("asked_s", [0.3, 2, 60])
+def test_before_a_stream_was_added_nobody_asked_for_it(asked_s):
+    """
+    However soon in the hour that was; until its first book it is missing because it was only just asked for.
+    """
+    judged = of_books(each(asked_s + 0.3, 3600), said({"added": [(asked_s, asked_s + 0.3)]}))
+
+    assert judged == [
+        (0, asked_s, "missing", "nobody asked"),
+        (asked_s, asked_s + 0.3, "missing", "added"),
+        (asked_s + 0.3, 3600, "complete", "ticks"),
+    ]
+
+
 def test_few_books_prove_nothing():
     """
     Not even that any is missing.
