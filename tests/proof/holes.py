@@ -49,6 +49,8 @@ def holes_of(stream: Stream, meant: list[Meant], finder: "Finder") -> list[Hole]
         holes.append(hole)
     if stream.channel == "trades":
         _bound_by_receipt(holes, meant)
+    else:
+        _bound_by_newer(live)
     for hole in holes:
         hole.mark = finder.least(hole)
         hole.marks = list({id(mark): mark for each in hole.missing for mark in finder.covering(each)}.values())
@@ -73,6 +75,19 @@ def _bound_by_receipt(holes: list[Hole], fills: list[Meant]) -> None:
             e.arrival for e in fills[bisect_left(ids, last + 1) :] if e.stored and e.arrival > hole.last + BURST_NS
         ]
         hole.before, hole.after = max(lower, default=hole.before), min(higher, default=hole.after)
+
+
+def _bound_by_newer(books: list[Meant]) -> None:
+    """
+    A book that is missing when a newer one comes is missing from then on: that one may have come on another connection,
+    to which the stream has moved, while the server still held back what this one was to bring.
+    """
+    newer = None
+    for book in reversed(books):
+        if book.stored:
+            newer = book.arrival if newer is None else min(newer, book.arrival)
+        elif newer is not None:
+            book.arrival = min(book.arrival, newer)
 
 
 class Finder:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from account import account
 from cases import CASES
-from holes import excess, holds_any
+from holes import Finder, excess, holds_any, holes_of
 from judge import judge, let_pass
 from lakes import read_lake
 from terms import Lake, Mark, Meant
@@ -245,3 +245,18 @@ def test_a_silence_is_true_of_the_connection_it_is_of():
     assert not holds_any(mark, [book], [], side)
     book.would = {0: 15 * second}
     assert holds_any(mark, [book], [], side)
+
+
+def test_a_book_that_was_held_back_is_missing_before_a_newer_one_that_came_another_way():
+    """
+    The stream had moved to a connection on which its next book came at once; its silence ended there.
+    """
+    stream, second = Stream("perp", "SOL-PERP", "orderbook", 1), 1_000_000_000
+    lost = Meant(stream, 12 * second, 19 * second)
+    held = Meant(stream, 14 * second, 19 * second, stored=True)
+    moved = Meant(stream, 16 * second, 17 * second, stored=True)
+    silence = Mark("silent", "venue", "stream", 0, "SOL-PERP", "orderbook", 10 * second, 17 * second, None, "")
+
+    (hole,) = holes_of(stream, [lost, held, moved], Finder([silence]))
+
+    assert (lost.arrival, lost.state, hole.mark) == (17 * second, "covered", silence)
