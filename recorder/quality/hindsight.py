@@ -60,9 +60,11 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
             and abs(steps[change + 1] - old[0]) <= old[1]
         ):
             change += 1  # the old one went on after a hole
-    # The step in which it changes began under the old one.
+    # The step in which it changes began under the old one, unless it is as short as the new ones: those make up for
+    # nothing that was missed before.
+    ends = change + 1 if 8 * abs(steps[change] - track.cadence) <= track.cadence else change + 2
     return [
-        *_of(times[: change + 2], old, begin=max(change - FEWEST, 0)),
+        *_of(times[:ends], old, begin=max(change - FEWEST, 0)),
         *_of(times, (track.cadence, track.allow), begin=change + 1),
     ]
 

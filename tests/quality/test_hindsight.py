@@ -39,6 +39,13 @@ def test_a_hole_before_the_change_is_counted_by_the_old_cadence():
     assert missed([400, 400, 400, 800, *[200] * 10], old=(400, 25), new=200) == [(97_200, 98_000, 1)]
 
 
+def test_the_first_book_at_a_faster_cadence_makes_up_for_none_that_was_missed_before():
+    """
+    Three old steps went before it, of which the last was short, for in it the cadence changed.
+    """
+    assert missed([1010, 1985, 1007, 931, 414, *[400] * 8], old=(672, 196)) == [(92_463, 94_448, 1)]
+
+
 @pytest.mark.parametrize(
     ("steps", "hole"),
     [
