@@ -173,9 +173,13 @@ def missed(track: Track, step: int, now: int) -> int:
     ticks = (step + allow) // track.cadence - 1 - track.strays
     if ticks <= 0:
         return 0
+    # The first book may be a stored copy: what was due before it came is told by the outage.
+    first = track.anew and track.whole == track.ts
+    late = lateness(track)
+    before = (late // MS + track.allow) // track.cadence if first else 0
     # Only where books are known to be late: else a step of the publisher's clock would pass for time.
-    passed = (now - track.recv + (lateness(track) if track.late_since else 0)) // MS
-    return max(min(ticks, (passed + track.cadence // 2) // track.cadence - 1 - track.strays), 0)
+    passed = (now - track.recv + (late if track.late_since or first else 0)) // MS
+    return max(min(ticks, (passed + track.cadence // 2) // track.cadence - 1 - track.strays) - before, 0)
 
 
 def lateness(track: Track) -> int:

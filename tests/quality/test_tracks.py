@@ -361,6 +361,28 @@ def test_the_stored_copy_after_a_reconnect_does_not_end_the_outage():
     assert unusual(fold(tape)) == [("disconnected", 29.9, 35.1, "network")]
 
 
+@pytest.mark.parametrize("copied", [30.8, 30.4])
+def test_a_book_that_is_lost_after_the_stored_copy_is_missing(copied):
+    """
+    By our clock there was hardly time for it, for the copy came late; what was due before that came, the outage tells.
+    """
+    tape = steady(29.9)
+    tape.disconnected(29.95)
+    tape.alive(30, 50)
+    tape.heartbeats(31, 50, connection=0, attempt=2)
+    tape.fact(31, Connected(URL, 2, 1.0, compressed=True), connection=0, attempt=2)
+    for stream in (SOL, BTC):
+        tape.fact(31, Requested(stream), connection=0, attempt=2)
+        tape.book(31.1, stream, ts=copied, connection=0, attempt=2)
+    tape.books(31.2, 50, BTC, connection=0, attempt=2)
+    tape.books(31.6, 50, SOL, connection=0, attempt=2)
+
+    events = [e for e in fold(tape) if e.kind not in {"recorder_started", "connected"}]
+
+    assert [e.kind for e in events] == ["disconnected", "cadence_hole"]
+    assert [(e.symbol, since(e.start), since(e.end), e.missing) for e in events[1:]] == [("SOL-PERP", 31.1, 31.6, 1)]
+
+
 def test_a_stream_that_stays_silent_after_its_stored_copy_is_silent_since_the_request():
     """
     The outage ends there.
