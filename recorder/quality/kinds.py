@@ -155,7 +155,7 @@ KINDS: Mapping[str, Kind] = {
         "books were late (a server drops them for a slow client), come half as often from then on, or the run ended",
         "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "
         "says). Nor that none is missing elsewhere: if every second one of all markets is lost for longer than half a "
-        "minute, it is taken for the cadence",
+        "minute, it is taken for the cadence (also across a restart: the old one is remembered for ten minutes)",
     ),
     "backlog": Kind(
         "connection",

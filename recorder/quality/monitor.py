@@ -21,6 +21,7 @@ from recorder.quality.fills import Fills
 from recorder.quality.findings import Findings
 from recorder.quality.flows import FIRST_AFTER_GAP, MAYBE_INITIAL, Flows, is_book
 from recorder.quality.halts import Halts
+from recorder.quality.paces import Paces
 from recorder.quality.routes import Routes, Verdict
 from recorder.quality.runs import STALL_NS, Runs
 from recorder.quality.slots import MAX_STEP
@@ -77,7 +78,7 @@ class Monitor:
         self._flows = Flows(state.flows, by_name, self._connections, self._findings)
         self._fills = Fills(state.fills, by_name, self._findings)
         self._spells = Spells(state.stretches, state.often, self._flows, self._connections, self._findings)
-        self._tracks = Tracks(self._flows, self._spells, self._findings, state.fed)
+        self._tracks = Tracks(self._flows, self._spells, self._findings, state.fed, Paces(state.paces))
         self._halts = Halts(self._flows, self._connections, self._findings)
         self._routes = Routes(listed, state, self._connections, self._flows, self._findings)
         self._changes = Changes(
@@ -410,7 +411,7 @@ class Monitor:
         self._state.flows = self._flows.snapshot()
         self._state.tallies = self._findings.tallies.snapshot()
         self._state.stretches, self._state.often = self._spells.snapshot()
-        self._tracks.sort()
+        self._tracks.sort(self._state.now)
         return self._state
 
     def finish(self, at: int, *, closed: bool) -> None:

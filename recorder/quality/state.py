@@ -61,6 +61,22 @@ class Often(msgspec.Struct):
     missing: int = 0
 
 
+class Pace(msgspec.Struct, frozen=True, order=True):
+    """
+    What a book stream kept to when its last book came.
+    """
+
+    until: int
+    """Receipt of that book."""
+    since: int
+    """Since when it did."""
+    cadence: int
+    """ms, as the rest of it."""
+    spread: int
+    former: int
+    """The one before it that was long in force; 0: none."""
+
+
 class RunState(msgspec.Struct):
     """
     One run of the recorder.
@@ -246,3 +262,5 @@ class MonitorState(msgspec.Struct):
     often: list[Often] = []
     fed: dict[str, int] = {}
     """When two feeds were last heard, by the stream's label: if only one comes after an outage, the other is missed."""
+    paces: dict[str, Pace] = {}
+    """What pace book streams kept, by label: if half as many come after a restart, every second one may be missed."""

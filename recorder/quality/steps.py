@@ -5,11 +5,13 @@ What is found here is a stretch of one stream; `spells` tells whether its neighb
 """
 
 from itertools import pairwise
+from statistics import median_low
 
 from recorder.quality import cadence, feeds, hindsight, lateness, slots
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
+from recorder.quality.paces import Paces, is_near
 from recorder.quality.spells import DOUBTED, TARDY, Spells
 from recorder.quality.state import FlowState, Stretch
 from recorder.quality.track import Hole, Track
@@ -41,10 +43,11 @@ class Steps:
     Judges the books of all tracks.
     """
 
-    def __init__(self, flows: Flows, spells: Spells, findings: Findings) -> None:
+    def __init__(self, flows: Flows, spells: Spells, findings: Findings, paces: Paces) -> None:
         self._flows = flows
         self._spells = spells
         self._findings = findings
+        self._paces = paces
 
     # ---- ticks
 
@@ -208,9 +211,9 @@ class Steps:
         Just half as many books as there were for a while: a slower publisher, or every second one is lost.
         """
         even = track.spread * 20 <= track.cadence and now - track.paced > cadence.CRISP_NS
-        if abs(pace - track.former) * 33 <= pace:
+        if is_near(pace, track.former):
             return False  # as it was before
-        return even and abs(pace - 2 * track.cadence) * 33 <= pace
+        return even and is_near(pace, 2 * track.cadence)
 
     def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
         self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
@@ -237,7 +240,8 @@ class Steps:
     def _judge_anew(self, flow: FlowState, track: Track) -> None:
         """
         Holes one after another from an outage on, all alike: while nothing was heard the pace had become a slower one,
-        and has become the old one again. Unless others kept to that all the while, nothing tells it from books lost.
+        and has become the old one again. Unless others kept to that all the while, nothing tells it from books lost:
+        where just every second one may be, that is said, and no other loss is so even.
         """
         anew = [hole for hole in track.holes if hole.anew]
         steps = [hole.step_ms for hole in anew]
@@ -250,7 +254,10 @@ class Steps:
             if not other.anew and not other.odd and (other.feeds is None or other.feeds.before is None)
         ]
         if alike and not any(other.kept < anew[-1].start for other in others):
-            track.holes = [hole for hole in track.holes if not hole.anew]
+            halved = is_near(median_low(steps), 2 * track.cadence)
+            track.holes = [hole for hole in track.holes if halved or not hole.anew]
+            for hole in anew:
+                hole.doubted = True
         for hole in track.holes:
             hole.anew = False
 
@@ -284,6 +291,8 @@ class Steps:
             off = "; those after it came off the old grid: the publisher began anew"
             late = TARDY if hole.step_ms - track.cadence <= STOOD_STILL_MS else late
         doubt = "; or books come half as often now" if track.doubt else ""
+        if hole.doubted:
+            doubt = "; or books came half as often then: none had come at the old pace since it was interrupted"
         if not _only(flow, track):
             doubt += "; of one of two feeds"
         words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
@@ -292,7 +301,7 @@ class Steps:
             now,
             ("cadence_hole", hole.start, hole.end, words, hole.left_slot, hole.right_slot),
             missing=hole.missing,
-            late=DOUBTED if track.doubt else late,
+            late=DOUBTED if track.doubt or hole.doubted else late,
         )
 
     # ---- learning
@@ -316,7 +325,7 @@ class Steps:
         early, track.early = track.early, []
         steps = [b[0] - a[0] for a, b in pairwise(early)]
         track.base = min(recv - at * MS for at, recv, _ in early)
-        cadence.adopt(track, *self._known(flow, *cadence.rhythm(steps), now), now)
+        self._begin(flow, track, *cadence.rhythm(steps), now)
         if not SKEW_MS[0] * MS < track.base < SKEW_MS[1] * MS:
             track.skew_since = track.skew_since or early[0][1]
         # A stored copy may be the first of them; it is much older than it should be.
@@ -331,18 +340,22 @@ class Steps:
         for at, recv, _ in early[first + 1 :]:
             self.take(flow, track, at, None, recv, gap=0)
 
-    def _known(self, flow: FlowState, pace: int, spread: int, now: int) -> tuple[int, int]:
+    def _begin(self, flow: FlowState, track: Track, pace: int, spread: int, now: int) -> None:
         """
-        What so few books tell, or what others of the run tell better: markets are mostly of one publisher.
+        Adopt what so few books tell, or what is known better: from others of the run, for markets are mostly of one
+        publisher; or from before, where every second book may be lost.
         """
-        if self._flows.recorded_for(flow.run, now) < lateness.STEADY_NS:
-            return pace, spread
         others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
-        alike = [track for track in others if abs(track.cadence - pace) * 5 <= pace]
-        if not alike:
-            return pace, spread
-        longest = min(alike, key=lambda track: (track.paced, track.cadence, track.spread))
-        return longest.cadence, longest.spread
+        alike = [other for other in others if abs(other.cadence - pace) * 5 <= pace]
+        longest = min(alike, key=lambda other: (other.paced, other.cadence, other.spread), default=None)
+        before = self._paces.half(flow.stream, pace, now)
+        if before is not None and (longest is None or now - longest.paced <= DOUBT_NS):
+            cadence.adopt(track, before.cadence, before.spread, before.since)
+            track.former = before.former
+        elif longest is not None and self._flows.recorded_for(flow.run, now) >= lateness.STEADY_NS:
+            cadence.adopt(track, longest.cadence, longest.spread, now)
+        else:
+            cadence.adopt(track, pace, spread, now)
 
     def _stop_listening(self, track: Track) -> None:
         """

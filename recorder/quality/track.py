@@ -30,6 +30,8 @@ class Hole(msgspec.Struct):
     """The books around it were late."""
     anew: bool = False
     """No step since an outage or a silence has kept to the cadence that was before it."""
+    doubted: bool = False
+    """Books may have come half as often in those days: nothing tells."""
     passed: int = 0
     """Books that another stream of the connection had meanwhile, when the cadence became a slower one."""
 

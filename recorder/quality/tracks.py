@@ -13,6 +13,7 @@ from recorder.quality.alternation import Alternation, both_until, count_back, tr
 from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows, in_order
+from recorder.quality.paces import Paces
 from recorder.quality.spells import CUT_OFF, Spells
 from recorder.quality.state import FlowState, Stretch
 from recorder.quality.steps import AHEAD_NS, Steps
@@ -33,24 +34,27 @@ class Tracks:
     The tracks of all flows.
     """
 
-    def __init__(self, flows: Flows, spells: Spells, findings: Findings, fed: dict[str, int]) -> None:
+    def __init__(self, flows: Flows, spells: Spells, findings: Findings, fed: dict[str, int], paces: Paces) -> None:
         """
         Args:
             flows: whose.
             spells: where findings go.
             findings: for what is told at once.
             fed: when two feeds were last heard, by stream.
+            paces: what each stream kept to.
         """
         self._flows = flows
         self._findings = findings
-        self._steps = Steps(flows, spells, findings)
+        self._paces = paces
+        self._steps = Steps(flows, spells, findings, paces)
         self._alternation = Alternation(self._steps, findings, fed)
 
-    def sort(self) -> None:
+    def sort(self, now: int) -> None:
         """
-        So that the carry does not depend on the order in which two feeds were heard.
+        So that the carry does not depend on the order in which two feeds were heard, or streams ended.
         """
         self._alternation.sort()
+        self._paces.sort(now)
 
     # ---- book by book
 
@@ -275,6 +279,8 @@ class Tracks:
         if track.feeds is not None and not track.feeds.believed and track.watch is not None:
             # Too few books to be sure: what they say is more likely.
             track.feeds.believed = slots.are_feeds(track.watch)
+        if track.feeds is None:
+            self._paces.note(flow.stream, track, end)
         self._alternation.end(flow, track, end, now)
         self._steps.compare(flow, track, now)
         for hole in track.holes:

@@ -268,6 +268,56 @@ def test_half_the_books_of_all_markets_are_waited_for_before_they_are_called_mis
     assert slower == []
 
 
+AFTER_A_RESTART = {"start": START + 50 * SECOND_NS, "run": "s"}
+"""Of a second run, ten seconds after the first was killed."""
+
+
+@pytest.mark.parametrize("market", ["*", "SOL-PERP"])
+def test_half_the_books_lost_as_a_run_starts_are_missing_by_the_pace_that_was_before(market):
+    """
+    They teach a pace that is twice as slow; that the books came at another one ten seconds before is not forgotten.
+    """
+    before = hear(seconds=40)
+
+    events = events_of([*before, *hear(SkipFrames(from_s=0, to_s=20, market=market, every=2), **AFTER_A_RESTART)])
+
+    holes = [e for e in events if e.kind == "cadence_hole"]
+    assert sum(e.missing or 0 for e in holes) == (24 if market == "SOL-PERP" else 3 * 24)
+    assert all(50 <= seconds_of(e)[0] < seconds_of(e)[1] <= 70.5 for e in holes)
+    if market == "*":
+        assert {e.cause for e in holes} == {"unknown"}
+        assert all("or books came half as often then" in e.evidence for e in holes)
+
+
+def test_a_publisher_that_is_slower_after_a_restart_is_believed():
+    """
+    After half a minute, as within a run. One that was slow for shorter cannot be told from losses, and that is said.
+    """
+    before, slow = hear(seconds=40), Cadence(from_s=0, to_s=200, tick_ms=800)
+
+    lasting = events_of([*before, *hear(slow, seconds=60, **AFTER_A_RESTART)])
+    judge, _ = folded([*before, *hear(slow, seconds=20, **AFTER_A_RESTART)])
+    judge.finish(START + 100 * SECOND_NS, closed=True)
+    long_ago = hear(slow, seconds=20, start=START + 700 * SECOND_NS, run="s")
+
+    assert "cadence_hole" not in {e.kind for e in lasting}
+    assert {e.cause for e in judge.events if e.kind == "cadence_hole"} == {"unknown"}
+    assert "cadence_hole" not in {e.kind for e in events_of([*before, *long_ago])}
+
+
+def test_half_the_books_lost_from_an_outage_on_may_have_been_a_slower_pace():
+    """
+    Nothing tells: so it is said. Another slower pace, of no whole ticks, is one.
+    """
+    lost = events_of(hear(Drop(30), SkipFrames(from_s=29, to_s=45, every=2), seconds=75))
+    slower = events_of(hear(Drop(30), Cadence(from_s=29.9, to_s=45, tick_ms=1000), seconds=75))
+
+    holes = [e for e in lost if e.kind == "cadence_hole" and e.start > START + 31 * SECOND_NS]
+    assert sum(e.missing or 0 for e in holes) >= 3 * 15
+    assert {e.cause for e in holes} == {"unknown"}
+    assert "cadence_hole" not in {e.kind for e in slower}
+
+
 def test_books_that_were_due_when_a_run_ended_are_told_of():
     """
     Nobody will hear whether they were only late.
@@ -486,7 +536,7 @@ def test_a_step_from_a_stored_copy_that_came_late_keeps_to_no_cadence():
     """
     There was no time for a hole after it: whether the pace is still what it was before the outage, it does not tell.
     """
-    steps = Steps(Mock(), Mock(), Mock())
+    steps = Steps(Mock(), Mock(), Mock(), Mock())
     track = Track(ts=1000, recv=SECOND_NS, anew=True)
     cadence.adopt(track, 200, 0, 1)
 

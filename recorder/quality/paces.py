@@ -1,0 +1,62 @@
+"""
+The pace each book stream last kept, remembered for a while after it ends, across runs and hours. Pure.
+
+A run that starts learns a stream's cadence from its first books. If just every second one of them is lost, those teach
+one that is twice as slow, and nothing would seem to be missing. So what the stream kept to before holds until it is
+plain that it has changed: `steps` waits as it does where half of the books stay away within a run.
+"""
+
+from recorder.quality.cadence import CRISP_NS, is_uneven
+from recorder.quality.state import Pace
+from recorder.quality.track import Track
+from recorder.records import SECOND_NS, Stream
+
+KEPT_NS = 600 * SECOND_NS
+"""After so long, what came before says little of what comes now."""
+
+
+class Paces:
+    """
+    Of all streams, by their labels.
+    """
+
+    def __init__(self, known: dict[str, Pace]) -> None:
+        """
+        Args:
+            known: part of the carry; kept up to date here.
+        """
+        self._known = known
+
+    def note(self, stream: Stream, track: Track, until: int) -> None:
+        """
+        A stream brings nothing more for now; its last book came at `until`. What it kept to for long is its pace.
+        """
+        if track.cadence and not track.deaf and not is_uneven(track) and until - track.paced > CRISP_NS:
+            pace = Pace(until, track.paced, track.cadence, track.spread, track.former)
+            label = stream.label()
+            # Whichever connection is told of first.
+            self._known[label] = max(self._known.get(label, pace), pace)
+
+    def half(self, stream: Stream, cadence: int, now: int) -> Pace | None:
+        """
+        What a stream kept to before, if `cadence`, ms, is just twice that, and was not its pace before that.
+        """
+        pace = self._known.get(stream.label())
+        if pace is None or now - pace.until > KEPT_NS or is_near(cadence, pace.former):
+            return None
+        return pace if is_near(cadence, 2 * pace.cadence) else None
+
+    def sort(self, now: int) -> None:
+        """
+        Forget what is too old, and put the rest in an order that does not depend on which stream ended first.
+        """
+        kept = {label: pace for label, pace in sorted(self._known.items()) if now - pace.until <= KEPT_NS}
+        self._known.clear()
+        self._known.update(kept)
+
+
+def is_near(cadence: int, other: int) -> bool:
+    """
+    Whether two cadences, ms, are the same but for what a few books may be off.
+    """
+    return abs(cadence - other) * 33 <= cadence

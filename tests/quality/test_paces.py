@@ -1,0 +1,71 @@
+"""
+The pace that is remembered of a stream that has ended.
+"""
+
+from quality_cases import BTC, SOL
+from recorder.quality import cadence
+from recorder.quality.paces import KEPT_NS, Paces
+from recorder.quality.state import Pace
+from recorder.quality.track import Track
+from recorder.records import SECOND_NS
+
+
+def kept(ms: int, *, spread: int = 3, paced: int = 1) -> Track:
+    """
+    A track that has had a cadence since `paced`, ns.
+    """
+    track = Track()
+    cadence.adopt(track, ms, spread, paced)
+    return track
+
+
+def test_just_half_as_many_books_are_doubted_and_no_other_pace_is():
+    """
+    Not what is a little off, nor the pace of before that one.
+    """
+    paces = Paces({})
+    track = kept(400)
+    paces.note(SOL, track, 60 * SECOND_NS)
+
+    assert [ms for ms in (200, 400, 750, 790, 800, 810, 1000, 1200) if paces.half(SOL, ms, 70 * SECOND_NS)] == [
+        790,
+        800,
+        810,
+    ]
+    assert paces.half(BTC, 800, 70 * SECOND_NS) is None
+
+    track.former = 805
+    paces.note(SOL, track, 61 * SECOND_NS)
+    assert paces.half(SOL, 800, 70 * SECOND_NS) is None
+
+
+def test_what_was_kept_for_a_moment_only_or_to_no_beat_is_not_remembered():
+    """
+    Nor where the publisher sends no time of use.
+    """
+    known: dict[str, Pace] = {}
+    paces = Paces(known)
+    deaf = kept(400)
+    deaf.deaf = True
+
+    for track in (Track(), kept(400, paced=55 * SECOND_NS), kept(400, spread=200), deaf):
+        paces.note(SOL, track, 60 * SECOND_NS)
+
+    assert known == {}
+
+
+def test_the_latest_end_counts_and_is_forgotten_after_ten_minutes():
+    """
+    Whichever of several connections was told of first; and the carry stays small.
+    """
+    known: dict[str, Pace] = {}
+    paces = Paces(known)
+    paces.note(SOL, kept(400), 60 * SECOND_NS)
+    paces.note(SOL, kept(500), 50 * SECOND_NS)
+    paces.note(BTC, kept(300), 20 * SECOND_NS)
+
+    assert known[SOL.label()].cadence == 400
+    assert paces.half(SOL, 800, 60 * SECOND_NS + KEPT_NS) is not None
+    assert paces.half(SOL, 800, 61 * SECOND_NS + KEPT_NS) is None
+    paces.sort(30 * SECOND_NS + KEPT_NS)
+    assert list(known) == [SOL.label()]
