@@ -46,6 +46,16 @@ class Paces:
             return None
         return pace if is_near(cadence, 2 * pace.cadence) else None
 
+    def former(self, stream: Stream, cadence: int, now: int) -> int:
+        """
+        The pace that may come back, ms, where a stream begins with `cadence`: what it kept to before, or before that. 0
+        if none is known.
+        """
+        pace = self._known.get(stream.label())
+        if pace is None or now - pace.until > KEPT_NS:
+            return 0
+        return pace.former if is_near(cadence, pace.cadence) else pace.cadence
+
     def sort(self, now: int) -> None:
         """
         Forget what is too old, and put the rest in an order that does not depend on which stream ended first.

@@ -129,6 +129,9 @@ class Steps:
                 flags = _FIRST_AFTER_GAP
             self._slower(flow, track, now)
         else:
+            if track.doubt:
+                for hole in track.holes:
+                    hole.doubted = True
             track.odd = track.alone = track.doubt = 0
             if track.anew and not gap and step <= track.high:
                 track.kept = now
@@ -292,7 +295,7 @@ class Steps:
             late = TARDY if hole.step_ms - track.cadence <= STOOD_STILL_MS else late
         doubt = "; or books come half as often now" if track.doubt else ""
         if hole.doubted:
-            doubt = "; or books came half as often then: none had come at the old pace since it was interrupted"
+            doubt = "; or books came half as often until then"
         if not _only(flow, track):
             doubt += "; of one of two feeds"
         words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
@@ -351,11 +354,11 @@ class Steps:
         before = self._paces.half(flow.stream, pace, now)
         if before is not None and (longest is None or now - longest.paced <= DOUBT_NS):
             cadence.adopt(track, before.cadence, before.spread, before.since)
-            track.former = before.former
         elif longest is not None and self._flows.recorded_for(flow.run, now) >= lateness.STEADY_NS:
             cadence.adopt(track, longest.cadence, longest.spread, now)
         else:
             cadence.adopt(track, pace, spread, now)
+        track.former = self._paces.former(flow.stream, track.cadence, now)
 
     def _stop_listening(self, track: Track) -> None:
         """

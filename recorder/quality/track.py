@@ -31,7 +31,7 @@ class Hole(msgspec.Struct):
     anew: bool = False
     """No step since an outage or a silence has kept to the cadence that was before it."""
     doubted: bool = False
-    """Books may have come half as often in those days: nothing tells."""
+    """Just half of the books came for a while, of all streams of the connection: they may have been all there were."""
     passed: int = 0
     """Books that another stream of the connection had meanwhile, when the cadence became a slower one."""
 

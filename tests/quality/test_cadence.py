@@ -265,6 +265,7 @@ def test_half_the_books_of_all_markets_are_waited_for_before_they_are_called_mis
     slower = events_of(hear(Cadence(from_s=30, to_s=100, tick_ms=800), seconds=90))
 
     assert sum(e.missing or 0 for e in missing) == 3 * 31
+    assert {e.cause for e in missing} == {"unknown"}
     assert slower == []
 
 
@@ -286,7 +287,7 @@ def test_half_the_books_lost_as_a_run_starts_are_missing_by_the_pace_that_was_be
     assert all(50 <= seconds_of(e)[0] < seconds_of(e)[1] <= 70.5 for e in holes)
     if market == "*":
         assert {e.cause for e in holes} == {"unknown"}
-        assert all("or books came half as often then" in e.evidence for e in holes)
+        assert all("or books came half as often until then" in e.evidence for e in holes)
 
 
 def test_a_publisher_that_is_slower_after_a_restart_is_believed():
@@ -303,6 +304,17 @@ def test_a_publisher_that_is_slower_after_a_restart_is_believed():
     assert "cadence_hole" not in {e.kind for e in lasting}
     assert {e.cause for e in judge.events if e.kind == "cadence_hole"} == {"unknown"}
     assert "cadence_hole" not in {e.kind for e in events_of([*before, *long_ago])}
+
+
+def test_the_pace_that_was_before_a_restart_may_come_back():
+    """
+    A run that began while books came twice as often, and hears them become what they were.
+    """
+    fast = Cadence(from_s=0, to_s=15, tick_ms=200)
+
+    events = events_of([*hear(seconds=40), *hear(fast, seconds=40, **AFTER_A_RESTART)])
+
+    assert "cadence_hole" not in {e.kind for e in events}
 
 
 def test_half_the_books_lost_from_an_outage_on_may_have_been_a_slower_pace():

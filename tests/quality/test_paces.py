@@ -39,6 +39,19 @@ def test_just_half_as_many_books_are_doubted_and_no_other_pace_is():
     assert paces.half(SOL, 800, 70 * SECOND_NS) is None
 
 
+def test_the_pace_before_the_one_that_a_stream_begins_with_is_its_former_one():
+    """
+    Also where that has not changed since.
+    """
+    paces = Paces({})
+    track = kept(400)
+    track.former = 1000
+    paces.note(SOL, track, 60 * SECOND_NS)
+
+    assert [paces.former(SOL, ms, 70 * SECOND_NS) for ms in (200, 400, 405, 1000)] == [400, 1000, 1000, 400]
+    assert paces.former(SOL, 200, 61 * SECOND_NS + KEPT_NS) == paces.former(BTC, 200, 70 * SECOND_NS) == 0
+
+
 def test_what_was_kept_for_a_moment_only_or_to_no_beat_is_not_remembered():
     """
     Nor where the publisher sends no time of use.
