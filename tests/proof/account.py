@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import msgspec
-from holes import Finder, concerns, holds_any, holes_of, late_ticks_of
+from holes import DOUBT, Finder, concerns, holds_any, holes_of, late_ticks_of
 from terms import MOMENTS, TRUE_HOLE_SLACK_NS, Hole, Lake, Mark, Meant, State
 from virtual import Side
 
@@ -32,6 +32,8 @@ from recorder.records import Stream
 from recorder.simulator.ledger import Line
 
 HEARD_LINES = frozenset({"sent", "ack", "error", "heartbeat", "garbage"})
+SLOW_FOR = 300
+"""Ticks that tell what a publisher's pace was, where the recorder itself doubts whether it has become a slower one."""
 BACKLOG_NS = 500_000_000
 """A frame that comes this long after it was due waited somewhere."""
 NO_DATA = frozenset({"stale_heartbeat", "binary", "bus_error"})
@@ -138,7 +140,14 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
             two = any(m.start <= each.arrival <= m.end + TRUE_HOLE_SLACK_NS and concerns(m, each) for m in feeds)
             each.state = "suspect" if late or two else "unexplained"
     ways = sorted(side.latency_ns.values())
-    late = late_ticks_of([line.t_ns + ways[-1] for line in lines if line.what == "tick"], ways[-1] - ways[0])
+    due = [line.t_ns + ways[-1] for line in lines if line.what == "tick"]
+    late = late_ticks_of(due, ways[-1] - ways[0])
+    slow = late_ticks_of(due, ways[-1] - ways[0], window=SLOW_FOR)
+    needless = [
+        mark
+        for mark in lake.marks
+        if mark.kind not in MOMENTS and not holds_any(mark, meant, slow if DOUBT in mark.evidence else late, side)
+    ]
     states: dict[State, int] = {"stored": 0, "covered": 0, "suspect": 0, "unverifiable": 0, "unexplained": 0}
     for each in meant:
         states[each.state] += 1
@@ -152,7 +161,7 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
         fills_missing=fills_missing,
         fills_claimed=claimed,
         fills_nameless=fills_nameless,
-        needless=[mark for mark in lake.marks if mark.kind not in MOMENTS and not holds_any(mark, meant, late, side)],
+        needless=needless,
     )
 
 

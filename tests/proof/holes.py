@@ -21,6 +21,8 @@ from virtual import Side
 from recorder.quality.events import channel_of
 from recorder.records import SECOND_NS, Stream
 
+DOUBT = "a slower publisher and a lost book look the same"
+"""Said in the evidence of an event: if the publisher was slower, it is true."""
 FEWEST_BEFORE = 5
 """Intervals that tell what was usual before one."""
 _IDS = re.compile(r"fill ids (\d+) to (\d+) of ")
@@ -160,16 +162,16 @@ def concerns(mark: Mark, meant: Meant) -> bool:
     return mark.scope == "recorder" or mark.connection in meant.connections
 
 
-def late_ticks_of(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
+def late_ticks_of(ticks: list[int], spread_ns: int, *, window: int = 10) -> list[tuple[int, int]]:
     """
-    The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
-    latency have in common.
+    The times in which the publisher itself said nothing for about twice its interval, which is what the last `window`
+    were; the inner part that links of any latency have in common.
     """
     gaps = [after - before for before, after in itertools.pairwise(ticks)]
 
     def usual(n: int) -> int:
         # The first ones have none before them: what comes after tells as well.
-        near = sorted(gaps[max(0, n - 10) : n] if n >= FEWEST_BEFORE else gaps[:10])
+        near = sorted(gaps[max(0, n - window) : n] if n >= FEWEST_BEFORE else gaps[:10])
         return near[len(near) // 4]
 
     return [(ticks[n], ticks[n + 1] - spread_ns) for n in range(len(gaps)) if gaps[n] >= 1.8 * usual(n)]

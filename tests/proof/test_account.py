@@ -4,9 +4,9 @@ The accounting itself: what it finds when something is missing and nobody says s
 
 import msgspec
 import pytest
-from account import account
+from account import SLOW_FOR, account
 from cases import CASES
-from holes import Finder, excess, holds_any, holes_of
+from holes import DOUBT, Finder, excess, holds_any, holes_of, late_ticks_of
 from judge import judge, let_pass
 from lakes import read_lake
 from terms import Lake, Mark, Meant
@@ -260,3 +260,18 @@ def test_a_book_that_was_held_back_is_missing_before_a_newer_one_that_came_anoth
     (hole,) = holes_of(stream, [lost, held, moved], Finder([silence]))
 
     assert (lost.arrival, lost.state, hole.mark) == (17 * second, "covered", silence)
+
+
+@pytest.mark.parametrize("slower", [True, False])
+def test_that_a_publisher_may_have_been_slower_is_true_where_it_was(slower):
+    """
+    Also of a pace that lasted for long; where its books came all the same, the event is needless as any other.
+    """
+    tick = 400_000_000
+    ticks = [*(n * tick for n in range(100)), *(n * tick for n in range(100, 160, 2 if slower else 1))]
+    stream, side = Stream("perp", "SOL-PERP", "orderbook", 1), Side()
+    side.carriers[stream] = {0, 1}
+    mark = Mark("cadence_hole", "unknown", "stream", 0, "SOL-PERP", "orderbook", 150 * tick, 152 * tick, 1, DOUBT)
+
+    assert holds_any(mark, [], late_ticks_of(ticks, 0, window=SLOW_FOR), side) == slower
+    assert not holds_any(mark, [], late_ticks_of(ticks, 0), side)
