@@ -118,6 +118,7 @@ class Changes:
             case DiskFull():
                 self._runs.disk_filled(run, now, fact.why)
             case DiskFreed():
+                self._findings.events += self.unmade(run, now)
                 self._runs.disk_freed(run, now)
             case RunStopped():
                 self.bury(run, stopped_by=fact.reason)
@@ -205,10 +206,10 @@ class Changes:
 
     def unmade(self, run: RunState, at: int) -> list[Event]:
         """
-        That streams of a run have waited for a connection since it started, and none was made or refused by `at`.
+        That streams of a run have waited for a connection since it listens, and none was made or refused by `at`.
         """
         at = min(at, run.full_since or at)  # from there on, another event tells
-        if not run.known or at <= run.started or self._connections.starts(run.run):
+        if not run.known or at <= run.listens_since or self._connections.starts(run.run):
             return []
         streams = asked_for(run)
         waiting = sum(not self._flows.carried(run.run, stream) for stream in streams)

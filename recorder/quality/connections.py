@@ -101,7 +101,7 @@ class Connections:
         connection.opened = entry.recv_ts
         connection.opening = words + ("" if fact.compressed else ", without compression")
         if starting:
-            connection.outage_start = self._runs[entry.run].started
+            connection.outage_start = self._runs[entry.run].listens_since
             connection.outage_cause, connection.outage_why = "recorder", "its books had not come since the run started"
             connection.settled = 0
         elif not first:
@@ -287,23 +287,27 @@ class Connections:
 
     def starts(self, run: str) -> bool:
         """
-        Whether a connection of a run tells of an outage since the run started.
+        Whether a connection of a run tells of an outage since the run started, or since it listens again.
         """
-        started = self._runs[run].started
-        return any(c.outage_start is not None and c.outage_start <= started for c in self.of_run(run))
+        started, again = self._runs[run].started, self._runs[run].listens_since
+        begun = [c.outage_start for c in self.of_run(run) if c.outage_start is not None]
+        # One in between is that of a connection which was closed because the disk was full.
+        return any(start <= started or start == again for start in begun)
 
     @staticmethod
     def unmade(run: RunState, at: int, waiting: str) -> Event:
         """
-        A connection that had been neither made nor refused, at `at`, since its run started; `waiting` is for what.
+        A connection that had been neither made nor refused, at `at`, since its run listens; `waiting` is for what.
         """
+        since = run.listens_since
         # Who takes so long to answer, nobody can tell.
-        is_ours = at - run.started <= run.settings.silent_after_s * SECOND_NS
-        waited = f"for {(at - run.started) / SECOND_NS:.1f} s, since the run started"
+        is_ours = at - since <= run.settings.silent_after_s * SECOND_NS
+        began = "the run started" if since == run.started else "there was space on the disk again"
+        waited = f"for {(at - since) / SECOND_NS:.1f} s, since {began}"
         return build(
             "disconnected",
             cause="recorder" if is_ours else "unknown",
-            start=run.started,
+            start=since,
             end=at,
             run=run.run,
             connection=UNKNOWN_CONNECTION,

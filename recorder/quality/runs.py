@@ -149,6 +149,7 @@ class Runs:
         self._findings.events.extend(self.disk_full(run, now))
         if run.full_since:
             self._findings.outage(Outage(run.full_since, now, "recorder", "the disk was full", run.run))
+            run.freed = now
         run.full_since, run.full_why = 0, ""
 
     def orphaned(self, at: int) -> list[Event]:

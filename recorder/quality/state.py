@@ -99,6 +99,15 @@ class RunState(msgspec.Struct):
     full_since: int = 0
     """Since when it does not listen for want of space; 0: it does."""
     full_why: str = ""
+    freed: int = 0
+    """When it last listened again; 0: it never stopped."""
+
+    @property
+    def listens_since(self) -> int:
+        """
+        Since when it has done what it can to hear.
+        """
+        return max(self.started, self.freed)
 
 
 class ConnectionState(msgspec.Struct):

@@ -483,6 +483,37 @@ def test_a_run_that_never_listened_for_want_of_space_is_missing_for_that():
     assert said.absent == {"disconnected": [(at(0), at(0.5))], "disk_full": [(at(0.5), at(59))]}
 
 
+@pytest.mark.parametrize(
+    ("made", "besides"),
+    [
+        ("none", [(0, 20, "unknown"), (50, 59.05, "unknown")]),
+        ("one", [(0, 20, "unknown"), (19.9, 59.05, "recorder"), (50, 59.05, "unknown")]),
+        ("late", [(0, 20, "unknown")]),
+    ],
+)
+def test_a_run_that_waits_for_a_connection_and_for_space_tells_each_by_itself(made, besides):
+    """
+    Before, during and after the full disk, each with its own cause: whether another connection was there until then, or
+    one is made in the end, or none is.
+    """
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    if made == "one":
+        tape.connection(0.1, 20, [BTC], connection=1)
+        tape.disconnected(20, cause="recorder", connection=1)
+    tape.fact(20, DiskFull(4096, 12, "no space"))
+    tape.fact(50, DiskFreed(1 << 30, 1 << 20))
+    if made == "late":
+        tape.connection(52, 60, [SOL, BTC])
+
+    events = fold(tape)
+
+    assert sorted(told(events, "disconnected", "disk_full")) == [
+        *(("disconnected", *each) for each in besides),
+        ("disk_full", 20, 50, "recorder"),
+    ]
+
+
 def _finished(judge, until):
     judge.finish(until, closed=False)
     return judge.events
