@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import msgspec
-from holes import DOUBT, Finder, concerns, holds_any, holes_of, late_ticks_of
+from holes import Finder, concerns, holds_any, holes_of, late_ticks_of, slow_ticks_of
 from terms import MOMENTS, TRUE_HOLE_SLACK_NS, Hole, Lake, Mark, Meant, State
 from virtual import Side
 
@@ -32,8 +32,6 @@ from recorder.records import Stream
 from recorder.simulator.ledger import Line
 
 HEARD_LINES = frozenset({"sent", "ack", "error", "heartbeat", "garbage"})
-SLOW_FOR = 300
-"""Ticks that tell what a publisher's pace was, where the recorder itself doubts whether it has become a slower one."""
 BACKLOG_NS = 500_000_000
 """A frame that comes this long after it was due waited somewhere."""
 NO_DATA = frozenset({"stale_heartbeat", "binary", "bus_error"})
@@ -142,11 +140,11 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
     ways = sorted(side.latency_ns.values())
     due = [line.t_ns + ways[-1] for line in lines if line.what == "tick"]
     late = late_ticks_of(due, ways[-1] - ways[0])
-    slow = late_ticks_of(due, ways[-1] - ways[0], window=SLOW_FOR)
     needless = [
         mark
         for mark in lake.marks
-        if mark.kind not in MOMENTS and not holds_any(mark, meant, slow if DOUBT in mark.evidence else late, side)
+        if mark.kind not in MOMENTS
+        and not holds_any(mark, meant, [*late, *slow_ticks_of(mark, due, ways[-1] - ways[0])], side)
     ]
     states: dict[State, int] = {"stored": 0, "covered": 0, "suspect": 0, "unverifiable": 0, "unexplained": 0}
     for each in meant:

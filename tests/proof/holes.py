@@ -23,8 +23,11 @@ from recorder.records import SECOND_NS, Stream
 
 DOUBT = "a slower publisher and a lost book look the same"
 """Said in the evidence of an event: if the publisher was slower, it is true."""
+STEADY = 8
+"""Intervals alike that are a pace."""
 FEWEST_BEFORE = 5
 """Intervals that tell what was usual before one."""
+_PACE = re.compile(r"one comes each (\d+) ms")
 _IDS = re.compile(r"fill ids (\d+) to (\d+) of ")
 
 
@@ -162,19 +165,40 @@ def concerns(mark: Mark, meant: Meant) -> bool:
     return mark.scope == "recorder" or mark.connection in meant.connections
 
 
-def late_ticks_of(ticks: list[int], spread_ns: int, *, window: int = 10) -> list[tuple[int, int]]:
+def late_ticks_of(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
     """
-    The times in which the publisher itself said nothing for about twice its interval, which is what the last `window`
-    were; the inner part that links of any latency have in common.
+    The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
+    latency have in common.
     """
     gaps = [after - before for before, after in itertools.pairwise(ticks)]
 
     def usual(n: int) -> int:
         # The first ones have none before them: what comes after tells as well.
-        near = sorted(gaps[max(0, n - window) : n] if n >= FEWEST_BEFORE else gaps[:10])
+        near = sorted(gaps[max(0, n - 10) : n] if n >= FEWEST_BEFORE else gaps[:10])
         return near[len(near) // 4]
 
-    return [(ticks[n], ticks[n + 1] - spread_ns) for n in range(len(gaps)) if gaps[n] >= 1.8 * usual(n)]
+    def is_late(n: int) -> bool:
+        # Where it has just become faster, those that follow tell; the last one of the slower pace is not late.
+        follow = max(gaps[n + 1 : n + 1 + FEWEST_BEFORE], default=gaps[n])
+        return gaps[n] >= 1.8 * usual(n) or (gaps[n] >= 1.8 * follow and gaps[n] >= 1.2 * usual(n))
+
+    return [(ticks[n], ticks[n + 1] - spread_ns) for n in range(len(gaps)) if is_late(n)]
+
+
+def slow_ticks_of(mark: Mark, ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
+    """
+    For an event that says that the publisher may have been slower: likewise, by the pace that it names, whatever the
+    last few intervals were. Empty where the publisher never had that pace before.
+    """
+    named = _PACE.search(mark.evidence)
+    if DOUBT not in mark.evidence or named is None:
+        return []
+    pace = int(named[1]) * 1_000_000
+    gaps = [after - before for before, after in itertools.pairwise(ticks)]
+    before = [abs(gap - pace) * 5 <= pace for gap, end in zip(gaps, ticks[1:], strict=True) if end <= mark.start]
+    if not any(all(before[n : n + STEADY]) for n in range(len(before) - STEADY + 1)):
+        return []
+    return [(ticks[n], ticks[n + 1] - spread_ns) for n, gap in enumerate(gaps) if gap >= 1.8 * pace]
 
 
 def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]], side: Side) -> bool:

@@ -4,9 +4,9 @@ The accounting itself: what it finds when something is missing and nobody says s
 
 import msgspec
 import pytest
-from account import SLOW_FOR, account
+from account import account
 from cases import CASES
-from holes import DOUBT, Finder, excess, holds_any, holes_of, late_ticks_of
+from holes import DOUBT, Finder, excess, holds_any, holes_of, late_ticks_of, slow_ticks_of
 from judge import judge, let_pass
 from lakes import read_lake
 from terms import Lake, Mark, Meant
@@ -262,16 +262,38 @@ def test_a_book_that_was_held_back_is_missing_before_a_newer_one_that_came_anoth
     assert (lost.arrival, lost.state, hole.mark) == (17 * second, "covered", silence)
 
 
-@pytest.mark.parametrize("slower", [True, False])
-def test_that_a_publisher_may_have_been_slower_is_true_where_it_was(slower):
+@pytest.mark.parametrize(
+    ("slower", "pace_ms", "evidence", "true"),
+    [
+        (True, 400, DOUBT, True),
+        (False, 400, DOUBT, False),
+        (True, 300, DOUBT, False),
+        (True, 400, "later books came in order", False),
+    ],
+)
+def test_that_a_publisher_may_have_been_slower_is_true_where_it_was(slower, pace_ms, evidence, true):
     """
-    Also of a pace that lasted for long; where its books came all the same, the event is needless as any other.
+    Also of a slower pace that lasted; not of one that nobody had, nor where the event is sure of its hole.
     """
     tick = 400_000_000
-    ticks = [*(n * tick for n in range(100)), *(n * tick for n in range(100, 160, 2 if slower else 1))]
+    ticks = [n * tick for n in (*range(100), *range(100, 160, 2 if slower else 1))]
     stream, side = Stream("perp", "SOL-PERP", "orderbook", 1), Side()
     side.carriers[stream] = {0, 1}
-    mark = Mark("cadence_hole", "unknown", "stream", 0, "SOL-PERP", "orderbook", 150 * tick, 152 * tick, 1, DOUBT)
+    words = f"800 ms between two books, where one comes each {pace_ms} ms; {evidence}"
+    mark = Mark("cadence_hole", "unknown", "stream", 0, "SOL-PERP", "orderbook", 150 * tick, 152 * tick, 1, words)
 
-    assert holds_any(mark, [], late_ticks_of(ticks, 0, window=SLOW_FOR), side) == slower
-    assert not holds_any(mark, [], late_ticks_of(ticks, 0), side)
+    late = [*late_ticks_of(ticks, 0), *slow_ticks_of(mark, ticks, 0)]
+
+    assert holds_any(mark, [], late, side) == true
+
+
+@pytest.mark.parametrize(("gap", "late"), [(549, True), (400, False), (470, False)])
+def test_a_tick_is_late_by_the_pace_that_follows_where_that_is_a_faster_one(gap, late):
+    """
+    The last one of the slower pace is not.
+    """
+    ticks = [*range(0, 8_000, 400), *range(7_600 + gap, 12_000, 200)]
+
+    found = late_ticks_of([tick * 1_000_000 for tick in ticks], 0)
+
+    assert found == ([(7_600_000_000, (7_600 + gap) * 1_000_000)] if late else [])
