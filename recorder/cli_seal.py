@@ -200,9 +200,9 @@ def verify(root: Path, *, repair: bool) -> None:
     ROOT/quarantine, and is never deleted.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from recorder.durable import size  # noqa: PLC0415
     from recorder.lake.verify import verify as check_root  # noqa: PLC0415
     from recorder.quality.events import printable  # noqa: PLC0415
-    from recorder.show import size  # noqa: PLC0415
 
     if repair:
         from recorder.lake.repair import repair as mend  # noqa: PLC0415

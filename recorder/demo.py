@@ -23,12 +23,13 @@ from recorder.analysis import Lake
 from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config, parse_config
 from recorder.daemon import Recorder
+from recorder.durable import size
 from recorder.errors import ForeignFile, RecorderError, RootError
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import ROOT_FILE
 from recorder.lake.manifest import LakeFile
 from recorder.quality.events import printable
-from recorder.show import plain, size
+from recorder.show import plain
 from recorder.simulator.ledger import read_ledger
 
 MARKET = "SOL-PERP"

@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from recorder.durable import size
 from recorder.errors import DamagedFile, ForeignFile
 from recorder.journal.entry import ZSTD_MAGIC
 from recorder.journal.names import parse_segment_name
@@ -46,17 +47,6 @@ def clock(ns: int, *, date: bool = True) -> str:
         return f"{ns} ns"  # of a damaged or foreign file
     whole = f"{moment:%Y-%m-%d %H:%M:%S}" if date else f"{moment:%H:%M:%S}"
     return f"{whole}.{ns % SECOND_NS // 1_000_000:03d}"
-
-
-def size(number: float) -> str:
-    """
-    Bytes for people: `12.3 MB`.
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
 
 
 class PlainTable(Table):

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from recorder import timeline
 from recorder.quality.events import printable
+from recorder.quality.intervals import length, union
 from recorder.quality.proof import STATES
 from recorder.records import HOUR_NS, SECOND_NS
 from recorder.show import clock, plain
@@ -48,6 +49,8 @@ def print_events(console: Console, events: Sequence[Row], *, left_out: int) -> N
     """
     A table by kind, then each event in order of time: a line of what, where and when, and one of the evidence.
 
+    What lasted together is the time that any of them covers: of several streams, or kinds, at once it counts once.
+
     Args:
         console: to print to.
         events: in order; instants in ns, `gap` says whether it is one.
@@ -73,10 +76,15 @@ def print_events(console: Console, events: Sequence[Row], *, left_out: int) -> N
             Text(kind, style=_style(of[0] if not any(e["gap"] for e in of) else {"gap": True})),
             cause,
             f"{len(of):,}",
-            lasting(sum(lasted)) if any(lasted) else "–",
+            lasting(_covered(of)) if any(lasted) else "–",
             lasting(max(lasted)) if any(lasted) else "–",
             f"{sum(known):,}" if known else "–",
         )
+    gaps = [event for event in events if event["gap"]]
+    if len({event["kind"] for event in gaps}) > 1:
+        longest = max((event["end"] - event["start"]) / SECOND_NS for event in gaps)
+        # Ids that are missing are told by one kind alone; of frames, several tell the same.
+        kinds.add_row("every gap", "", f"{len(gaps):,}", lasting(_covered(gaps)), lasting(longest), "", style="bold")
     console.print(kinds)
     console.print()
     listed = events[left_out:]
@@ -95,6 +103,13 @@ def print_events(console: Console, events: Sequence[Row], *, left_out: int) -> N
         console.print(
             Padding(Text(printable(event["evidence"]), style="dim", overflow="fold"), (0, 0, 0, 4), expand=False)
         )
+
+
+def _covered(events: Sequence[Row]) -> float:
+    """
+    Seconds that any of them covers.
+    """
+    return length(union((event["start"], event["end"]) for event in events)) / SECOND_NS
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str]) -> Text:

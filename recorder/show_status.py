@@ -5,8 +5,9 @@ What `drift-recorder status` prints: one screen.
 from rich.console import Console
 from rich.text import Text
 
+from recorder.durable import size
 from recorder.quality.events import printable
-from recorder.show import clock, plain, size
+from recorder.show import clock, plain
 from recorder.status.markets import MarketLine, by_market, price
 from recorder.status.report import Status
 from recorder.terminal import lasting, many

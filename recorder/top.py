@@ -17,9 +17,10 @@ from textual.containers import Horizontal
 from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Static
 
+from recorder.durable import size
 from recorder.errors import RecorderError
 from recorder.quality.events import printable
-from recorder.show import clock, size
+from recorder.show import clock
 from recorder.show_status import STATE_STYLES, headline
 from recorder.status.follow import Follower
 from recorder.status.markets import MarketLine, by_market, price

@@ -187,3 +187,21 @@ def test_the_rate_of_replay_is_measured_beside_polars_own_rows():
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         *("records", "by_venue", "with_levels", "plain_rows", "peak"),
     ]
+
+
+def test_what_a_kill_costs_is_measured_from_outside():
+    """
+    The command runs, and nothing that was committed is lost; what it says of one kill of each is nothing.
+    """
+    done = subprocess.run(
+        [sys.executable, SUITE / "killing.py", "--kills", "1", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split(",")[0] for line in done.stdout.splitlines()[1:]] == [
+        *("killed", "not committed", "killed"),
+    ]

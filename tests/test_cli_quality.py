@@ -5,6 +5,7 @@
 import json
 import re
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from recorder.cli import main
 from recorder.cli_quality import GAPS_FOUND
 from recorder.lake.sealing import seal
 from recorder.records import HOUR_NS
+from recorder.show_quality import print_events
 from recorder.terminal import WIDTH_OF_A_FILE, PlainConsole, lasting, many
 
 
@@ -80,6 +82,23 @@ def test_quality_lists_every_event_whole_with_its_evidence(root):
     assert silent
     assert "2 min 01 s  recorder_down" in result.stdout
     assert "    no book for 41.0 s, until the next frame" in result.stdout
+
+
+def test_what_lasted_at_once_counts_once():
+    """
+    Of two streams, and of two kinds: no table may add up to more time than there was.
+    """
+    console = PlainConsole(width=120, highlight=False, markup=False, record=True, file=StringIO())
+    of = {"cause": "network", "evidence": "", "missing": None, "gap": True}
+    spans = [("silent", 0, 10), ("silent", 4, 14), ("disconnected", 2, 20), ("silent", 30, 31)]
+    events = [of | {"kind": kind, "start": HOUR + a * S, "end": HOUR + b * S} for kind, a, b in spans]
+
+    print_events(console, events, left_out=len(events))
+
+    rows = [line.split() for line in console.export_text().splitlines()]
+    assert ["disconnected", "network", "1", "18.0", "s", "18.0", "s", "–"] in rows
+    assert ["silent", "network", "3", "15.0", "s", "10.0", "s", "–"] in rows
+    assert ["every", "gap", "4", "21.0", "s", "18.0", "s"] in rows
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

@@ -43,6 +43,9 @@ EXPIRE_TIMES = 4
 _LAST_BYTES, _LAST_INODES = 1 << 18, 4
 """With less than this a recorder cannot even start."""
 
+SEALED_GOES = "sealed journal goes before its time, where there is any"
+NOTHING_GOES = "no journal is removed here, for nothing is sealed ([seal] enabled)"
+
 Stage = Literal["fine", "expire", "stop"]
 T = TypeVar("T")
 
@@ -60,10 +63,10 @@ class Space(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """
-        For people: `1.2 GB of 40 free, 31337 inodes`.
+        For people: `1.2 GB of 40.0 GB free, 31337 inodes`.
         """
         inodes = "" if self.free_inodes >= UNLIMITED else f", {self.free_inodes} inodes"
-        return f"{self.free_bytes / 1e9:.3g} GB of {self.total_bytes / 1e9:.3g} free{inodes}"
+        return f"{durable.size(self.free_bytes)} of {durable.size(self.total_bytes)} free{inodes}"
 
 
 def space(root: Path) -> Space:
@@ -183,7 +186,7 @@ class DiskGuard:
             self._go_on(now)
         if self._stage != "fine" or stuck:
             if before == "fine":
-                log.warning("%s: %s: sealed journal is removed early", self._root, now.words)
+                log.warning("%s: %s: %s", self._root, now.words, SEALED_GOES if self._press else NOTHING_GOES)
             self._free_some(now)
 
     async def _aside(self, do: Callable[[], T]) -> T:

@@ -51,6 +51,7 @@ class JournalSettings(msgspec.Struct, frozen=True):
     """
 
     commit_interval_s: float = 0.1
+    """So long, or as long as the commit before took, an entry waits in memory for its write: what a kill can cost."""
     commit_bytes: int = 256 << 10
     segment_s: float = 60.0
     segment_bytes: int = 64 << 20
@@ -235,11 +236,14 @@ class Journal:
     # ---- writer thread
 
     def _run(self) -> None:
-        interval = self._settings.commit_interval_s
+        interval_ns = self._settings.commit_interval_s * SECOND_NS
+        emptied = monotonic_ns()
         while True:
-            self._wake.wait(interval)
+            # From one emptying of the queue to the next: the time a sync takes is no time to wait on top of it.
+            self._wake.wait(max(0.0, (emptied + interval_ns - monotonic_ns()) / SECOND_NS))
             self._wake.clear()
             closing = self._closing
+            emptied = monotonic_ns()
             # Before the queue is emptied: what comes in between makes the next figure an interval too long at most.
             oldest_ns, self._oldest_ns = self._oldest_ns, 0
             rows = [self._queue.popleft() for _ in range(len(self._queue))]

@@ -13,6 +13,7 @@ import msgspec
 
 from recorder.quality.effects import effect_of
 from recorder.quality.events import channel_of
+from recorder.quality.intervals import Span
 from recorder.records import (
     SECOND_NS,
     Connected,
@@ -146,7 +147,10 @@ class Holes(msgspec.Struct):
 
     count: int = 0
     lasted_ns: int = 0
+    """What several say of one stretch counts once."""
     missing: int = 0
+    newest: Span = (0, 0)
+    """The last stretch of them that is of one piece."""
 
 
 class Counts:
@@ -290,46 +294,54 @@ class Counts:
         if event.kind in _NOT_A_HOLE or effect_of(event.kind) not in {"absent", "counted"}:
             return
         if event.symbol is not None and event.channel is not None:
-            self._hole((event.symbol, event.channel), event.end - event.start, event.missing or 0)
+            self._hole((event.symbol, event.channel), (event.start, event.end), event.missing or 0)
             return
         own = [tally for (connection, _), tally in self.streams.items() if connection == event.connection]
         # Trades come when somebody trades: theirs are back when anything is.
         any_back = min((tally.resumed for tally in own if tally.resumed > event.start), default=0)
         for stream in carried:
             # What a whole connection missed is a number of all its streams.
-            lasted_ns = self._missed_by(stream, event, any_back)
-            if lasted_ns:
-                self._hole((stream.symbol, channel_of(stream)), lasted_ns, 0)
+            span = self._missed_by(stream, event, any_back)
+            if span[0] < span[1]:
+                self._hole((stream.symbol, channel_of(stream)), span, 0)
 
-    def _hole(self, place: tuple[str, str], lasted_ns: int, missing: int) -> None:
+    def _hole(self, place: tuple[str, str], span: Span, missing: int) -> None:
         holes = self.holes.get(place)
         if holes is None:
             if len(self.holes) >= MAX_TALLIES:
                 return
             holes = self.holes[place] = Holes()
         holes.count += 1
-        holes.lasted_ns += lasted_ns
         holes.missing += missing
+        start, end = span
+        first, last = holes.newest
+        if start > last or end < first:
+            holes.lasted_ns += end - start
+            holes.newest = max(holes.newest, span)
+        else:
+            # The same stretch under another kind, or on another connection.
+            holes.lasted_ns += max(first - start, 0) + max(end - last, 0)
+            holes.newest = min(first, start), max(last, end)
 
-    def _missed_by(self, stream: Stream, event: Event, any_back: int) -> int:
+    def _missed_by(self, stream: Stream, event: Event, any_back: int) -> Span:
         """
-        How long an event of its connection, or of the recorder, was a hole of this stream; 0 if it was none.
+        When an event of its connection, or of the recorder, was a hole of this stream; empty if it was none.
 
         An outage reaches to the book of the last stream to bring one: a market that never speaks makes it longer, and
         that is nobody else's hole.
         """
         if event.connection is None:
-            return event.end - event.start
+            return event.start, event.end
         tally = self.streams.get((event.connection, stream))
         before, back = (tally.before, tally.resumed) if tally is not None else (0, 0)
         begins = not before
         if stream.grouping is None:
             back, begins = any_back, self.line(event.connection).connects <= 1
         if back <= event.start:
-            return event.end - event.start
-        lasted_ns = min(event.end, back) - max(event.start, before)
+            return event.start, event.end
+        start, end = max(event.start, before), min(event.end, back)
         # Where nothing had come before: as long as this, it is only the way a run begins.
-        return 0 if begins and lasted_ns <= FIRST_NS else lasted_ns
+        return (start, start) if begins and end - start <= FIRST_NS else (start, end)
 
     def second(self) -> None:
         """

@@ -24,7 +24,7 @@ from program import Bench
 from lake_cases import make_root, recorded
 from recorder.analysis import Lake
 from recorder.config import Storage
-from recorder.daemon.disk import UNLIMITED, DiskGuard, Space, space, stage
+from recorder.daemon.disk import SEALED_GOES, UNLIMITED, DiskGuard, Space, space, stage
 from recorder.journal.reader import segments
 from recorder.lake.layout import hour_of
 from recorder.lake.sealing import seal
@@ -251,7 +251,7 @@ reserve_bytes = {MIB}
         assert [fact.what for fact in early()] == ["journal"] * len(early())
         assert sum(fact.files for fact in early()) == sum(1 for s in old if s.path not in left)
         assert disk_facts(bench) == [], "capture stopped, though there was journal to let go of"
-        assert "sealed journal is removed early" in bench.said(), "nobody was warned"
+        assert SEALED_GOES in bench.said(), "nobody was warned"
         there = published(root)
         assert {path: there.get(path) for path in before} == before
         assert verify(root).problems == []

@@ -802,3 +802,105 @@ def test_the_limit_holds_for_memory_not_only_for_payloads(folder, stuck, size):
     assert journal.close(10)
 
     assert held < (4 << 20) * 1.3
+
+
+# ---- what a kill, or a power cut, costs
+
+
+class Reality:
+    """
+    Virtual time, in which frames come and syncs last, whatever the writer does meanwhile.
+    """
+
+    EVERY_NS = 4_000_000
+    """250 frames a second: all of Drift."""
+
+    def __init__(self, folder: Path, options: JournalSettings, *, frames: int, sync_s: float) -> None:
+        self.now = HOUR
+        self.folder, self.frames, self.sync_ns = folder, frames, round(sync_s * SECOND_NS)
+        self.appended: list[int] = []
+        """When each entry came, by number."""
+        self.written = self.synced = 0
+        self.unwritten_ns: list[int] = []
+        """Before each write, the age of the oldest entry that only the process has: what a kill just then costs."""
+        self.unsynced_ns: list[int] = []
+        """Before the end of each sync, of the oldest that is not durable: what a power cut costs."""
+        self.journal = Journal(folder, header=lambda: HEADER, settings=options)
+        self.journal._wake = self
+
+    def pass_to(self, until: int, *, waking: bool = False) -> None:
+        """
+        Time passes, and frames come; up to `until`, or as the writer is woken.
+        """
+        while len(self.appended) < self.frames:
+            comes = HOUR + (len(self.appended) + 1) * self.EVERY_NS
+            if comes > until or (waking and self.is_set):
+                break
+            self.now = max(self.now, comes)
+            self.appended.append(comes)
+            append(self.journal, len(self.appended), step=self.EVERY_NS, size=4000)
+        else:
+            self.journal._closing = True
+        if not (waking and self.is_set):
+            self.now = max(self.now, until)
+
+    # As an event of `threading`.
+
+    is_set = False
+
+    def set(self) -> None:
+        """
+        Wake the writer.
+        """
+        self.is_set = True
+
+    def clear(self) -> None:
+        """
+        It is awake.
+        """
+        self.is_set = False
+
+    def wait(self, timeout_s: float) -> None:
+        """
+        It sleeps.
+        """
+        self.pass_to(self.now + round(timeout_s * SECOND_NS), waking=True)
+
+    # As the disk.
+
+    def sync(self, fd: int) -> None:
+        """
+        All that was taken from the queue is written: a kill loses it no more. And then it is durable.
+        """
+        there = entries_of(self.folder)[-1].seq
+        if there == self.synced:
+            return  # the end of a segment: all of it was
+        self.unwritten_ns.append(self.now - self.appended[self.written])
+        self.written = there
+        self.pass_to(self.now + self.sync_ns)
+        self.unsynced_ns.append(self.now - self.appended[self.synced])
+        self.synced = there
+
+
+@pytest.mark.parametrize(("interval_s", "sync_s"), [(0.1, 0.0), (0.1, 0.06), (0.1, 0.4), (0.025, 0.002)])
+def test_a_kill_costs_the_commit_interval_or_a_sync_and_a_power_cut_a_sync_more(
+    folder, monkeypatch, interval_s, sync_s
+):
+    """
+    Whenever it comes, under the load of all of Drift: everything that was received up to the last write is in the
+    journal after a kill, up to the last sync after a power cut, and neither is longer ago than that.
+    """
+    reality = Reality(folder, JournalSettings(commit_interval_s=interval_s), frames=600, sync_s=sync_s)
+    monkeypatch.setattr(writer, "monotonic_ns", lambda: reality.now)
+    monkeypatch.setattr(durable, "sync", reality.sync)
+
+    reality.journal._run()
+
+    assert [entry.seq for entry in entries_of(folder)] == list(range(1, 601))
+    assert reality.synced == 600
+    longest_ns = round(max(interval_s, sync_s) * SECOND_NS)
+    assert max(reality.unwritten_ns) <= longest_ns
+    assert max(reality.unsynced_ns) <= longest_ns + reality.sync_ns
+    # Not by chance, nor by doing more: the bound is what it takes.
+    assert max(reality.unwritten_ns) >= longest_ns - 2 * reality.EVERY_NS
+    assert len(reality.unsynced_ns) <= 600 * reality.EVERY_NS / longest_ns + 600 * 4200 / (256 << 10) + 2

@@ -192,7 +192,8 @@ def event(kind, **fields):
 
 def test_holes_are_counted_with_the_streams_they_concern():
     """
-    Those of a whole connection with each that it carries; what is no hole with none.
+    Those of a whole connection with each that it carries; what is no hole with none. A stretch that two tell of is as
+    long as it is.
     """
     counts = counting(SOL, BTC)
 
@@ -202,9 +203,34 @@ def test_holes_are_counted_with_the_streams_they_concern():
     counts.event(event("connected", connection=0), [SOL, BTC])
 
     of = {place: (holes.count, holes.lasted_ns / 1e9, holes.missing) for place, holes in counts.holes.items()}
-    assert of == {("SOL-PERP", "orderbook"): (2, 4.0, 4), ("BTC-PERP", "orderbook"): (1, 2.0, 0)}
+    assert of == {("SOL-PERP", "orderbook"): (2, 2.0, 4), ("BTC-PERP", "orderbook"): (1, 2.0, 0)}
     assert counts.events["disconnected", "venue", "connection"] == 1
     assert len(counts.recent) == 4
+
+
+@pytest.mark.parametrize(
+    ("spans", "lasted_s"),
+    [
+        ([(1, 3), (3, 5)], 4),
+        ([(1, 3), (2, 5)], 4),
+        ([(2, 3), (1, 5)], 4),
+        ([(1, 5), (2, 3), (4, 6)], 5),
+        ([(4, 5), (1, 2), (4, 6)], 3),
+        ([(1, 2), (4, 4), (7, 9)], 3),
+    ],
+)
+def test_a_hole_lasts_as_long_as_any_event_tells_of_it(spans, lasted_s):
+    """
+    Whatever order they end in.
+    """
+    counts = counting(SOL)
+
+    for start, end in spans:
+        of = {"connection": 0, "symbol": "SOL-PERP", "channel": "orderbook"}
+        counts.event(build("silent", cause="venue", evidence="", start=at(start), end=at(end), run="r", **of), [])
+
+    (holes,) = counts.holes.values()
+    assert (holes.count, holes.lasted_ns) == (len(spans), lasted_s * 1_000_000_000)
 
 
 def test_a_market_that_never_speaks_is_nobody_elses_hole():
@@ -231,7 +257,7 @@ def test_a_market_that_never_speaks_is_nobody_elses_hole():
 
     books = {place[0]: holes for place, holes in counts.holes.items() if place[1] == "orderbook"}
     of = {symbol: (holes.count, holes.lasted_ns / 1e9) for symbol, holes in books.items()}
-    assert of == {"SOL-PERP": (1, 3.0), "BTC-PERP": (2, 33.5)}
+    assert of == {"SOL-PERP": (1, 3.0), "BTC-PERP": (2, 30.0)}
     assert [holes.lasted_ns / 1e9 for place, holes in counts.holes.items() if place[1] == "trades"] == [3.0]
 
 
