@@ -71,6 +71,7 @@ class Steps:
                 track.recv = now  # what lies before is a silence
             self._off_line(flow, track, ts, now, lag)
             return 0
+        step = ts - track.ts
         flags = self._step(flow, track, ts, slot, now, gap=gap)
         late = lag - base
         if late < 0:
@@ -79,7 +80,7 @@ class Steps:
             flags |= self._late(flow, track, now, late)
         track.ts, track.recv = ts, now
         track.strays = track.useless = track.alt_count = 0
-        self._judge(flow, track, ts, now)
+        self._judge(flow, track, step, now)
         return flags
 
     def _anchor(self, track: Track, ts: int, now: int, lag: int) -> None:
@@ -192,6 +193,19 @@ class Steps:
         # One that has kept to nothing since an outage does not speak against it.
         return sum(has) >= sum(not (with_it or other.anew) for other, with_it in zip(others, has, strict=True))
 
+    def _pace_of_all(self, flow: FlowState, track: Track) -> int | None:
+        """
+        The slower cadence that all its neighbours have learned, if a stream's last steps, too few to tell one by
+        themselves, are all of it.
+        """
+        steps, others = track.ring[-track.odd :], self._others(flow)
+        if not track.odd or not steps or not others:
+            return None
+        pace = median_low([other.cadence for other in others])
+        alike = is_near(pace, max(o.cadence for o in others)) and is_near(pace, min(o.cadence for o in others))
+        slower = 4 * pace > 5 * track.cadence and not is_near(pace, 2 * track.cadence)
+        return pace if alike and slower and all(is_near(pace, step) for step in steps) else None
+
     def _slow_down(self, flow: FlowState, track: Track, pace: int, now: int, *, holes: int) -> None:
         """
         The cadence is a slower one, and has been since the first of the last `holes`: of them, those are left that miss
@@ -225,8 +239,10 @@ class Steps:
         track.past, track.whole = [], track.ts
         track.odd = track.alone = track.doubt = 0
 
-    def _judge(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
-        if track.holes and not track.odd:
+    def _judge(self, flow: FlowState, track: Track, step: int, now: int) -> None:
+        # Some paces are too slow for the one that is known, and not slow enough to miss two of its ticks.
+        between = track.high < step < 2 * track.cadence - track.allow
+        if not track.odd and (track.holes or between):
             pace = cadence.slower(track)
             if pace is not None and self._with_it(self._others(flow), pace, cadence.STREAK - 1):
                 # Books that are all late are no holes but another cadence.
@@ -237,7 +253,7 @@ class Steps:
         if track.holes and track.holes[0].anew and not track.odd:
             self._judge_anew(flow, track)
         if track.holes and not _is_undecided(flow):
-            for hole in cadence.ripe(track, ts):
+            for hole in cadence.ripe(track, track.ts):
                 self.hole(flow, track, hole, now)
 
     def _judge_anew(self, flow: FlowState, track: Track) -> None:
@@ -429,6 +445,9 @@ class Steps:
         if track.alt_count < STEPPED:
             return
         before = track.base or 0
+        pace = self._pace_of_all(flow, track)
+        if pace is not None:
+            self._slow_down(flow, track, pace, now, holes=track.odd)
         for hole in track.holes:
             self.hole(flow, track, hole, now)
         track.holes.clear()

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from quality_cases import BTC, SOL, URL, Tape, at, fold, one, since, steady, told
+from quality_cases import BTC, ETH, SOL, URL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
 from recorder.quality.state import MonitorState
@@ -556,3 +556,46 @@ def test_a_step_from_a_stored_copy_that_came_late_keeps_to_no_cadence():
     assert (track.holes, track.anew, track.kept) == ([], True, 0)
     steps.take(Mock(), track, 1611, None, SECOND_NS + 216_000_000, gap=0)
     assert not track.anew
+
+
+@pytest.mark.parametrize(("last_s", "missing"), [(0.91, None), (1.49, 1)])
+def test_a_pace_not_quite_twice_as_slow_is_learned_as_any_other(last_s, missing):
+    """
+    No step of it is as long as two of the former one: by that, the next late one would seem to miss a book, and one in
+    which a book is lost two.
+    """
+    tape = steady(20)
+    slow = 19.9 + 12 * 0.745
+    times = [*(19.9 + tick * 0.745 for tick in range(1, 13)), *(slow + last_s + tick * 0.4 for tick in range(40))]
+    for t in times:
+        tape.book(t, SOL)
+        tape.book(t, BTC)
+
+    holes = [e.missing for e in fold(tape) if e.kind == "cadence_hole"]
+
+    assert holes == ([missing, missing] if missing else [])
+
+
+@pytest.mark.parametrize("others", ["slower", "as before"])
+def test_a_clock_that_steps_does_not_judge_by_a_pace_that_all_others_have_left(others):
+    """
+    The few books since an outage came as theirs did. Where theirs came as before, what lies between its own is missing.
+    """
+    slow = [21.2 + tick * 1.35 for tick in range(5)]
+    times = [*slow, *(slow[-1] + tick * 0.4 for tick in range(1, 10))]
+    tape = steady(20, [SOL, BTC, ETH])
+    tape.disconnected(20)
+    where = {"connection": 0, "attempt": 2}
+    tape.fact(21, Connected(URL, 2, 1.0, compressed=True), **where)
+    for stream in (SOL, BTC, ETH):
+        tape.fact(21, Requested(stream), **where)
+    for t in times:
+        tape.book(t, BTC, ts=t + (5 if t > 25.3 else 0), **where)
+    for t in times if others == "slower" else (21.2 + tick * 0.4 for tick in range(22)):
+        tape.book(t, SOL, **where)
+        tape.book(t, ETH, **where)
+
+    holes = [(since(e.start), since(e.end), e.missing) for e in fold(tape) if e.kind == "cadence_hole"]
+
+    lost = [(21.2, 22.55, 2), (22.55, 23.9, 2), (23.9, 25.25, 2), (25.25, 26.6, 2)]
+    assert holes == ([] if others == "slower" else lost)
