@@ -154,7 +154,7 @@ class Flows:
             flow = self.expect(run, connection, stream, now)
             flow.fresh = FIRST_AFTER_GAP
             flow.added = added and flow.up and is_book(stream) and not self._connections.in_outage(run, connection)
-        elif not again and not flow.silent and not flow.added and self._connections.in_outage(run, connection):
+        elif not (again or flow.silent or flow.added or flow.moved) and self._connections.in_outage(run, connection):
             # Until now the outage tells of it. One that has moved here is expected since its move, and a silence that
             # came along goes on.
             flow.since = now
@@ -220,8 +220,7 @@ class Flows:
         there = self._flows[run, to_connection, stream]
         if is_book(stream) and not there.last and not there.silent and not self._elsewhere(there):
             # It still came where it has left, and its next book was due there.
-            there.added, there.since = True, last
-            there.lent = pace_ms * 3 * cadence.MS // 2
+            there.moved, there.since, there.pace = True, last, pace_ms
         there.homes = sorted({*there.homes, *homes})
         return left
 
@@ -350,27 +349,29 @@ class Flows:
         """
         for flow in self._flows.values():
             if now - flow.last > SECOND_NS and flow.track is not None and not flow.silent and self._overdue(flow, now):
-                flow.silent, flow.awaited, flow.added = True, False, False
+                flow.silent, flow.awaited, flow.added, flow.moved = True, False, False, False
                 limit_s = self._runs[flow.run].settings.silent_after_s
                 self._findings.opening(f"{flow.stream.label()}: silent for {limit_s:g} s")
                 yield flow
 
     def beginnings(self, at: int) -> list[Event]:
         """
-        The streams that were added and have brought nothing yet, at `at`.
+        The streams that were added, or have moved, and have brought nothing yet, at `at`.
         """
-        return [_added(flow, at) for flow in self._flows.values() if self._is_missing(flow, at)]
+        return [_beginning(flow, at) for flow in self._flows.values() if self._is_missing(flow, at)]
 
     def _begun(self, flow: FlowState, now: int) -> None:
         """
         A stream that was added has its first book, or will have none here. What has become a silence is told as that.
         """
         if self._is_missing(flow, now):
-            self._findings.events.append(_added(flow, now))
-        flow.added = False
+            self._findings.events.append(_beginning(flow, now))
+        flow.added = flow.moved = False
 
     def _is_missing(self, flow: FlowState, at: int) -> bool:
-        return flow.added and at - flow.since > flow.lent and not self._overdue(flow, at)
+        # One that has moved and comes in time left no book out.
+        in_time = flow.moved and at - flow.since <= flow.pace * cadence.MS * 3 // 2
+        return (flow.added or flow.moved) and not in_time and not self._overdue(flow, at)
 
     def silences(self, at: int) -> list[Event]:
         """
@@ -448,9 +449,17 @@ class Flows:
         )
 
 
-def _added(flow: FlowState, at: int) -> Event:
+def _beginning(flow: FlowState, at: int) -> Event:
+    """
+    That nothing came at first of a stream that was added, or has moved, up to `at`.
+    """
+    late_s, missing = (at - flow.since) / 1e9, None
+    words = f"asked for while recording; no book came for the first {late_s:.1f} s"
+    if flow.moved:
+        missing = max(round((at - flow.since) / (flow.pace * cadence.MS)) - 1, 1) if flow.pace else None
+        words = f"none for {late_s:.1f} s: we moved it to connection {flow.connection} while it still came elsewhere"
     return build(
-        "added",
+        "cadence_hole" if flow.moved else "added",
         cause="recorder",
         start=flow.since,
         end=max(at, flow.since),
@@ -458,7 +467,8 @@ def _added(flow: FlowState, at: int) -> Event:
         connection=flow.connection,
         symbol=flow.stream.symbol,
         channel=channel_of(flow.stream),
-        evidence=f"asked for while recording; no book came for the first {(at - flow.since) / 1e9:.1f} s",
+        missing=missing,
+        evidence=words,
     )
 
 

@@ -115,10 +115,9 @@ KINDS: Mapping[str, Kind] = {
     "added": Kind(
         "stream",
         "A book stream was added to the configuration while recording, and asked for on a connection that was open "
-        "(where one had to be made for it, its `connected` or `disconnected` tells); or it was moved to another while "
-        "it still came, and its next book did not come there in time.",
-        "the subscribe (last book where it came, if it was moved) → its first book, if that is not later than a "
-        "silence begins (else `silent` begins there), or the end of the connection or subscription",
+        "(where one had to be made for it, its `connected` or `disconnected` tells).",
+        "the subscribe → its first book, if that is not later than a silence begins (else `silent` begins there), or "
+        "the end of the connection or subscription",
         _OURS,
         "that anything was recorded before the subscribe: nobody asked for it; nor, of a first book that is a stored "
         "copy, that live ones came from then on (a `cadence_hole` follows if they did not)",
@@ -146,13 +145,14 @@ KINDS: Mapping[str, Kind] = {
         "Fewer books came than the learned cadence says; `missing` counts them. Both clocks must say so: the "
         "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence, nor a publisher's timer "
         "that stood still for up to a second in all its markets; a book that another market has between two is "
-        "missing. More than eight a minute are told as one. A hole "
-        "longer than `capture.silent_after_s` is `silent` instead.",
+        "missing. So are those that were due while we moved a stream to another connection, though it still came. More "
+        "than eight a minute are told as one. A hole longer than `capture.silent_after_s` is `silent` instead.",
         "book before → book after, or the end of the run (where books were late: from when the one before was due; "
         "where the hole showed only once a faster cadence or another market told: both by the publisher's clock; at "
         "the beginning: from a stored copy)",
-        "venue, since later books came in order on the same connection; recorder if we stood still; unknown where "
-        "books were late (a server drops them for a slow client), come half as often from then on, or the run ended",
+        "venue, since later books came in order on the same connection; recorder if we stood still, or moved it; "
+        "unknown where books were late (a server drops them for a slow client), came half as often for a while, or the "
+        "run ended",
         "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "
         "says). Nor that none is missing elsewhere: if every second one of all markets is lost for longer than half a "
         "minute, it is taken for the cadence (also across a restart: the old one is remembered for ten minutes)",

@@ -194,8 +194,10 @@ class FlowState(msgspec.Struct):
     """Of a book stream."""
     added: bool = False
     """A book that the run had not asked for before, on a connection that was open: none has come yet."""
-    lent: int = 0
-    """If it still came where it was before: what its next book may take, ns. One that comes in time left none out."""
+    moved: bool = False
+    """Likewise, of one that still came on the connection it has moved from."""
+    pace: int = 0
+    """What it kept to there, ms; 0: not known."""
 
 
 UNKNOWN_CONNECTION = -1

@@ -487,6 +487,7 @@ def test_a_stream_that_moves_while_it_still_comes_is_missing_until_it_comes_ther
     tape.heartbeats(20.3, 40, connection=3)
     tape.books(20.7, 40, ETH, connection=3)
 
-    assert unusual(fold(tape)) == [("added", 19.9, 20.7, "recorder")]
+    assert unusual(fold(tape)) == [("cadence_hole", 19.9, 20.7, "recorder")]
+    assert one(fold(tape), "cadence_hole").missing == 1
     tape.book(20.31, ETH, connection=3)
     assert unusual(fold(tape)) == []  # the next one came in time
