@@ -139,7 +139,10 @@ def account(ledger: Iterable[Line], side: Side, lake: Lake) -> Account:
             each.state = "suspect" if late or two else "unexplained"
     ways = sorted(side.latency_ns.values())
     due = [line.t_ns + ways[-1] for line in lines if line.what == "tick"]
-    late = late_ticks_of(due, ways[-1] - ways[0])
+    times = sorted(each.at for each in meant if each.stored and each.stream.channel != "trades" and not each.copy)
+    each_tick = pairwise([*(line.t_ns for line in lines if line.what == "tick"), lines[-1].t_ns + 1])
+    heard = [bisect_left(times, tick) < bisect_left(times, following) for tick, following in each_tick]
+    late = late_ticks_of(due, ways[-1] - ways[0], heard)
     needless = [
         mark
         for mark in lake.marks

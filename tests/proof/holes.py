@@ -165,16 +165,24 @@ def concerns(mark: Mark, meant: Meant) -> bool:
     return mark.scope == "recorder" or mark.connection in meant.connections
 
 
-def late_ticks_of(ticks: list[int], spread_ns: int) -> list[tuple[int, int]]:
+def late_ticks_of(ticks: list[int], spread_ns: int, heard: list[bool] | None = None) -> list[tuple[int, int]]:
     """
     The times in which the publisher itself said nothing for about twice its interval; the inner part that links of any
     latency have in common.
+
+    Args:
+        ticks: when each came on the slowest link.
+        spread_ns: by how much that is slower than the quickest.
+        heard: whether anybody has a book of each. A pace that nobody was there to hear teaches none what is usual.
     """
     gaps = [after - before for before, after in itertools.pairwise(ticks)]
+    known = list(range(len(gaps))) if heard is None else [n for n in range(len(gaps)) if heard[n] and heard[n + 1]]
 
     def usual(n: int) -> int:
+        before = bisect_left(known, n)
         # The first ones have none before them: what comes after tells as well.
-        near = sorted(gaps[max(0, n - 10) : n] if n >= FEWEST_BEFORE else gaps[:10])
+        near = sorted(gaps[k] for k in known[max(0, before - 10) : before]) if before >= FEWEST_BEFORE else []
+        near = near or sorted(gaps[:10])
         return near[len(near) // 4]
 
     def is_late(n: int) -> bool:
@@ -211,9 +219,11 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
     if any(mark.start <= edge <= mark.end for edge in edges):
         return True  # where a run begins or ends, nothing can be vouched for
     start, end = mark.start - TRUE_HOLE_SLACK_NS, mark.end + TRUE_HOLE_SLACK_NS
+    since = _open_since(mark, side)
     if mark.kind == "cadence_hole" and any(
-        # Of two feeds, the other may have said something in the first part of it.
-        2 * (min(end, after) - max(start, before)) >= after - before
+        # Of two feeds, the other may have said something in the first part of it. Of what passed before its connection
+        # was there, it says nothing.
+        2 * (min(end, after) - max(start, before)) >= after - max(before, since) > 0
         for before, after in late_ticks
     ):
         return True
@@ -244,6 +254,18 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
         if (missing and (start <= each.arrival <= end or start <= would <= end)) or late:
             return True
     return False
+
+
+def _open_since(mark: Mark, side: Side) -> int:
+    """
+    When the connection that an event is about first brought anything; 0 if that is not known.
+    """
+    begun = [
+        frames[0].recv_ts
+        for client, frames in side.heard.items()
+        if frames and mark.connection == side.clients[client] and frames[0].recv_ts <= mark.start
+    ]
+    return max(begun, default=0)
 
 
 def excess(hole: Hole, holes: list[Hole]) -> tuple[float, float] | None:

@@ -297,3 +297,28 @@ def test_a_tick_is_late_by_the_pace_that_follows_where_that_is_a_faster_one(gap,
     found = late_ticks_of([tick * 1_000_000 for tick in ticks], 0)
 
     assert found == ([(7_600_000_000, (7_600 + gap) * 1_000_000)] if late else [])
+
+
+def test_a_pace_that_nobody_was_there_to_hear_teaches_none_what_is_usual():
+    """
+    After a break in it, the publisher is as late by the pace that was heard before as it was at first.
+    """
+    ticks = [*range(0, 8_000, 400), *range(10_000, 30_000, 2_000)]
+    times = [tick * 1_000_000 for tick in ticks]
+    last = (times[-2], times[-1])
+
+    assert last not in late_ticks_of(times, 0, [True] * len(ticks))
+    assert last in late_ticks_of(times, 0, [tick < 12_000 or tick >= 26_000 for tick in ticks])
+
+
+@pytest.mark.parametrize(("opened_ms", "true"), [(100, False), (900, True)])
+def test_of_a_late_tick_counts_what_passed_while_its_connection_was_there(opened_ms, true):
+    """
+    From the stored copy that a connection begins with to the next book, it can tell no more than that.
+    """
+    mark = Mark("cadence_hole", "venue", "stream", 0, "SOL-PERP", "orderbook", 1_100_000_000, 1_800_000_000, 1, "")
+    side = Side(
+        clients={1: 0, 2: 1}, heard={1: [Frame("r", 1, opened_ms * 1_000_000)], 2: [Frame("r", 2, 950_000_000)]}
+    )
+
+    assert holds_any(mark, [], [(0, 1_800_000_000)], side) == true
