@@ -16,8 +16,9 @@ block, so what is committed can be read while the frame is still open. An entry,
         24      8  recv_ts     signed, ns since the Unix epoch
         32      …  payload     a websocket message as received, or JSON of a fact or header
 
-The first entry of a segment is its header (`SegmentHeader` as JSON), so that each segment can be read alone; it bears
-the number of the entry after it and takes none itself. A torn tail is normal: it is what a crash leaves.
+Each zstd frame begins with a header (`SegmentHeader` as JSON), so that each can be read alone, and none be taken for
+another run's; it bears the number of the entry after it and takes none itself. Versions before wrote it at the
+beginning of a segment only, and read both. A torn tail is normal: it is what a crash leaves.
 """
 
 import struct

@@ -107,6 +107,9 @@ def read_segment(
         if run is None:
             header, end = _header(path, content)
             if header is not None and is_run_name(path.parent.name) and header.run != path.parent.name:
+                if offset:
+                    tell(Damage(path, offset, _of_another(header.run)))
+                    continue
                 # A copy under another run's name would bring every entry twice.
                 tell(Damage(path, 0, f"is of run {header.run}, in the folder of another", foreign=True))
                 return
@@ -128,11 +131,11 @@ def read_segment(
             # What a block of the disk held before: good bytes, with good checksums, of another segment.
             tell(Damage(path, offset, "entries of another time: these bytes were not written here"))
             continue
-        # A zstd frame that stands twice in a damaged file brings a header again; one that another run began a segment
-        # with, in the same hour, brings that run's.
+        # Each brings a header again, unless an earlier version wrote it; a piece of another run's segment, of the same
+        # hour, brings that run's.
         again = bool(split.entries) and split.entries[0].kind == EntryKind.HEADER
         if again and (other := _run_named(split.entries[0])) != run:
-            tell(Damage(path, offset, f"entries of run {other}: these bytes were not written here"))
+            tell(Damage(path, offset, _of_another(other)))
             continue
         yield from split.entries[1:] if again else split.entries
 
@@ -176,6 +179,10 @@ def _header(path: Path, content: bytes) -> tuple[SegmentHeader | None, int]:
             path, f"is of journal format {header.format}; this version reads up to {FORMAT_VERSION}", "upgrade"
         )
     return header, end
+
+
+def _of_another(run: str) -> str:
+    return f"entries of run {run}: these bytes were not written here"
 
 
 def _run_named(header: Entry) -> str:

@@ -109,6 +109,8 @@ class _Segment:
         self._content = b""
         """Inflated, and not a whole entry yet."""
         self._broken = False
+        self._strange = False
+        """Bytes of another run, which a disk put here, up to the next header."""
         self.behind = False
         """Whether there is more to read at once."""
 
@@ -156,8 +158,10 @@ class _Segment:
         entries = []
         for entry in split.entries:
             if entry.kind == EntryKind.HEADER:
-                self.header = decode_header(entry.payload)
-            else:
+                header = decode_header(entry.payload)
+                self._strange = header.run != self.file.run
+                self.header = self.header if self._strange else header
+            elif not self._strange:
                 entries.append(entry)
         return entries
 

@@ -290,8 +290,10 @@ class Journal:
                 break
             if segment.frame_due(recv_ts):
                 segment.write(encoded)
-                encoded = []
                 segment.end_frame(recv_ts)
+                # Again: so that a piece of this file, wherever a disk puts it, says whose it is.
+                encoded = [encode_header(self._header(), seq=seq, recv_ts=recv_ts)]
+                segment.count(len(encoded[0]))
             entry = encode_entry(kind, connection, attempt, seq, recv_ts, payload)
             segment.count(len(entry))
             encoded.append(entry)

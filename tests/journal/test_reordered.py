@@ -15,6 +15,7 @@ from journal_cases import HEADER, HOUR, RUN, run_folder
 from recorder.journal.entry import encode_entry, encode_header
 from recorder.journal.names import OPEN_SUFFIX, SEGMENT_SUFFIX, run_name, segment_name
 from recorder.journal.reader import read_run, read_segment, run_segments
+from recorder.journal.tail import Tail
 from recorder.journal.writer import Journal, JournalSettings
 from recorder.records import HOUR_NS, SECOND_NS, EntryKind
 
@@ -23,13 +24,14 @@ PAGE = 4096
 ENTRIES = 90
 
 
-def written(folder, *, start, seed):
+def written(folder, *, start, seed, run=RUN):
     """
     The bytes of one segment of many zstd frames: payloads that do not compress, a commit for each few of them.
     """
     chance = random.Random(seed)
     settings = JournalSettings(commit_interval_s=0.0005, commit_bytes=600, frame_s=1)
-    journal = Journal(folder, header=lambda: HEADER, settings=settings)
+    header = msgspec.structs.replace(HEADER, run=run)
+    journal = Journal(folder, header=lambda: header, settings=settings)
     journal.start()
     for number in range(ENTRIES):
         at = start + number * SECOND_NS // 8
@@ -42,13 +44,16 @@ def written(folder, *, start, seed):
 @pytest.fixture(scope="module")
 def bytes_of(tmp_path_factory):
     """
-    Of a segment, and of one of another run, a day before, whose blocks the disk gave to the first.
+    Of a segment, and of two of other runs, a day before and at the same time, whose blocks the disk gave to the first.
     """
     folder = tmp_path_factory.mktemp("reordered")
     mine = written(run_folder(folder / "mine"), start=HOUR, seed=1)
     day_before = HOUR - 24 * HOUR_NS
-    other = written(run_folder(folder / "other", run_name(day_before, "ffffff")), start=day_before, seed=2)
-    return mine, other
+    others = {}
+    for content, start in (("another segment", day_before), ("a run beside", HOUR)):
+        run = run_name(start, "ffffff")
+        others[content] = written(run_folder(folder / content, run), start=start, seed=2, run=run)
+    return mine, others
 
 
 def read(folder, data, suffix=OPEN_SUFFIX):
@@ -64,7 +69,7 @@ def read(folder, data, suffix=OPEN_SUFFIX):
     return [(e.seq, e.recv_ts, e.payload) for e in entries], damages
 
 
-def holed(whole, other, at, size, content):
+def holed(whole, others, at, size, content):
     """
     With a stretch that never reached the disk.
     """
@@ -72,29 +77,29 @@ def holed(whole, other, at, size, content):
     match content:
         case "zeros":
             old = bytes(end - at)
-        case "another segment":
-            old = (other * 2)[at:end]
+        case "another segment" | "a run beside":
+            old = (others[content] * 2)[at:end]
         case _:
             # Of this very segment: blocks that a rewrite left.
             old = (whole * 2)[(at + 5 * SECTOR) % len(whole) :][: end - at]
     return whole[:at] + old + whole[end:]
 
 
-@pytest.mark.parametrize("content", ["zeros", "another segment", "itself"])
+@pytest.mark.parametrize("content", ["zeros", "another segment", "a run beside", "itself"])
 @pytest.mark.parametrize("size", [SECTOR, PAGE, 3 * PAGE])
 def test_what_did_not_reach_the_disk_is_named_and_all_else_is_true(tmp_path, bytes_of, content, size):
     """
     At each sector: entries before the hole are all there, none is false, and those missing are named or, at the very
     end, look like the torn tail of a run that was cut, which its `recorder_down` covers.
     """
-    whole, other = bytes_of
+    whole, others = bytes_of
     folder = run_folder(tmp_path / "journal")
     good, damages = read(folder, whole)
     assert len(good) == ENTRIES
     assert damages == []
     lost_anything = 0
     for at in range(0, len(whole), SECTOR if size == SECTOR else PAGE):
-        data = holed(whole, other, at, size, content)
+        data = holed(whole, others, at, size, content)
         if data == whole:
             continue
         entries, damages = read(folder, data)
@@ -157,3 +162,45 @@ def test_a_whole_piece_of_another_segment_is_not_taken_for_ours(tmp_path):
         assert [entry.seq for entry in entries] == [2, 3, 4, 5, 6, 7]
         assert {entry.run for entry in entries} == {RUN}
         assert [damage.reason for damage in damages] == ["entries of another time: these bytes were not written here"]
+
+
+def test_where_the_beginning_is_gone_a_piece_of_another_run_hides_nothing_of_ours(tmp_path):
+    """
+    Nor makes the whole segment one of that run: what is ours comes out, and the header of a later piece tells of it.
+    """
+    mine, beside = (msgspec.structs.replace(HEADER, run=run) for run in (RUN, run_name(HOUR, "ffffff")))
+
+    def piece(header, first):
+        entries = [encode_header(header, seq=first, recv_ts=HOUR + first)]
+        entries += [encode_entry(EntryKind.FRAME, 0, 1, first + n, HOUR + first + n, b"%d" % n) for n in range(3)]
+        return zstandard.ZstdCompressor(level=1).compress(b"".join(entries))
+
+    path = run_folder(tmp_path / "journal") / segment_name(HOUR)
+    path.write_bytes(bytes(SECTOR) + piece(beside, 50) + piece(mine, 60))
+    damages, headers = [], []
+
+    entries = list(read_segment(path, on_damage=damages.append, on_header=headers.append))
+
+    assert [entry.seq for entry in entries] == [60, 61, 62]
+    assert headers == [mine]
+    assert [damage.foreign for damage in damages] == [False, False]
+    assert damages[1].reason.startswith(f"entries of run {beside.run}")
+
+
+def test_whoever_follows_a_run_is_told_nothing_of_another(tmp_path):
+    """
+    Which a disk put into its segment: neither entries nor what was asked for.
+    """
+    beside = msgspec.structs.replace(HEADER, run=run_name(HOUR, "ffffff"), streams=[])
+    pieces = []
+    for header, first in ((HEADER, 1), (beside, 50), (HEADER, 4)):
+        entries = [encode_header(header, seq=first, recv_ts=HOUR + first)]
+        entries += [encode_entry(EntryKind.FRAME, 0, 1, first + n, HOUR + first + n, b"") for n in range(3)]
+        pieces.append(zstandard.ZstdCompressor(level=1).compress(b"".join(entries)))
+    folder = run_folder(tmp_path / "journal")
+    (folder / segment_name(HOUR + 1)).write_bytes(b"".join(pieces))
+    tail = Tail(folder, since=HOUR)
+
+    assert [entry.seq for entry in tail.take()] == [1, 2, 3, 4, 5, 6]
+    assert tail.header == HEADER
+    tail.close()
