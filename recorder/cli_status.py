@@ -2,6 +2,7 @@
 `drift-recorder status`, `top` and `reload`: a recorder that is at work elsewhere, looked at and spoken to.
 """
 
+import sys
 from pathlib import Path
 
 import click
@@ -71,6 +72,9 @@ def top(root: Path, look_back: float) -> None:
     Keys: s sorts by the next column, r reverses, / filters by name, p shows problems only, e events, space pauses, q
     quits.
     """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        # What has no end would wait for keys that cannot come.
+        raise click.UsageError("`top` needs a terminal to read from and to draw on; `status ROOT` prints once")
     from recorder.top import Top  # noqa: PLC0415
 
     screen = Top(root, look_back_s=look_back)

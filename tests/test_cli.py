@@ -334,6 +334,13 @@ def test_check_tells_of_unlisted_markets_with_near_names(tmp_path):
     assert "perp market SOL-PREP (near: SOL-PERP" in notes[0]
 
 
+def test_top_without_a_terminal_is_refused(tmp_path):
+    """
+    It would wait for keys that cannot come, at the cost of half a core, for ever.
+    """
+    refused(invoke("top", tmp_path), 2, "top", "terminal", "status ROOT")
+
+
 def test_check_prints_names_as_they_are(tmp_path):
     """
     A market called like markup is not styled away.

@@ -1,5 +1,5 @@
 """
-Everything at once, from a printed seed; the long form is half an hour.
+Everything at once, from a printed seed; the long form takes an hour and a half.
 """
 
 import os
@@ -37,23 +37,23 @@ def test_half_a_minute_of_everything_leaves_nothing_unexplained(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_half_an_hour_of_everything_leaves_nothing_unexplained_and_no_memory(tmp_path):
+@pytest.mark.timeout(3 * 3600)
+def test_an_hour_and_a_half_of_everything_leaves_nothing_unexplained_and_no_memory(tmp_path):
     """
-    The one that lives through it all grows by less than 2 MB an hour once it is warm, with a fault each six seconds:
-    what it remembers of them has bounds, which half an hour does not reach.
+    The one that lives through it all grows by less than 1 MB an hour once it is warm, with a fault each six seconds:
+    what it remembers of them has bounds.
 
     Judged is the least of each whole minute after the warm-up, from the first to the last. A rise of more than 0.5 MB
-    from one minute to the next is a burst that took memory once: it is printed, left out, and there may be two. That is
-    looser than 1 MB an hour by least squares: one rise of 0.3 MB within a quarter of an hour is 2 MB an hour there.
+    from one minute to the next is a burst that took memory once: it is printed, left out, and there may be two. Half an
+    hour would tell less: one rise of 0.3 MB within a quarter of an hour looks like 1.2 MB an hour.
     """
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
 
-    told = soak(tmp_path / "soak", seconds=1800, seed=seed)
+    told = soak(tmp_path / "soak", seconds=5100, seed=seed)
 
     everything_is_accounted_for(told)
-    assert told["creep MB/h"] < 2.0
+    assert told["creep MB/h"] < 1.0
     assert len(told["steps MB"]) <= 2
 
 
