@@ -26,6 +26,8 @@ from recorder.logs import set_up
 _FILE = click.Path(path_type=Path, readable=False)
 """What cannot be read is told by who reads it: whose it is, and who we are."""
 _INTERRUPTED = 130
+_BROKEN_PIPE = f"(os error {errno.EPIPE})"
+"""How polars says it, in an `OSError` without a number."""
 _WHAT_TO_DO = {
     errno.EACCES: "check its owner and mode",
     errno.EPERM: "check its owner and mode",
@@ -100,10 +102,7 @@ class _Group(click.Group):
             code = super().main(args, prog_name, *rest, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read our output has had enough. What is still buffered goes nowhere.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
+            code = _nobody_reads()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             code = error.exit_code
@@ -116,6 +115,8 @@ class _Group(click.Group):
         except RecorderError as error:
             code = _complain(str(error), error.exit_code)
         except OSError as error:
+            if _BROKEN_PIPE in str(error):
+                _exit(_nobody_reads())
             # asyncio puts the address into the text, and the number only into errno.
             hint = _WHAT_TO_DO.get(error.errno or 0, "check the path and the disk")
             name = f"{error.filename}: " if error.filename else ""
@@ -127,6 +128,15 @@ class _Group(click.Group):
             hint = "`drift-recorder verify` names it; `drift-recorder verify --repair` makes it again from the journal"
             code = _complain(f"a file of the lake is damaged ({error}); {hint}", DamagedFile.exit_code)
         _exit(code if isinstance(code, int) else 0)
+
+
+def _nobody_reads() -> int:
+    """
+    Whoever read our output has had enough: what is still buffered goes nowhere.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _damaged_parquet(error: Exception) -> bool:

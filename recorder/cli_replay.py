@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from recorder.cli_quality import instant_of
+from recorder.errors import at_address
 from recorder.terminal import many
 
 
@@ -86,4 +87,5 @@ def replay(
         lead_s=lead_s,
         once=once,
     )
-    asyncio.run(serve(options, lambda url: click.echo(f"listening on {url}")))
+    with at_address(host, port):
+        asyncio.run(serve(options, lambda url: click.echo(f"listening on {url}")))

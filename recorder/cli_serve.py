@@ -3,12 +3,12 @@ The verb `serve`: a page to look at.
 """
 
 import asyncio
-import errno
-import os
 import signal
 from pathlib import Path
 
 import click
+
+from recorder.errors import at_address
 
 
 @click.command()
@@ -40,9 +40,5 @@ def serve(root: Path, host: str, port: int, expose: str, allow_host: tuple[str, 
         page = Page(root, hosts=(*allow_host, host))
         await run(page, host=host, port=port, ready=lambda url: click.echo(f"look at {url}"), stop=stop)
 
-    try:
+    with at_address(host, port):
         asyncio.run(until_signalled())
-    except OSError as error:
-        if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES} and error.filename is None:
-            raise OSError(error.errno, os.strerror(error.errno), f"{host}:{port}") from None
-        raise

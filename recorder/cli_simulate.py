@@ -3,13 +3,12 @@
 """
 
 import asyncio
-import errno
-import os
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from recorder.errors import at_address
 from recorder.logs import set_up
 
 _PATH = click.Path(path_type=Path)
@@ -176,9 +175,5 @@ def simulate(  # one for each option
         once=once,
     )
     set_up("warning")
-    try:
+    with at_address(host, port):
         asyncio.run(serve(options, ready=lambda url: click.echo(f"listening on {url}")))
-    except OSError as error:
-        if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES} and error.filename is None:
-            raise OSError(error.errno, os.strerror(error.errno), f"{host}:{port}") from None
-        raise

@@ -14,6 +14,8 @@ The error tree: one class for each thing a caller does differently.
 import errno
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -123,6 +125,22 @@ def whose(error: OSError) -> str:
         if found.st_uid != us:
             return f" ({there} belongs to {user(found.st_uid)}, mode {found.st_mode & 0o7777:o}; this is {user(us)})"
     return ""
+
+
+@contextmanager
+def at_address(host: str, port: int) -> Iterator[None]:
+    """
+    Name the address in the error that nobody can listen there: asyncio's own words differ from error to error.
+
+    Raises:
+        OSError: with the address as its file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES} and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), f"{host}:{port}") from None
+        raise
 
 
 def user(number: int) -> str:

@@ -255,7 +255,7 @@ def _manifest(path: Path) -> RenderableType:
     summary = plain(f"hour {manifest.hour}", "", "")
     summary.add_row("venue", f"{manifest.venue} ({manifest.network})")
     summary.add_row(
-        "state", "complete" if manifest.complete else "so far: the hour is not over, or not all of it could be written"
+        "state", "sealed" if manifest.complete else "so far: the hour is not over, or not all of it could be written"
     )
     summary.add_row(
         "journal", f"{manifest.entries} entries, {manifest.frames} of them frames, from {len(manifest.inputs)} segments"
@@ -292,8 +292,8 @@ def _root(root: Path) -> RenderableType:
             continue
         hours.add_row(
             hour_label(hour),
-            "complete" if manifest.complete else "so far",
-            str(sum(file.rows for file in manifest.files)),
+            "sealed" if manifest.complete else "so far",
+            f"{sum(file.rows for file in manifest.files):,}",
             str(len({file.symbol for file in manifest.files if file.symbol is not None})),
             size(sum(file.bytes for file in manifest.files)),
         )

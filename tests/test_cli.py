@@ -738,7 +738,8 @@ def test_inspect_shows_a_root_a_segment_a_parquet_file_and_a_manifest(root):
     }
 
     assert "test (mainnet-beta)" in shown["root"]
-    assert "complete" in shown["root"]
+    assert "sealed" in shown["root"]
+    assert "complete" not in shown["root"] + shown["manifest"]  # an hour that is sealed may have holes
     assert segment.run in shown["segment"]
     assert "first 3 entries" in shown["segment"]
     assert re.search(r"50 +orderbook_perp_0_grouped_1", shown["segment"])
@@ -854,6 +855,18 @@ def test_a_reader_that_has_enough_ends_it_quietly():
             assert (child.wait(20), errors) == (0, b"")
 
 
+def test_a_reader_that_has_enough_of_an_export_ends_it_quietly(root):
+    """
+    Rows are written by polars, which has its own word for that.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-m", "recorder", "export", root, "book_snapshot_5", "--market", "SOL-PERP", "-o", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        child.stdout.close()
+        errors = child.stderr.read()
+        assert (child.wait(30), errors) == (0, b"")
+
+
 def test_there_are_no_colours_in_a_file(root):
     """
     Nor progress bars; and lines are not broken at 80 columns.
@@ -885,13 +898,14 @@ def test_simulate_says_where_it_listens_and_stops_by_itself():
     assert done.stderr == b""
 
 
-def test_a_port_that_is_taken():
+@pytest.mark.parametrize("verb", [("simulate",), ("serve", "{root}"), ("replay", "{root}")])
+def test_a_port_that_is_taken(verb, root):
     """
     Names the number and the way out.
     """
     with simulator() as url:
         port = url.rpartition(":")[2].partition("/")[0]
-        done = process("simulate", "--port", port)
+        done = process(*(each.format(root=root) for each in verb), "--port", port)
 
     assert done.returncode == 1
     (line,) = done.stderr.decode().splitlines()

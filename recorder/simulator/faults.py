@@ -72,7 +72,8 @@ def read_script(path: Path) -> list[AnyFault]:
     try:
         members: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(file=str(path), key="script", problem=str(error), allowed="give a TOML file") from None
+        problem = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(file=str(path), key="--faults", problem=problem, allowed="give a TOML file") from None
     try:
         script = msgspec.convert(members, _Script)
     except msgspec.ValidationError as error:
