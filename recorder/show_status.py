@@ -2,6 +2,7 @@
 What `drift-recorder status` prints: one screen.
 """
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -16,6 +17,10 @@ FEW = 12
 """Markets that are listed although nothing is the matter with them."""
 RECENT = 5
 MOST_PROBLEMS = 8
+LEFT_OUT_FIRST = ("cadence", "late", "trades/s", "spread", "ask", "bid", "books/s", "age", "holes")
+"""Where the terminal is too narrow for all."""
+BETWEEN = 2
+"""Blanks between two columns."""
 STATE_STYLES = {
     "recording": "green",
     "waiting": "yellow",
@@ -81,7 +86,8 @@ def rows(status: Status) -> list[tuple[str, str]]:
     journal, disk, seal, process = status.journal, status.disk, status.seal, status.process
     told = []
     if status.run is not None:
-        since = f", for {lasting((status.at_ts - process.started_ts) / 1e9)}" if process.started_ts else ""
+        ago_s = 0.0 if status.recording else journal.commit_age_s or 0.0
+        since = f", for {lasting((status.at_ts - process.started_ts) / 1e9 - ago_s)}" if process.started_ts else ""
         pid = f" as process {process.pid} on {printable(status.host)}" if process.pid is not None else ""
         told.append(("run", f"{status.run}{pid}{since}, version {status.version}"))
     told += [("beside", name) for name in status.beside]
@@ -96,7 +102,7 @@ def rows(status: Status) -> list[tuple[str, str]]:
     parts = [f"{size(journal.bytes)} in {many(journal.segments, 'file')}"]
     if journal.commit_age_s is not None:
         parts.append(f"committed {lasting(journal.commit_age_s)} ago")
-    if journal.commit_p99_ms is not None:
+    if journal.commit_p99_ms is not None and status.recording:
         parts.append(f"commit p99 {journal.commit_p99_ms:.1f} ms")
     if journal.queued_bytes:
         parts.append(f"{size(journal.queued_bytes)} wait")
@@ -104,7 +110,7 @@ def rows(status: Status) -> list[tuple[str, str]]:
         parts.append(f"{journal.dropped:,} entries dropped")
     told.append(("journal", ", ".join(parts)))
     if seal is not None:
-        last = f"up to {seal.last_hour}" if seal.last_hour is not None else "no hour yet"
+        last = f"up to {seal.last_hour}" if seal.last_hour is not None else "no whole hour yet"
         late = (
             f", {many(seal.unsealed_hours, 'hour')} behind (since {seal.oldest_unsealed})"
             if seal.unsealed_hours
@@ -113,7 +119,8 @@ def rows(status: Status) -> list[tuple[str, str]]:
         wrong = f", the last seal failed: {printable(seal.failed)}" if seal.failed else ""
         told.append(("lake", f"{last}{late}{wrong}"))
     if disk is not None:
-        left = f", full in {disk.days_left:,.0f} days at this pace" if disk.days_left is not None else ""
+        known = disk.days_left is not None and status.recording
+        left = f", full in {disk.days_left:,.0f} days at this pace" if known else ""
         inodes = f", room for {disk.free_inodes:,} files" if disk.free_inodes is not None else ""
         told.append(("disk", f"{size(disk.free_bytes)} free of {size(disk.total_bytes)}{inodes}{left}"))
     if process.rss_bytes and status.recording:
@@ -135,27 +142,42 @@ def print_markets(console: Console, status: Status, *, everything: bool) -> None
     shown = lines if everything else wrong[: 2 * FEW] + well[: max(FEW - len(wrong), 0)]
     if not shown:
         return
-    numbers = ("bid", "ask", "spread", "books/s", "trades/s", "age", "cadence", "late", "holes")
-    table = plain("", "market", "state", *numbers, right=numbers)
+    names = _fitting(shown, console.width)
+    table = plain("", "market", "state", *names, right=names)
     for line in shown:
-        table.add_row(line.market, Text(line.state, style=STATE_STYLES[line.state]), *cells(line))
+        numbers = cells(line)
+        state = Text(line.state, style=STATE_STYLES[line.state])
+        table.add_row(line.market, state, *(numbers[name] for name in names))
     console.print(table)
     if len(shown) < len(lines):
         console.print(f"and {many(len(lines) - len(shown), 'market')} more: --all lists them", style="dim")
 
 
-def cells(line: MarketLine) -> list[str]:
+def cells(line: MarketLine) -> dict[str, str]:
     """
-    The numbers of a market, as text.
+    The numbers of a market, as text, by what is above them.
     """
-    return [
-        price(line.best_bid),
-        price(line.best_ask),
-        f"{line.spread_bp:.1f} bp" if line.spread_bp is not None else "–",
-        f"{line.books_s:.1f}",
-        f"{line.trades_s:.1f}",
-        lasting(line.age_s) if line.age_s is not None else "–",
-        f"{line.cadence_ms} ms" if line.cadence_ms is not None else "–",
-        f"{line.latency_ms:.0f} ms" if line.latency_ms is not None else "–",
-        f"{line.holes}" + (f" ({lasting(line.hole_s)})" if line.hole_s else "") if line.holes else "–",
-    ]
+    return {
+        "bid": price(line.best_bid),
+        "ask": price(line.best_ask),
+        "spread": f"{line.spread_bp:.1f} bp" if line.spread_bp is not None else "–",
+        "books/s": "–" if line.state == "down" else f"{line.books_s:.1f}",
+        "trades/s": "–" if line.state == "down" else f"{line.trades_s:.1f}",
+        "age": lasting(line.age_s) if line.age_s is not None else "–",
+        "cadence": f"{line.cadence_ms} ms" if line.cadence_ms is not None else "–",
+        "late": f"{line.latency_ms:.0f} ms" if line.latency_ms is not None else "–",
+        "holes": f"{line.holes}" + (f" ({lasting(line.hole_s)})" if line.hole_s else "") if line.holes else "–",
+    }
+
+
+def _fitting(lines: list[MarketLine], width: int) -> tuple[str, ...]:
+    """
+    The numbers that have room beside name and state: half a number is worse than none.
+    """
+    rows = [{"market": line.market, "state": line.state, **cells(line)} for line in lines]
+    widths = {name: max(cell_len(each) for each in (name, *(row[name] for row in rows))) for name in rows[0]}
+    for name in LEFT_OUT_FIRST:
+        if sum(widths.values()) + BETWEEN * (len(widths) - 1) <= width:
+            break
+        del widths[name]
+    return tuple(name for name in widths if name not in {"market", "state"})

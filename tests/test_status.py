@@ -3,14 +3,17 @@
 """
 
 import asyncio
+import io
 import json
 import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from loopback import config_text, entries, recording, simulator, until
+from recorder import show_status
 from recorder.config import load_config
 from recorder.journal.names import run_name, segment_name
 from recorder.lake import manifest as manifests
@@ -19,7 +22,9 @@ from recorder.records import HOUR_NS, NO_CONNECTION
 from recorder.simulator.kinds import Silence
 from recorder.status import follow, presence
 from recorder.status.follow import Follower
+from recorder.status.markets import MarketLine
 from recorder.status.storage import DAY_NS, Storage
+from recorder.terminal import PlainConsole
 from recorder.top import Top, sparkline
 
 COMMAND = (sys.executable, "-m", "recorder")
@@ -243,6 +248,30 @@ def test_top_shows_markets_at_every_size(tmp_path):
     assert filtered == ["perp SOL-PERP"]
     assert paused
     assert failure is None
+
+
+@pytest.mark.parametrize(("width", "columns"), [(200, 9), (100, 7), (80, 5), (50, 2), (22, 0)])
+def test_a_narrow_terminal_has_fewer_numbers_and_all_names(monkeypatch, width, columns):
+    """
+    Half a price is worse than none, and a number without its market is none.
+    """
+    ask = 96_251.6
+    line = MarketLine(
+        "1MBONK-PERP", "perp", "recording", "", 96_219.7, ask, 3.3, 2.5, 11.3, 2714.0, 400, 12.4, 12, 2, 0, [0]
+    )
+    down = msgspec.structs.replace(line, market="SOL", state="down", holes=0)
+    monkeypatch.setattr(show_status, "by_market", lambda _: [line, down])
+    console = PlainConsole(file=io.StringIO(), width=width)
+
+    show_status.print_markets(console, None, everything=True)
+
+    heads, first, second = (row.rstrip() for row in console.file.getvalue().splitlines())
+    assert len(heads.split()) == 2 + columns
+    assert max(map(len, (heads, first, second))) <= width
+    assert first.split()[:2] == ["1MBONK-PERP", "recording"]
+    assert second.split()[:2] == ["SOL", "down"]
+    assert ("96,251.6" in first) == ("ask" in heads)
+    assert "2.5" not in second, "what is down has no rate"
 
 
 def test_the_trend_is_drawn_between_its_own_bounds():
