@@ -24,7 +24,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ from recorder.records import SECOND_NS
 
 HERE = Path(__file__).resolve().parent
 WARM_UP = 1 / 3
-STEP_MB = 0.5
 DISK_BYTES = 192 << 20
 TOXICS: tuple[Toxic, ...] = ("hole", "deaf", "reset", "close", "drip", "slow", "accept")
 CONFIG = "[capture]\nreconnect_max_s = 5\n"
@@ -317,8 +315,6 @@ def soak(
         "memory MB": [round(settled[0][1], 2), round(settled[-1][1], 2)],
         "memory peak MB": round(max(mb for _, mb, _, _ in running.samples), 2),
         "slope MB/h": round(slope_mb_h(minutes), 3),
-        "steps MB": [round(mb, 2) for mb in steps(minutes)],
-        "creep MB/h": round(creep_mb_h(minutes), 2),
         "descriptors": [min(s[2] for s in running.samples), max(s[2] for s in running.samples)],
         "threads": [min(s[3] for s in running.samples), max(s[3] for s in running.samples)],
         "tasks": [min(tasks, default=0), max(tasks, default=0)],
@@ -340,26 +336,6 @@ def least_of_minutes(samples: Sequence[tuple[float, float]]) -> list[tuple[float
         kept = minutes.get(int(at // 60))
         minutes[int(at // 60)] = (at, mb) if kept is None or mb < kept[1] else kept
     return list(minutes.values())[1:-1]
-
-
-def steps(minutes: Sequence[tuple[float, float]]) -> list[float]:
-    """
-    By how much memory rose from one minute to the next, where that was at once.
-
-    Python's allocator takes 1 MiB at a time, and keeps it once a burst has needed it: what was held back for seconds
-    comes in one turn of the event loop, some hundred frames. A worse burst takes the next; that is no growth with time.
-    """
-    return [b - a for (_, a), (_, b) in pairwise(minutes) if b - a > STEP_MB]
-
-
-def creep_mb_h(minutes: Sequence[tuple[float, float]]) -> float:
-    """
-    Growth from the first minute to the last, steps left out.
-    """
-    if len(minutes) < 2:
-        return 0.0
-    (first_s, first_mb), (last_s, last_mb) = minutes[0], minutes[-1]
-    return 3600 * (last_mb - first_mb - sum(steps(minutes))) / (last_s - first_s)
 
 
 def _first_least_last(values: list[int]) -> list[int]:
