@@ -162,7 +162,8 @@ def coverage(
 
     complete: each tick of the books, or each id of the fills, is there. suspect:
     some sign of loss, or receive times that are not true. missing: known not to be there. unverifiable: nothing proves
-    it, as after the last fill of an hour, until the next one comes.
+    it, as after the last fill of an hour, until the next one comes. The time before the first run is left out here;
+    --json, `Lake.coverage` and the report count it as missing.
 
     \b
     Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, missing fills, a market or channel

@@ -263,7 +263,7 @@ class Plots:
 
     def coverage(self, start: Instant | None = None, end: Instant | None = None) -> Any:  # noqa: ANN401
         """
-        A calendar: each stream by hour, how much of it is proven complete. Grey is what was never recorded.
+        A calendar: each stream by hour, how much of it is proven complete. Grey is one of which nothing is known.
         """
         go = graph_objects()
         first, last = self._lake.bounds(start, end)

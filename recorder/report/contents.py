@@ -68,7 +68,12 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
             "proven; seconds that are unverifiable are counted apart.",
             table=_streams(coverage, first),
         ),
-        Section("Coverage by hour", "Grey is what was never recorded.", [lake.plot.coverage(first, last)]),
+        Section(
+            "Coverage by hour",
+            "Grey is an hour of which nothing is known. In the hour in which the recording began, the time before that "
+            "counts as missing.",
+            [lake.plot.coverage(first, last)],
+        ),
         Section(
             "Events",
             "What happened to the recording, and how long it lasted. Bounds are those of what is unknown.",
