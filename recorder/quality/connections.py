@@ -161,12 +161,17 @@ class Connections:
         if connection is None:
             connection = self._connections[key] = ConnectionState(*key)
         connection.attempt = fact.attempt
+        words = f"could not be made: {fact.error}"
+        # While the disk was full nobody tried: that is not on who refuses now.
+        listens = self._runs[entry.run].listens_since
         if connection.outage_start is not None and connection.outage_why == NOT_YET:
-            connection.outage_cause, connection.outage_why = fact.cause, f"could not be made: {fact.error}"
+            if connection.outage_start < listens:
+                self.end_outage(connection, listens)
+            else:
+                connection.outage_cause, connection.outage_why = fact.cause, words
         if connection.outage_start is None:
-            since = asked_since if asked_since is not None else self._runs[entry.run].started
-            words = f"could not be made: {fact.error}"
-            self._begin_outage(connection, max(connection.last_frame, since), fact.cause, words)
+            since = max(connection.last_frame, asked_since or 0, listens)
+            self._begin_outage(connection, since, fact.cause, words)
         self._findings.tallies.add(
             "connect_failed",
             entry.recv_ts,

@@ -2,6 +2,8 @@
 Outages and heartbeats.
 """
 
+import pytest
+
 from quality_cases import (
     BTC,
     ETH,
@@ -23,8 +25,11 @@ from quality_cases import (
 from recorder.records import (
     HOUR_NS,
     Connected,
+    DiskFreed,
+    DiskFull,
     EntryKind,
     Flag,
+    Moved,
     Requested,
 )
 
@@ -57,6 +62,30 @@ def test_where_no_book_is_asked_for_any_frame_ends_an_outage():
     tape.connection(25, 60, [SOL_TRADES], attempt=2)
 
     assert unusual(fold(tape)) == [("disconnected", 20.1, 30, "network")]
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_who_refuses_is_not_blamed_for_the_time_in_which_the_disk_was_full(made_before):
+    """
+    The outage of a connection that was never made begins when its run listens again; whether another one was made
+    before, and its stream has been waiting for this one since then, or none was.
+    """
+    tape, refused = Tape(), 2 if made_before else 0
+    tape.run(0, 80, [SOL, BTC])
+    if made_before:
+        tape.connection(0.1, 9.9, [SOL, BTC])
+        tape.fact(9.9, Moved(BTC, refused, "silent"), connection=0, attempt=1)
+        tape.fact(9.91, Requested(BTC, op="unsubscribe"), connection=0, attempt=1)
+    tape.fact(10, DiskFull(4096, 12, "no space"))
+    if made_before:
+        tape.disconnected(10.01, cause="recorder", why="the disk is full")
+    tape.fact(60, DiskFreed(1 << 30, 1 << 20))
+    tape.connect_failed(61, attempt=1, connection=refused)
+    tape.connection(64, 80, [SOL, BTC], connection=refused, attempt=2)
+
+    outages = [event for event in fold(tape) if event.kind == "disconnected" and event.cause == "network"]
+
+    assert [(since(event.start), since(event.end), event.connection) for event in outages] == [(60, 64.2, refused)]
 
 
 def test_failed_connects_are_one_event_and_the_outage_runs_through_them():
