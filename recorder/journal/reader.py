@@ -36,6 +36,8 @@ _CHUNK = 4 << 10
 """Bytes inflated in one go. A block of 128 KiB may take 4, so this bounds what a hostile file makes of memory."""
 _UNFINISHED = "the file ends before it does"
 _CUT = "; nothing after them can be read"
+_UNREADABLE = SegmentHeader(0, "?", "", "", "", "", [])
+"""Stands for a header of another version."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -99,50 +101,54 @@ def read_segment(
     # A segment begins with its name's instant, and never crosses an hour.
     begin, end_of_hour = (parsed[0], parsed[0] - parsed[0] % HOUR_NS + HOUR_NS) if parsed is not None else (0, 1 << 63)
     tell = on_damage or _ignore
-    run: str | None = None
     if not named and ZSTD_MAGIC not in data:
         raise ForeignFile(path, "is not a journal segment (no zstd frame in it)", "give a file below <root>/journal")
-    for offset, content, whole in _zstd_frames(path, data, tell):
-        body = memoryview(content)
+    run: str | None = None
+    header: SegmentHeader | None = None
+    strange: list[tuple[int, str]] = []
+    """What another run wrote from the beginning on, as long as nothing shows that the rest is ours."""
+    for number, (offset, content, whole) in enumerate(_zstd_frames(path, data, tell)):
+        # Each begins with a header, unless an earlier version wrote it.
+        found, end = _header(path, content, first=not number)
+        if found is None and strange:
+            strange.append((offset, strange[-1][1]))
+            continue
         if run is None:
-            header, end = _header(path, content)
-            if header is not None and is_run_name(path.parent.name) and header.run != path.parent.name:
-                if offset:
-                    tell(Damage(path, offset, _of_another(header.run)))
-                    continue
-                # A copy under another run's name would bring every entry twice.
-                tell(Damage(path, 0, f"is of run {header.run}, in the folder of another", foreign=True))
-                return
-            if header is not None and on_header is not None:
+            run = _run_of(path, found or _first_header(path, data))
+        if found is not None and found.run != run:
+            if header is None and (strange or not offset):
+                strange.append((offset, found.run))
+            else:  # a piece of its segment, of the same hour
+                tell(Damage(path, offset, _of_another(found.run)))
+            continue
+        if found is not None and header is None:
+            for at, other in strange:
+                tell(Damage(path, at, _of_another(other)))
+            strange.clear()
+            header = found
+            if on_header is not None:
                 on_header(header)
-            # Without a header the folder says whose segment it is.
-            run = header.run if header is not None else path.parent.name
-            body = body[end:]
-            split = split_entries(body, run, check=check)
-            if header is None and (split.consumed or split.lost or whole):
-                if not named:
-                    raise ForeignFile(path, "does not begin with a segment header", "give a file below <root>/journal")
-                tell(Damage(path, offset, "the header entry is missing"))
-        else:
-            split = split_entries(body, run, check=check)
+        body = memoryview(content)[end:]
+        split = split_entries(body, run, check=check)
+        if found is None and not number and (split.consumed or split.lost or whole):
+            if not named:
+                raise ForeignFile(path, "does not begin with a segment header", "give a file below <root>/journal")
+            tell(Damage(path, offset, "the header entry is missing"))
         if split.damaged or split.lost or (whole and split.consumed < len(body)):
             tell(Damage(path, offset, f"{split.damaged} entries with a bad checksum{_CUT if split.lost else ''}"))
         if split.entries and not begin <= split.entries[0].recv_ts <= split.entries[-1].recv_ts < end_of_hour:
             # What a block of the disk held before: good bytes, with good checksums, of another segment.
             tell(Damage(path, offset, "entries of another time: these bytes were not written here"))
             continue
-        # Each brings a header again, unless an earlier version wrote it; a piece of another run's segment, of the same
-        # hour, brings that run's.
-        again = bool(split.entries) and split.entries[0].kind == EntryKind.HEADER
-        if again and (other := _run_named(split.entries[0])) != run:
-            tell(Damage(path, offset, _of_another(other)))
-            continue
-        yield from split.entries[1:] if again else split.entries
+        yield from split.entries
+    if strange:
+        # A copy under another run's name would bring every entry twice.
+        tell(Damage(path, 0, f"is of run {strange[0][1]}, in the folder of another", foreign=True))
 
 
 def read_header(path: Path) -> SegmentHeader | None:
     """
-    A segment's header, without reading on; None if it cannot be had: too early, or damaged.
+    A segment's header, without reading on; None if it cannot be had: too early, or all damaged.
 
     Raises:
         ForeignFile: of a format this version does not know.
@@ -150,15 +156,33 @@ def read_header(path: Path) -> SegmentHeader | None:
     """
     inflater = zstandard.ZstdDecompressor(max_window_size=1 << (WINDOW_LOG + 1)).decompressobj()
     content = b""
-    with path.open("rb") as file:
+    with path.open("rb") as file, suppress(zstandard.ZstdError):
         while len(content) <= FRAME_CONTENT_BYTES and not inflater.eof and (chunk := file.read(_CHUNK)):
-            try:
-                content += inflater.decompress(chunk)
-            except zstandard.ZstdError:
-                return None
+            content += inflater.decompress(chunk)
             header, _ = _header(path, content)
-            if header is not None:
+            if header is not None and header.run == _run_of(path, header):
                 return header
+            if header is not None:
+                break
+    return _first_header(path, durable.read_bytes(path))
+
+
+def _run_of(path: Path, header: SegmentHeader | None) -> str:
+    """
+    Whose segment a file is: the folder says it; of a copy that lies elsewhere, its first header that can be read.
+    """
+    folder = path.parent.name
+    return folder if header is None or is_run_name(folder) else header.run
+
+
+def _first_header(path: Path, data: bytes) -> SegmentHeader | None:
+    """
+    The first header of a segment that can be read and is its own.
+    """
+    for _, content, _ in _zstd_frames(path, data, _ignore):
+        header, _ = _header(path, content, first=False)
+        if header is not None and header is not _UNREADABLE and header.run == _run_of(path, header):
+            return header
     return None
 
 
@@ -166,30 +190,36 @@ def _ignore(_: Damage) -> None:
     pass
 
 
-def _header(path: Path, content: bytes) -> tuple[SegmentHeader | None, int]:
-    first, end = first_entry(content)
-    if first is None or first.kind != EntryKind.HEADER:
+def _header(path: Path, content: bytes, *, first: bool = True) -> tuple[SegmentHeader | None, int]:
+    """
+    The header that a zstd frame's content begins with, if it does, and where the entry after it begins.
+
+    Args:
+        path: the segment file.
+        content: of the zstd frame.
+        first: it is the file's first one; of a later one, a header that cannot be read is another run's.
+
+    Raises:
+        ForeignFile: of a format this version does not know, in the first zstd frame.
+    """
+    entry, end = first_entry(content)
+    if entry is None or entry.kind != EntryKind.HEADER:
         return None, 0
     try:
-        header = decode_header(first.payload)
+        header = decode_header(entry.payload)
     except msgspec.DecodeError as error:
-        raise ForeignFile(path, f"has a segment header this version cannot read ({error})", "upgrade") from None
-    if header.format > FORMAT_VERSION:
-        raise ForeignFile(
-            path, f"is of journal format {header.format}; this version reads up to {FORMAT_VERSION}", "upgrade"
-        )
-    return header, end
+        problem = f"has a segment header this version cannot read ({error})"
+    else:
+        if header.format <= FORMAT_VERSION:
+            return header, end
+        problem = f"is of journal format {header.format}; this version reads up to {FORMAT_VERSION}"
+    if first:
+        raise ForeignFile(path, problem, "upgrade")
+    return _UNREADABLE, end
 
 
 def _of_another(run: str) -> str:
     return f"entries of run {run}: these bytes were not written here"
-
-
-def _run_named(header: Entry) -> str:
-    try:
-        return decode_header(header.payload).run
-    except msgspec.DecodeError:
-        return "?"
 
 
 def _zstd_frames(path: Path, data: bytes, tell: Callable[[Damage], None]) -> Iterator[tuple[int, bytes, bool]]:

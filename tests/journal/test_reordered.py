@@ -14,7 +14,7 @@ import zstandard
 from journal_cases import HEADER, HOUR, RUN, run_folder
 from recorder.journal.entry import encode_entry, encode_header
 from recorder.journal.names import OPEN_SUFFIX, SEGMENT_SUFFIX, run_name, segment_name
-from recorder.journal.reader import read_run, read_segment, run_segments
+from recorder.journal.reader import read_header, read_run, read_segment, run_segments
 from recorder.journal.tail import Tail
 from recorder.journal.writer import Journal, JournalSettings
 from recorder.records import HOUR_NS, SECOND_NS, EntryKind
@@ -170,13 +170,8 @@ def test_where_the_beginning_is_gone_a_piece_of_another_run_hides_nothing_of_our
     """
     mine, beside = (msgspec.structs.replace(HEADER, run=run) for run in (RUN, run_name(HOUR, "ffffff")))
 
-    def piece(header, first):
-        entries = [encode_header(header, seq=first, recv_ts=HOUR + first)]
-        entries += [encode_entry(EntryKind.FRAME, 0, 1, first + n, HOUR + first + n, b"%d" % n) for n in range(3)]
-        return zstandard.ZstdCompressor(level=1).compress(b"".join(entries))
-
     path = run_folder(tmp_path / "journal") / segment_name(HOUR)
-    path.write_bytes(bytes(SECTOR) + piece(beside, 50) + piece(mine, 60))
+    path.write_bytes(bytes(SECTOR) + _piece(50, beside) + _piece(60, mine))
     damages, headers = [], []
 
     entries = list(read_segment(path, on_damage=damages.append, on_header=headers.append))
@@ -185,6 +180,66 @@ def test_where_the_beginning_is_gone_a_piece_of_another_run_hides_nothing_of_our
     assert headers == [mine]
     assert [damage.foreign for damage in damages] == [False, False]
     assert damages[1].reason.startswith(f"entries of run {beside.run}")
+
+
+def test_where_another_run_wrote_over_the_beginning_what_is_ours_still_comes_out(tmp_path):
+    """
+    The folder says whose segment it is, and a later header that it is no copy of the other's. Between the two, what
+    names no run, as an earlier version wrote it, goes with the header before it.
+    """
+    mine, beside = (msgspec.structs.replace(HEADER, run=run) for run in (RUN, run_name(HOUR, "ffffff")))
+    path = run_folder(tmp_path / "journal") / segment_name(HOUR)
+    path.write_bytes(_piece(50, beside) + _piece(54) + _piece(60, mine) + _piece(64))
+    damages, headers = [], []
+
+    entries = list(read_segment(path, on_damage=damages.append, on_header=headers.append))
+
+    assert [entry.seq for entry in entries] == [60, 61, 62, 64, 65, 66]
+    assert headers == [mine]
+    assert [(damage.offset, damage.foreign) for damage in damages] == [(0, False), (len(_piece(50, beside)), False)]
+    assert all(beside.run in damage.reason for damage in damages)
+
+
+def test_a_piece_that_a_later_version_wrote_hides_nothing_of_ours(tmp_path):
+    """
+    Its header is of a format that is not known here, which at the beginning says that the segment is not for us.
+    """
+    later = msgspec.structs.replace(HEADER, format=HEADER.format + 1, run=run_name(HOUR, "ffffff"))
+    path = run_folder(tmp_path / "journal") / segment_name(HOUR + 1)
+    path.write_bytes(_piece(1, HEADER) + _piece(50, later) + _piece(4, HEADER))
+    damages = []
+
+    assert [entry.seq for entry in read_segment(path, on_damage=damages.append)] == [1, 2, 3, 4, 5, 6]
+    assert len(damages) == 1
+
+
+def test_of_a_copy_that_bears_no_runs_name_all_is_read_though_its_first_header_is_damaged(tmp_path):
+    """
+    The next header that can be read says whose it is.
+    """
+    first = bytearray(_content(1, HEADER))
+    first[40] ^= 1  # in the header's own payload
+    path = tmp_path / "copied" / segment_name(HOUR)
+    path.parent.mkdir()
+    path.write_bytes(zstandard.ZstdCompressor(level=1).compress(first) + _piece(4, HEADER) + _piece(7, HEADER))
+    damages, headers = [], []
+
+    entries = list(read_segment(path, on_damage=damages.append, on_header=headers.append))
+
+    assert [entry.seq for entry in entries] == [*range(1, 10)]
+    assert {entry.run for entry in entries} == {RUN}
+    assert headers == [HEADER]
+    assert {damage.offset for damage in damages} == {0}
+
+
+def test_a_header_is_found_behind_a_damaged_one(tmp_path):
+    """
+    So that a segment of another venue is known for one, whatever happened to its first bytes.
+    """
+    path = run_folder(tmp_path / "journal") / segment_name(HOUR)
+    path.write_bytes(bytes(SECTOR) + _piece(1, HEADER))
+
+    assert read_header(path) == HEADER
 
 
 def test_whoever_follows_a_run_is_told_nothing_of_another(tmp_path):
@@ -204,3 +259,13 @@ def test_whoever_follows_a_run_is_told_nothing_of_another(tmp_path):
     assert [entry.seq for entry in tail.take()] == [1, 2, 3, 4, 5, 6]
     assert tail.header == HEADER
     tail.close()
+
+
+def _content(first, header=None):
+    entries = [encode_header(header, seq=first, recv_ts=HOUR + first)] if header is not None else []
+    entries += [encode_entry(EntryKind.FRAME, 0, 1, first + n, HOUR + first + n, b"%d" % n) for n in range(3)]
+    return b"".join(entries)
+
+
+def _piece(first, header=None):
+    return zstandard.ZstdCompressor(level=1).compress(_content(first, header))
