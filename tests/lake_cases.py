@@ -3,9 +3,12 @@ Small data roots with a real journal in virtual time, for tests of seal, verify 
 """
 
 import json
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from recorder import durable
 from recorder.journal.names import RUN_LOCK, run_name
@@ -76,8 +79,8 @@ class Run:
         self.folder = root / "journal" / self.name
         durable.make_directories(self.folder, below=root)
         self._lock = durable.Lock(self.folder / RUN_LOCK, holder="a test") if alive else None
-        header = SegmentHeader(1, self.name, "host", "0", "test", network, list(streams))
-        self.journal = Journal(self.folder, header=lambda: header, settings=JournalSettings(queue_bytes=1 << 30))
+        self.header = SegmentHeader(1, self.name, "host", "0", "test", network, list(streams))
+        self.journal = Journal(self.folder, header=lambda: self.header, settings=JournalSettings(queue_bytes=1 << 30))
         self.journal.start()
         self.streams = streams
         names = [other.name for other in beside]
@@ -100,6 +103,14 @@ class Run:
         Append a websocket message.
         """
         self.put(EntryKind.FRAME, recv_ts, payload, connection, attempt)
+
+    def wants(self, streams: tuple[Stream, ...]) -> None:
+        """
+        Record others from here on, as its next segments say; what was appended is in those before them.
+        """
+        while self.journal.committed[0] < self.journal.appended:
+            time.sleep(0.001)
+        self.header = msgspec.structs.replace(self.header, streams=list(streams))
 
     def connect(self, recv_ts: int, connection: int = 0) -> None:
         """

@@ -3,7 +3,8 @@ What each run asked for at each moment of the two minutes before an hour. Pure.
 
 Frames of that time are heard once more when the hour is sealed, for what another run brings of them later. Only one
 that made a row in its own hour is the first of such a pair; whether it did hangs on what its run asked for as it came.
-What the hour before handed over tells what was asked for at its end; facts tell what had changed until then.
+What the hour before handed over tells what was asked for at its end; facts tell what had changed until then, from the
+header of the segment on in which the two minutes begin.
 """
 
 from bisect import bisect_right
@@ -74,10 +75,10 @@ class _Run:
 
 class Asked:
     """
-    Told of all entries of the two minutes, in order; then asked about them.
+    Told of all entries from each run's first header up to the hour, in order; then asked about some of them.
 
-    A stream let go of before these two minutes, of which a frame came within them and within `IN_FLIGHT_NS`, counts
-    as one that nobody asked for.
+    A stream let go of before that header, of which a frame came after it and within `IN_FLIGHT_NS`, counts as one that
+    nobody asked for.
     """
 
     def __init__(self, runs: Mapping[str, list[Stream]]) -> None:

@@ -104,9 +104,9 @@ class HourJournal:
 
     def before(self, on_header: Callable[[SegmentHeader], None]) -> Iterator[Entry]:
         """
-        Those before the hour alone.
+        Those before the hour alone, from each run's first header on, which may be a segment older than the window.
         """
-        return self._read(check=True, on_header=on_header, end=min(self.hour, self.until))
+        return self._read(check=True, on_header=on_header, start=0, end=min(self.hour, self.until))
 
     def within(self) -> Iterator[Entry]:
         """
@@ -123,12 +123,13 @@ class HourJournal:
         check: bool,
         on_damage: Callable[[Damage], None] | None = None,
         on_header: Callable[[SegmentHeader], None] | None = None,
+        start: int | None = None,
         end: int | None = None,
     ) -> Iterator[Entry]:
-        # Always with the same bounds: were a journal's time to step back, other bounds could give other entries.
+        # `around` and `within` with the same bounds: were a journal's time to step back, others could give others.
         merged = read_merged(
             self._readable,
-            start=self.hour - LOOK_BACK_NS,
+            start=self.hour - LOOK_BACK_NS if start is None else start,
             end=self.until if end is None else end,
             check=check,
             on_damage=on_damage,

@@ -2,14 +2,22 @@
 What a run asked for before an hour is told from facts alone, and is what the monitor knew at each moment.
 """
 
+import msgspec
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quality_cases import BTC, ETH, SOL, Tape, at, book_frame, header, monitor
+from journal_cases import RUN, run_folder
+from quality_cases import BTC, ETH, SOL, Tape, at, book_frame, monitor
+from recorder.journal.entry import encode_entry, encode_header
+from recorder.journal.names import segment_name
+from recorder.journal.reader import segments
 from recorder.lake.asked import Asked
-from recorder.lake.plan import LOOK_BACK_NS
+from recorder.lake.plan import LOOK_BACK_NS, window
+from recorder.lake.root import Binding
+from recorder.lake.survey import HourJournal
 from recorder.quality.runs import IN_FLIGHT_NS
-from recorder.records import Disconnected, EntryKind, Moved, Requested
+from recorder.records import SECOND_NS, Disconnected, EntryKind, Moved, Requested, SegmentHeader
 from recorder.venue.protocol import peek
 
 END = 200
@@ -77,7 +85,7 @@ class Recorder:
         self.wanted.append((t, sorted(set().union(*self.carried.values()), key=lambda s: s.symbol)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(
@@ -87,11 +95,13 @@ class Recorder:
         ),
         min_size=4,
         max_size=40,
-    )
+    ),
+    segment_s=st.integers(1, 180),
 )
-def test_what_was_asked_for_is_what_the_monitor_knew_whatever_changed(steps):
+def test_what_was_asked_for_is_what_the_monitor_knew_whatever_changed(tmp_path_factory, steps, segment_s):
     """
-    At each frame later than what is on its way for ten seconds as the two minutes begin.
+    At each frame of the two minutes, however long before them the segment began in which they do; but not within ten
+    seconds of the first header, where frames of what was let go of before it may be on their way.
     """
     recorder, t = Recorder(), 5.0
     for pause, what, stream in steps:
@@ -102,27 +112,46 @@ def test_what_was_asked_for_is_what_the_monitor_knew_whatever_changed(steps):
     for second in range(END - 120, END, 2):
         recorder.tape.book(second + 0.9, SOL)
     judge, seen = monitor(), peek(book_frame("SOL-PERP", 0, slot=1, ts=1))
-    began = at(END) - LOOK_BACK_NS
-    known = []
-    window = []
-    for entry in recorder.tape.entries():
+    entries = [msgspec.structs.replace(entry, run=RUN) for entry in recorder.tape.entries()]
+    known = {}
+    for entry in entries:
         judge.step(entry, seen if entry.kind == EntryKind.FRAME else None)
-        if entry.recv_ts >= began:
-            window.append(entry)
-            known.append(set(judge.asked()["a"]))
+        known[entry.seq] = set(judge.asked()[RUN])
 
+    root = tmp_path_factory.mktemp("root")
+    first = in_segments(root, entries, segment_s, recorder.wanted)
     asked = Asked(judge.asked())
-    streams = next((of for t, of in reversed(recorder.wanted) if at(t) < began), [SOL, BTC])
-    asked.header(header("a", streams))
-    for entry in window:
+    journal = HourJournal(window(segments(root), at(END)), at(END), until=at(END), binding=Binding(1, "v", "n"))
+    for entry in journal.before(asked.header):
         asked.take(entry)
     asked.end()
 
-    for entry, expected in zip(window, known, strict=True):
-        if entry.kind == EntryKind.FRAME and entry.recv_ts > began + IN_FLIGHT_NS + 1_000_000_000:
+    settled = max(first + IN_FLIGHT_NS + SECOND_NS, at(END) - LOOK_BACK_NS)
+    for entry in entries:
+        if entry.kind == EntryKind.FRAME and entry.recv_ts > settled:
             found = asked.at(entry)
             assert found is not None
-            assert set(found[0]) == expected
+            assert set(found[0]) == known[entry.seq]
+
+
+def in_segments(journal, entries, segment_s, wanted):
+    """
+    Write a run's segments; when the one begins in which the two minutes do, ns.
+    """
+    folder = run_folder(journal)
+    begin, first = 0, entries[0].recv_ts
+    for number, entry in enumerate([*entries, None]):
+        start = entries[begin].recv_ts
+        if entry is not None and entry.recv_ts - start < segment_s * SECOND_NS:
+            continue
+        streams = next((of for t, of in reversed(wanted) if at(t) <= start), [SOL, BTC])
+        content = [encode_header(SegmentHeader(1, RUN, "h", "0", "v", "n", streams), seq=begin + 1, recv_ts=start)]
+        content += [
+            encode_entry(e.kind, e.connection, e.attempt, e.seq, e.recv_ts, e.payload) for e in entries[begin:number]
+        ]
+        (folder / segment_name(start)).write_bytes(zstandard.compress(b"".join(content), 1))
+        begin, first = number, start if start <= at(END) - LOOK_BACK_NS else first
+    return first
 
 
 def test_of_a_run_that_the_hour_before_did_not_know_nothing_is_said():

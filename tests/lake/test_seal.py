@@ -460,6 +460,39 @@ def test_across_the_turn_of_the_hour_a_frame_counts_as_what_was_asked_for_when_i
     assert rows(root, "books")["run"].to_list() == [one.name if row else two.name]
 
 
+@pytest.mark.parametrize(("first", "row"), [("subscribe", True), ("unsubscribe", False)])
+def test_across_the_turn_of_the_hour_what_changed_before_the_two_minutes_counts_as_well(root, first, row):
+    """
+    Their first segment began half a minute before them and says what was recorded then; its own facts tell what changed
+    until they begin, though the stream is asked for again just before the hour turns.
+    """
+    began, changed, heard = NEXT - 330 * S, NEXT - 140 * S, range(NEXT - 100 * S, NEXT - 2 * S, 10 * S)
+    streams = {"subscribe": (BTC,), "unsubscribe": (BTC, SOL)}
+    one = Run(root, began, streams=streams[first])
+    two = Run(root, began, nonce="bbbbbb", streams=(SOL,), beside=(one,))
+    one.connect(began)
+    two.connect(began)
+    for now in range(began + S, NEXT + 10 * S, S):
+        one.put(EntryKind.ALIVE, now, b"", -1, 0)
+        two.put(EntryKind.ALIVE, now, b"", -1, 0)
+        if now == changed:
+            one.fact(now, Requested(SOL, op=first), 0)
+            one.wants(streams["unsubscribe" if first == "subscribe" else "subscribe"])
+        if now == NEXT - S:
+            one.fact(now, Requested(SOL, why="silent"), 0)
+        if now in heard:
+            one.frame(now, book("SOL-PERP", 0, now, now // S))
+        if now == NEXT + S:
+            for at in heard:
+                two.frame(now, book("SOL-PERP", 0, at, at // S))
+    one.close()
+    two.close()
+
+    seal(root)
+
+    assert rows(root, "books").select("run", "slot").rows() == [((one if row else two).name, at // S) for at in heard]
+
+
 def test_a_run_that_turns_up_later_is_sealed_into_hours_already_sealed(root):
     """
     A manifest that does not list every input means unsealed.
