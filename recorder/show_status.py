@@ -10,7 +10,7 @@ from recorder.durable import size
 from recorder.quality.events import printable
 from recorder.show import clock, plain
 from recorder.status.markets import MarketLine, by_market, price
-from recorder.status.report import Status
+from recorder.status.report import ConnectionStatus, Status
 from recorder.terminal import lasting, many
 
 FEW = 12
@@ -97,12 +97,12 @@ def rows(status: Status) -> list[tuple[str, str]]:
         words = (
             f"up, {many(line.streams, 'stream')}{beat}" if line.up else f"down: {printable(line.why) or 'not yet up'}"
         )
-        if line.up or line.why:
+        if is_wanted(line):
             told.append((f"connection {line.connection}", f"{words}{url}"))
     parts = [f"{size(journal.bytes)} in {many(journal.segments, 'file')}"]
     if journal.commit_age_s is not None:
         parts.append(f"committed {lasting(journal.commit_age_s)} ago")
-    if journal.commit_p99_ms is not None and status.recording:
+    if journal.commit_p99_ms is not None:
         parts.append(f"commit p99 {journal.commit_p99_ms:.1f} ms")
     if journal.queued_bytes:
         parts.append(f"{size(journal.queued_bytes)} wait")
@@ -119,17 +119,23 @@ def rows(status: Status) -> list[tuple[str, str]]:
         wrong = f", the last seal failed: {printable(seal.failed)}" if seal.failed else ""
         told.append(("lake", f"{last}{late}{wrong}"))
     if disk is not None:
-        known = disk.days_left is not None and status.recording
-        left = f", full in {disk.days_left:,.0f} days at this pace" if known else ""
+        left = f", full in {disk.days_left:,.0f} days at this pace" if disk.days_left is not None else ""
         inodes = f", room for {disk.free_inodes:,} files" if disk.free_inodes is not None else ""
         told.append(("disk", f"{size(disk.free_bytes)} free of {size(disk.total_bytes)}{inodes}{left}"))
-    if process.rss_bytes and status.recording:
+    if process.rss_bytes:
         lag = f", loop lag p99 {process.loop_lag_p99_ms:.1f} ms" if process.loop_lag_p99_ms is not None else ""
         told.append(("memory", f"{size(process.rss_bytes)}{lag}"))
     if status.reload is not None:
         how = "taken over" if status.reload.taken else "REFUSED"
         told.append(("reload", f"{clock(status.reload.at_ts, date=False)[:8]} {how}: {printable(status.reload.words)}"))
     return told
+
+
+def is_wanted(line: ConnectionStatus) -> bool:
+    """
+    Whether a connection is open, or ought to be: one that let go of all its streams is closed, and missed by nobody.
+    """
+    return line.up or bool(line.why and (line.streams or not line.connects))
 
 
 def print_markets(console: Console, status: Status, *, everything: bool) -> None:

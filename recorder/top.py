@@ -21,7 +21,7 @@ from recorder.durable import size
 from recorder.errors import RecorderError
 from recorder.quality.events import printable
 from recorder.show import clock
-from recorder.show_status import STATE_STYLES, headline
+from recorder.show_status import STATE_STYLES, headline, is_wanted
 from recorder.status.follow import Follower
 from recorder.status.markets import MarketLine, by_market, price
 from recorder.status.report import Status
@@ -294,8 +294,8 @@ class Top(App[None]):
             _right(price(line.best_bid)),
             _right(price(line.best_ask)),
             _right(f"{line.spread_bp:.1f} bp" if line.spread_bp is not None else "–"),
-            _right(f"{line.books_s:.1f}"),
-            _right(f"{line.trades_s:.1f}"),
+            _right("–" if line.state == "down" else f"{line.books_s:.1f}"),
+            _right("–" if line.state == "down" else f"{line.trades_s:.1f}"),
             _right(lasting(line.age_s) if line.age_s is not None else "–", "yellow" if old else ""),
             _right(holes, "yellow" if line.holes else "dim"),
             _right(f"{line.cadence_ms} ms" if line.cadence_ms is not None else "–"),
@@ -357,7 +357,7 @@ def _facts(status: Status) -> Text:
     if disk is not None:
         left = f", {disk.days_left:,.0f} days left" if disk.days_left is not None else ""
         rows.append(("disk", f"{size(disk.free_bytes)} free{left}"))
-    if process.rss_bytes and status.recording:
+    if process.rss_bytes:
         lag = f", loop lag p99 {process.loop_lag_p99_ms:.1f} ms" if process.loop_lag_p99_ms is not None else ""
         rows.append(("memory", f"{size(process.rss_bytes)}{lag}"))
     return _table(rows)
@@ -372,10 +372,11 @@ def _connections(status: Status) -> Text:
         if line.up:
             beat = f", beat {line.heartbeat_age_s:.0f} s ago" if line.heartbeat_age_s is not None else ""
             rows.append((f"conn {line.connection}", f"up, {many(line.streams, 'stream')}{beat}"))
-        elif line.why:
+        elif is_wanted(line):
             rows.append((f"conn {line.connection}", f"down: {printable(line.why)}"))
     rate = sum(stream.rate for stream in status.streams)
-    return _table([("heard", f"{rate:,.0f} frames/s"), *rows[:4]])
+    heard = f"{rate:,.0f} frames/s" if status.recording else "nothing: nobody records"
+    return _table([("heard", heard), *rows[:4]])
 
 
 def _events(status: Status) -> Text:

@@ -12,6 +12,7 @@ from recorder.journal.reader import read_merged, segments
 from recorder.lake.layout import JOURNAL
 from recorder.records import EntryKind, decode_fact
 from recorder.simulator.server import SimulatorOptions, serve
+from recorder.status.follow import Follower
 
 WITHIN_S = 8.0
 
@@ -92,3 +93,15 @@ def facts(root, *kinds):
     """
     told = [decode_fact(entry.payload) for entry in entries(root) if entry.kind == EntryKind.FACT]
     return [fact for fact in told if isinstance(fact, kinds)]
+
+
+def followed(root):
+    """
+    How the recorder is doing, by one look from outside.
+    """
+    follower = Follower(root)
+    try:
+        follower.advance()
+        return follower.status()
+    finally:
+        follower.close()

@@ -3,6 +3,7 @@ Another configuration while recording: what is added and removed, what is refuse
 """
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -14,9 +15,10 @@ import msgspec
 import polars as pl
 import pytest
 
-from loopback import config_text, entries, facts, recording, simulator, until
+from loopback import config_text, entries, facts, followed, recording, simulator, until
+from recorder import show_status
 from recorder.analysis import Lake
-from recorder.capture.client import Capture
+from recorder.capture.client import IDLE, Capture
 from recorder.config import load_config, parse_config
 from recorder.daemon import recorder as daemon
 from recorder.daemon.reload import change
@@ -45,7 +47,6 @@ START = HOUR + 3000 * SECOND_NS
 SOL, BTC, ETH = (Stream("perp", f"{name}-PERP", "orderbook", 1) for name in ("SOL", "BTC", "ETH"))
 PERPS = [market for market in DEFAULT_MARKETS if market.symbol in {"SOL-PERP", "BTC-PERP", "ETH-PERP"}]
 ALL_THREE = '["SOL-PERP", "BTC-PERP", "ETH-PERP"]'
-IDLE = "it has no stream to carry any more"
 
 
 # ---- what may change
@@ -438,6 +439,37 @@ def test_a_signal_adds_and_removes_markets_on_the_same_connection(tmp_path, capl
     assert max(b - a for a, b in pairwise(ts)) < 400_000_000
     assert events(root) == {}
     assert {symbol for _, symbol in covered(root)} == {"SOL-PERP", "BTC-PERP", "ETH-PERP"}
+
+
+def test_a_connection_that_has_nothing_to_carry_is_closed_without_alarm(tmp_path, caplog):
+    """
+    It is our own, orderly close: on record, told once and at INFO, and nobody calls the connection down afterwards.
+    """
+    caplog.set_level("INFO", "recorder")
+    root, file = tmp_path / "root", tmp_path / "config.toml"
+
+    async def scenario():
+        async with simulator() as url:
+            reloading = Reloading(root, url, file)
+            reloading.write(extra="[capture]\nmarkets_per_connection = 1")
+            async with reloading.recording():
+                await until(lambda: books(root)["BTC"] > 3)
+                reloading.write('["SOL-PERP"]', extra="[capture]\nmarkets_per_connection = 1")
+                hang_up()
+                await until(lambda: IDLE in caplog.text)
+                await until(lambda: not all(line.up for line in followed(root).connections))
+                return followed(root)
+
+    status = asyncio.run(scenario())
+
+    told = [record for record in caplog.records if IDLE in record.message]
+    assert [(record.levelname, "disconnected: " in record.message) for record in told] == [("INFO", True)]
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    assert sorted((line.up, show_status.is_wanted(line)) for line in status.connections) == [
+        (False, False),
+        (True, True),
+    ]
+    assert IDLE not in str(show_status.rows(status))
 
 
 BAD = {

@@ -12,7 +12,7 @@ import sys
 import msgspec
 import pytest
 
-from loopback import config_text, entries, recording, simulator, until
+from loopback import config_text, entries, followed, recording, simulator, until
 from recorder import show_status
 from recorder.config import load_config
 from recorder.journal.names import run_name, segment_name
@@ -39,18 +39,6 @@ async def said(*arguments):
     )
     out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
-
-
-def followed(root):
-    """
-    One look from outside.
-    """
-    follower = Follower(root)
-    try:
-        follower.advance()
-        return follower.status()
-    finally:
-        follower.close()
 
 
 def test_status_tells_from_outside_what_the_recorder_tells_itself(tmp_path):
@@ -116,14 +104,24 @@ def test_a_recorder_that_is_gone_is_told_as_gone(tmp_path, killed):
             await until(lambda: (root / "journal").is_dir() and len(entries(root)) > 60, 20)
             process.send_signal(signal.SIGKILL if killed else signal.SIGTERM)
             await process.wait()
-            return await said("status", root), await said("reload", root)
+            screen = Top(root, look_back_s=60, every_s=0.2)
+            async with screen.run_test(size=(80, 24)):
+                await until(lambda: screen._shown)
+                top = str(screen.query_one("#connections").render()), screen._shown["perp SOL-PERP"]
+            return await said("status", root), await said("reload", root), followed(root), top
 
-    (code, out, _), (refused, _, error) = asyncio.run(scenario())
+    (code, out, _), (refused, _, error), status, (heard, cells) = asyncio.run(scenario())
 
     assert code == 11
     assert "not recording" in out
     assert ("died, or was killed," if killed else "stopped (SIGTERM)") in out
     assert (refused, "no recorder is at work" in error) == (3, True)
+    # What it did in its last seconds is no rate, and makes no forecast: in the value itself, so that nobody shows it.
+    assert {stream.rate for stream in status.streams} == {0.0}
+    assert (status.disk.bytes_a_day, status.disk.days_left) == (None, None)
+    assert (status.journal.commit_p99_ms, status.process.rss_bytes, status.process.loop_lag_p99_ms) == (None,) * 3
+    assert "frames/s" not in heard
+    assert [str(cell) for cell in cells[4:6]] == ["–", "–"]
 
 
 def test_a_root_without_a_journal_and_a_folder_that_is_none(tmp_path):

@@ -50,6 +50,8 @@ from recorder.records import (
 
 log = logging.getLogger("recorder.capture")
 
+IDLE = "it has no stream to carry any more"
+"""Why we close a connection that let go of all its streams, as what it carried last is at home again."""
 SEND_TIMEOUT_S = 5.0
 """For the socket to take a request; a peer that reads nothing would hold us for ever."""
 TICK_S = 0.2
@@ -206,7 +208,7 @@ class Capture:
     def _close_idle(self, copy: Copy) -> None:
         for line in copy.everything():
             if line.socket is not None and not line.session.streams:
-                self._abort(line, line.socket, "recorder", "it has no stream to carry any more")
+                self._abort(line, line.socket, "recorder", IDLE)
 
     # ---- one connection
 

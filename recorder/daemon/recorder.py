@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from recorder.capture.client import Capture
+from recorder.capture.client import IDLE, Capture
 from recorder.capture.tape import Tape
 from recorder.config import Config
 from recorder.config_streams import connections, copies, streams
@@ -526,7 +526,7 @@ class Recorder:
             self._on_event(event)
         for notifier in self._notifiers:
             notifier.happened(event)
-        level = logging.INFO if event.kind in _QUIET or self._stop.is_set() else logging.WARNING
+        quiet = event.kind in _QUIET or event.evidence.startswith(IDLE) or self._stop.is_set()
         place = " ".join(str(part) for part in (event.symbol, event.channel) if part)
         line = "" if event.connection is None else f"connection {event.connection}: "
         fields = {
@@ -540,6 +540,7 @@ class Recorder:
         }
         # Counted together: what many markets of a connection had at once.
         extra = {"fields": fields, "kind_of_line": f"{event.kind} {event.connection}"}
+        level = logging.INFO if quiet else logging.WARNING
         log.log(level, "%s%s%s: %s", line, event.kind, f" {place}" if place else "", event.evidence, extra=extra)
 
 

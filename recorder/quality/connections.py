@@ -211,7 +211,8 @@ class Connections:
         cause, nothing = self.ended_as(fact, entry), ""
         if cause != fact.cause:
             nothing = f"; nothing at all had come for {(now - connection.last_frame) / 1e9:.1f} s"
-        self._begin_outage(connection, start, cause, f"{fact.why}{code}, after {fact.lived_s:.1f} s{nothing}")
+        words = f"{fact.why}{code}, after {fact.lived_s:.1f} s{nothing}"
+        self._begin_outage(connection, start, cause, words, told=carries)
         if not carries:
             self.end_outage(connection, now)
 
@@ -223,11 +224,14 @@ class Connections:
         dead = known is not None and entry.recv_ts - known.last_frame > BEAT_NS + EDGE_NS
         return "network" if fact.cause == "venue" and fact.code is None and dead else fact.cause
 
-    def _begin_outage(self, connection: ConnectionState, start: int, cause: Cause, why: str) -> None:
+    def _begin_outage(
+        self, connection: ConnectionState, start: int, cause: Cause, why: str, *, told: bool = True
+    ) -> None:
         start = max(start, connection.outage_end, self._runs[connection.run].started)
         connection.outage_start, connection.outage_cause, connection.outage_why = start, cause, why
         connection.settled = 0
-        self._findings.opening(f"connection {connection.connection}: down: {why}")
+        if told:
+            self._findings.opening(f"connection {connection.connection}: down: {why}")
 
     def end_outage(self, connection: ConnectionState, now: int) -> None:
         """

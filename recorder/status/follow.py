@@ -127,7 +127,7 @@ class Follower:
         asked = run.streams if run is not None else []
         streams = stream_statuses(asked, flows, counts, now=at)
         committed = run.last_ts if run is not None else 0
-        telemetry = run.telemetry if run is not None else None
+        telemetry = run.telemetry if run is not None and alive else None
         journal = JournalStatus(
             committed_ts=committed or None,
             commit_age_s=round(max(at - committed, 0) / SECOND_NS, 3) if committed else None,
@@ -145,7 +145,9 @@ class Follower:
         paused = at - paused_since if paused_since is not None else None
         stopping, coming = problems(streams, journal, stored.disk, seal, paused=paused)
         if not alive:
-            streams = [msgspec.structs.replace(s, state="down", why="no recorder is at work") for s in streams]
+            # How much came in the last seconds before it ended is no rate.
+            left = {"state": "down", "why": "no recorder is at work", "rate": 0.0}
+            streams = [msgspec.structs.replace(stream, **left) for stream in streams]
             stopping = [_absence(run, now)]
         process = process_of(self._root, run.name) if run is not None and alive else None
         return Status(

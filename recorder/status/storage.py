@@ -107,7 +107,8 @@ class Storage:
 
         Args:
             now: ns.
-            alive: somebody records, so that an hour without journal is sealed as well once it is over.
+            alive: somebody records, so that an hour without journal is sealed as well once it is over, and the disk
+                will be full one day.
 
         Raises:
             OSError: the disk.
@@ -122,7 +123,7 @@ class Storage:
         return Stored(
             journal_bytes=sum(size for _, size in sizes),
             segments=len(found),
-            disk=self._disk(sizes, sealed, now),
+            disk=self._disk(sizes, sealed, now, alive=alive),
             last_hour=newest,
             oldest_unsealed=min(unsealed, default=None),
             unsealed=len(unsealed),
@@ -154,13 +155,15 @@ class Storage:
         self._known = seen
         return {hour: made for hour, (_, made) in seen.items() if made is not None}
 
-    def _disk(self, sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], now: int) -> DiskStatus | None:
+    def _disk(
+        self, sizes: list[tuple[SegmentFile, int]], sealed: dict[int, _Sealed], now: int, *, alive: bool
+    ) -> DiskStatus | None:
         try:
             found = os.statvfs(self._root)
         except OSError:
             return None
         free = found.f_bavail * found.f_frsize
-        a_day = _growth(sizes, sealed, now)
+        a_day = _growth(sizes, sealed, now) if alive else None
         return DiskStatus(
             free_bytes=free,
             total_bytes=found.f_blocks * found.f_frsize,
