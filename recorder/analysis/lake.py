@@ -67,7 +67,7 @@ class Lake(Seen, Traded):
         of_books = [name for name in tables if name != "trades"]
         if len(of_books) > 1:
             raise RecorderError(f"one table of books at a time, not {', '.join(of_books)}; replay them one by one")
-        if live:
+        if live or self._reader.live:
             # Of this moment, window by window.
             self = self.pinned()  # noqa: PLW0642
         first, last = self.bounds(start, end, live=live)
@@ -117,14 +117,20 @@ class Lake(Seen, Traded):
             raise RecorderError(f"{self.root}: no hour is sealed yet; {hint}")
         return first, last
 
-    def heard(self, start: Instant | None = None, end: Instant | None = None) -> tuple[int, int]:
+    def heard(self, start: Instant | None = None, end: Instant | None = None, *, live: bool = False) -> tuple[int, int]:
         """
-        As `bounds`, but an end that is not given is that of the rows there are of any market, not of its hour.
+        As `bounds`, but an end that is not given is that of the rows there are of any market, not of its hour:
+        `lake.bars(market, *lake.heard())` does not begin with the minutes before the recorder was started.
         """
-        first, last = self.bounds(start, end)
+        view = self._reader.view(live=live)
+        first, last = self.bounds(start, end, live=live)
         files = [file for _, index in self._reader.published.hours(first, last) for file in index.files if file.symbol]
-        begun = min((file.first_recv_ts for file in files if file.first_recv_ts is not None), default=first)
-        over = max((file.last_recv_ts + 1 for file in files if file.last_recv_ts is not None), default=last)
+        begins = [file.first_recv_ts for file in files if file.first_recv_ts is not None]
+        ends = [file.last_recv_ts + 1 for file in files if file.last_recv_ts is not None]
+        if view is not None and (since := self._reader.unsealed(first, last)) is not None:
+            begins.append(since)
+            ends.append(view.until)
+        begun, over = min(begins, default=first), max(ends, default=last)
         return max(first, begun) if start is None else first, min(last, over) if end is None else last
 
     def unsealed(self, start: Instant | None = None, end: Instant | None = None) -> int | None:
@@ -142,7 +148,7 @@ class Lake(Seen, Traded):
         Raises:
             RecorderError: not `live`, and some of the range is `unsealed`: it would be cut there.
         """
-        if live:
+        if live or self._reader.live:
             return self.pinned()
         since = self.unsealed(start, end)
         if since is None:

@@ -31,18 +31,30 @@ class Reader:
     A root, to read tables from.
     """
 
-    def __init__(self, root: Any, options: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401  # Path | str
+    def __init__(
+        self,
+        root: Any,  # noqa: ANN401  # Path | str
+        options: Mapping[str, Any] | None = None,
+        *,
+        live: bool = False,
+    ) -> None:
         """
+        `live`: every view is wanted, whoever asks.
+
         Raises:
             RootError: not a recorder's data root, or one of a newer version.
+            RecorderError: `live`, and the root has no journal here.
         """
         self.store = open_store(root, options)
         self.root = self.store.root
         self.binding = read_root(self.store)
         self.published = Published(self.store)
+        self.live = live
         self._kept = Kept(self.store)
         self._open = OpenHours(self.store.root, self.published) if isinstance(self.store, Folder) else None
         self._pinned: View | None = None
+        if live:
+            self._opened()
 
     def pinned(self) -> "Reader":
         """
@@ -62,11 +74,14 @@ class Reader:
         Raises:
             RecorderError: the root has no journal here.
         """
-        if not live:
+        if not (live or self.live):
             return None
+        return self._opened().view() if self._pinned is None else self._pinned
+
+    def _opened(self) -> OpenHours:
         if self._open is None:
             raise RecorderError(f"{self.root}: live=True reads the journal on the recorder's own disk; give its path")
-        return self._open.view() if self._pinned is None else self._pinned
+        return self._open
 
     def unsealed(self, first: int | None, last: int | None) -> int | None:
         """

@@ -3,7 +3,8 @@ The published tables as polars LazyFrames, by market and time: what `Lake` reads
 
 Files are found by name: manifests say which hours are published and what belongs to them, so that an hour half written
 is never read, and of the hours outside the wanted range not even the manifest is opened. With `live=True` the hours
-that are not sealed yet are read from the journal, up to the last entry that is committed at the call.
+that are not sealed yet are read from the journal, up to the last entry that is committed at the call; of a lake that
+was made with `live=True` they always are.
 
 Rows come market by market, and in each by time. Nothing is read before a frame is collected.
 """
@@ -34,17 +35,22 @@ class Tables:
     (its midnight, UTC), an ISO string of either, or integer ns since the epoch. Market names match in any letter case.
     """
 
-    def __init__(self, root: Path | str, *, storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, root: Path | str, *, storage_options: Mapping[str, Any] | None = None, live: bool = False
+    ) -> None:
         """
         Args:
             root: The recorder's data root: a folder, or a URL that polars scans, such as `s3://bucket/drift` (needs the
                 extra `cloud`).
             storage_options: Of a URL, as polars takes them.
+            live: Whatever is asked also reads what is not sealed yet, as if `live=True` were said each time. What tells
+                of published hours (`hours`, `markets`, `describe`, `connections`) does so all the same.
 
         Raises:
             RootError: not a recorder's data root, or one of a newer version.
+            RecorderError: `live`, and the root has no journal here.
         """
-        self._reader = Reader(root, storage_options)
+        self._reader = Reader(root, storage_options, live=live)
         self.root = self._reader.root
 
     def pinned(self) -> Self:
@@ -273,6 +279,7 @@ class Tables:
         end: Instant | None = None,
         *,
         tolerance: float = TOLERANCE,
+        live: bool = False,
     ) -> pl.LazyFrame:
         """
         In what condition each day of each market is: a row a market and day that the range touches.
@@ -280,19 +287,22 @@ class Tables:
         `condition` is `pending` while an hour of the day is not sealed, `expired` if rows of one were removed by rule
         (`lake.keep_days`; what `coverage` says of them still stands), `missing` if nothing of the market is there,
         `degraded` if fills are missing, or more of the day than `tolerance` is missing or suspect (of its books; of a
-        market without books, of its trades), hours before the recording began included, else `available`.
+        market without books, of its trades), hours before the recording began included, else `available`. With `live`
+        the seconds of a pending hour are those that are committed.
         """
+        view = self._reader.view(live=live)
         first, last = time_range(start, end)
         first = None if first is None else first // DAY_NS * DAY_NS
         last = None if last is None else -(-last // DAY_NS) * DAY_NS
         published = self._reader.published.hours(None, None)
-        hours = [(hour, index.complete) for hour, index in published]
+        hours = dict.fromkeys(() if view is None else view.hours, False) | {h: index.complete for h, index in published}
         expired = [hour for hour, index in published if index.expired]
-        return conditions(self.coverage(market, first, last), hours, tolerance=tolerance, expired=expired)
+        coverage = self._reader.coverage(market, first, last, view)
+        return conditions(coverage, sorted(hours.items()), tolerance=tolerance, expired=expired)
 
     def connections(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
         """
-        How each connection did, a row an hour that begins in the range, run and connection.
+        How each connection did, a row a published hour that begins in the range, run and connection.
 
         Beside what the hour noted (seconds up and down, connects, heartbeats): `first`, the rows that it was first to
         bring, `share` of all of that hour, and the median and 99th percentile of `recv_ts − ts` of its books. What it
@@ -330,11 +340,14 @@ class Tables:
         joined = own.join(counts, on=keys, how="left").with_columns(pl.col("first").fill_null(0))
         return joined.with_columns(pl.col("share").fill_null(0.0)).sort(keys)
 
-    def telemetry(self, start: Instant | None = None, end: Instant | None = None) -> pl.LazyFrame:
+    def telemetry(
+        self, start: Instant | None = None, end: Instant | None = None, *, live: bool = False
+    ) -> pl.LazyFrame:
         """
         The recorder about itself, a row a minute and run.
         """
-        return self._reader.rows("telemetry", None, *time_range(start, end), units="raw", columns=None)
+        view = self._reader.view(live=live)
+        return self._reader.rows("telemetry", None, *time_range(start, end), units="raw", view=view)
 
     def undecodable(
         self, start: Instant | None = None, end: Instant | None = None, *, live: bool = False
@@ -383,7 +396,7 @@ class Tables:
         seconds = ("complete_s", "suspect_s", "missing_s", "unverifiable_s")
         total = pl.sum_horizontal(pl.col(name).sum() for name in seconds)
         names = sorted({file.table for _, index in hours for file in index.files if file.symbol is not None})
-        coverage = self.coverage()
+        coverage = self._reader.coverage(None, None, None)
         judged = [
             coverage.filter(streams_of(name))
             .group_by("symbol")

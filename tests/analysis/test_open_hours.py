@@ -133,6 +133,65 @@ def test_a_pinned_lake_stays_at_its_moment(tmp_path):
     assert rows(pinned.pinned(), "books", live=True).equals(first)
 
 
+def test_a_lake_that_is_live_reads_what_is_not_sealed_whatever_is_asked(tmp_path):
+    """
+    As if each question said `live=True`; what tells of published hours goes on to do so.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR + 10 * S, HOUR + 60 * S)
+    sealed, live = Lake(root), Lake(root, live=True)
+
+    assert rows(sealed, "books", live=False).is_empty()
+    assert rows(live, "books", live=False).equals(rows(sealed, "books", live=True))
+    assert live.bars("SOL-PERP", *live.heard(), every="10s").collect()["close"].count() >= 4
+    assert len(list(live.replay())) == len(list(sealed.replay(live=True))) > 100
+    assert live.coverage().collect().equals(sealed.coverage(live=True).collect())
+    assert live.telemetry().collect().equals(sealed.telemetry(live=True).collect())
+    assert live.gaps("SOL-PERP").collect().equals(sealed.gaps("SOL-PERP", live=True).collect())
+    assert live.reaching(None, None, live=False).bounds() == live.bounds() == sealed.bounds(live=True)
+    assert live.hours().collect().is_empty()
+    with pytest.raises(RecorderError, match=r"no hour is sealed yet.*live=True"):
+        sealed.heard()
+
+
+def test_a_day_that_is_not_sealed_is_pending_with_the_seconds_that_are_committed(tmp_path):
+    """
+    Without `live` nothing is known of it; once the hour is sealed both say the same.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR + 10 * S, HOUR + 60 * S)
+    lake = Lake(root)
+
+    told = lake.condition(live=True).filter(symbol="SOL-PERP").collect()
+    before = lake.condition().collect()
+    seal(root)
+
+    assert before.is_empty()
+    assert told.select("condition", "hours", "hours_pending").rows() == [("pending", 1, 14)]
+    assert 45 < told["complete_s"].item() < 50
+    assert lake.condition().collect()["hours_pending"].unique().to_list() == [13]
+    assert lake.condition(live=True).collect().equals(lake.condition().collect())
+
+
+def test_what_was_heard_begins_and_ends_with_its_rows(tmp_path):
+    """
+    Not with the hour, of which most was before the first run; with `live` as far as is committed.
+    """
+    root = make_root(tmp_path / "root")
+    recorded(root, HOUR + 10 * S, HOUR + 60 * S)
+    books = Lake(root).books(live=True, columns=["recv_ts"]).collect()["recv_ts"].to_physical()
+    trades = Lake(root).trades(live=True, columns=["recv_ts"]).collect()["recv_ts"].to_physical()
+    begun, over = min(*books, *trades), max(*books, *trades)
+
+    first, last = Lake(root, live=True).heard()
+    seal(root, open_hour=True)
+
+    assert first == begun
+    assert over < last <= HOUR + 60 * S + 1
+    assert Lake(root).heard() == Lake(root, live=True).heard() == (begun, over + 1)
+    assert Lake(root).heard(HOUR, NEXT) == (HOUR, NEXT)
+
+
 def test_coverage_and_holes_of_the_open_hour_are_those_of_its_seal(tmp_path):
     """
     So that what is derived from it is as safe.

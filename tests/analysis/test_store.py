@@ -158,6 +158,8 @@ def test_live_needs_the_recorders_own_disk(bucket):
 
     with pytest.raises(RecorderError, match="live=True reads the journal"):
         Lake(url, storage_options=options).books(live=True)
+    with pytest.raises(RecorderError, match="live=True reads the journal"):
+        Lake(url, storage_options=options, live=True)
 
 
 def test_an_unknown_kind_of_address_is_told():
