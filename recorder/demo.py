@@ -49,21 +49,19 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
     Raises:
         RecorderError: the simulator did not start, or the root cannot be used.
     """
-    # Long enough to be noticed after 5 s, and to end before the market would move to a connection of its own after 10.
-    hole_s = min(max(for_s // 3, 7), 9)
-    hole_from = for_s // 4
+    hole_from, hole_to = hole(for_s)
     started = wall_ns()
     with tempfile.TemporaryDirectory(prefix="drift-recorder-demo-") as folder:
         ledger = Path(folder) / "ledger.jsonl"
         _say(
             console,
             "1",
-            f"A simulated venue starts on loopback. From its second {hole_from:g} to {hole_from + hole_s:g} it keeps "
+            f"A simulated venue starts on loopback. From its second {hole_from:g} to {hole_to:g} it keeps "
             f"back all books and trades of {HOLE_MARKET}; nobody tells the recorder.",
         )
-        with _simulator(hole_from, hole_from + hole_s, ledger) as url:
+        with _simulator(hole_from, hole_to, ledger) as url:
             _say(console, "2", f"The recorder listens to {url} for {for_s:g} s and writes to {printable(str(root))}/")
-            asyncio.run(_record(_config(url, root), for_s, console))
+            asyncio.run(_record(configured(url, root), for_s, console))
         kept_back = _kept_back(ledger)
     _say(console, "3", "The hour so far becomes Parquet, a file for each table, market and hour:")
     seal()
@@ -81,6 +79,16 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
         f'{_program("python")} -c "{question}"',
     ):
         console.print(f"  {printable(command)}", soft_wrap=True)
+
+
+def hole(for_s: float) -> tuple[float, float]:
+    """
+    Between which seconds the venue keeps back a market.
+
+    Long enough to be noticed after 5 s, and to end before the market would move to a connection of its own after 10.
+    """
+    begin = for_s // 4
+    return begin, begin + min(max(for_s // 3, 7), 9)
 
 
 def fresh_root(asked: Path | None) -> Path:
@@ -175,7 +183,10 @@ def _kept_back(ledger: Path) -> Counter[str]:
     return kept
 
 
-def _config(url: str, root: Path) -> Config:
+def configured(url: str, root: Path) -> Config:
+    """
+    What is recorded of the simulated venue.
+    """
     text = f"""
         [venue]
         name = "demo"

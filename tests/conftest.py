@@ -24,6 +24,16 @@ def faulty_root(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def demo_root(tmp_path_factory):
+    """
+    The root of `demo_lake.py`, made once; only to be read.
+    """
+    from demo_lake import record  # noqa: PLC0415
+
+    return record(tmp_path_factory.mktemp("demo") / "lake")
+
+
+@pytest.fixture(scope="session")
 def faulty(faulty_root):
     """
     The lake of it.
