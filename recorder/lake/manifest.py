@@ -86,9 +86,23 @@ class Manifest(msgspec.Struct, frozen=True):
     """Paths of files that stayed from an earlier seal, because the inputs no longer hold all their rows."""
     expired: list[LakeFile] = []
     """Files that were removed by rule (`lake.keep_days`): they were there, and are no hole."""
+    carry_out: str = ""
+    """
+    Digest of `carry` as it was written, with which the next hour's `carry_in` is compared. A later version that reads
+    the carry may know members it lacks: that alone must not make all hours unsealed whose journal is kept.
+    """
+
+
+class _Written(msgspec.Struct):
+    """
+    The carry of a manifest, as it was written.
+    """
+
+    carry: msgspec.Raw
 
 
 _decoder = msgspec.json.Decoder(Manifest)
+_written_decoder = msgspec.json.Decoder(_Written)
 _encoder = msgspec.json.Encoder(order="deterministic")
 _CHECKSUM = b',\n "sha256": "'
 _END = b'"\n}\n'
@@ -113,6 +127,9 @@ def decode(data: bytes) -> Manifest:
     """
     try:
         manifest = _decoder.decode(data)
+        if not manifest.carry_out:  # of an earlier version
+            written = msgspec.json.format(_written_decoder.decode(data).carry, indent=-1)
+            manifest = msgspec.structs.replace(manifest, carry_out=sha256(written).hexdigest())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error)
         manifest = None
@@ -132,7 +149,7 @@ class NewerFormat(Exception):
 
 def carry_digest(state: MonitorState) -> str:
     """
-    Tells whether an hour was made from this very carry.
+    Of a carry that this version made, as it writes it: tells whether the next hour was made from this very one.
     """
     return sha256(_encoder.encode(state)).hexdigest()
 

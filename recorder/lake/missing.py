@@ -8,7 +8,7 @@ from shlex import quote
 
 from recorder.journal.reader import SegmentFile
 from recorder.lake.layout import JOURNAL, hour_label, hour_of, manifest_path
-from recorder.lake.manifest import Manifest, carry_digest
+from recorder.lake.manifest import Manifest
 from recorder.lake.plan import LOOK_AHEAD_NS, Windows, is_sealed
 from recorder.records import HOUR_NS, SECOND_NS
 
@@ -73,7 +73,7 @@ def vanished_hours(on_record: Collection[int], made: Mapping[int, Manifest | Non
         before, follower = made[last], made[hour]
         if before is None or follower is None or hour - last == HOUR_NS or hour - HOUR_NS in on_record:
             continue
-        if follower.carry_in not in {None, carry_digest(before.carry)}:
+        if follower.carry_in not in {None, before.carry_out}:
             since = f"{hour_label(last + HOUR_NS)} to " if hour - last > 2 * HOUR_NS else ""
             problem = f"is missing: {hour_label(hour)} was made from what {since}{hour_label(hour - HOUR_NS)} came to"
             yield manifest_path(hour - HOUR_NS).as_posix(), problem, "restore it and its files from a copy"

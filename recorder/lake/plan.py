@@ -6,7 +6,7 @@ import msgspec
 
 from recorder.journal.reader import SegmentFile, in_window
 from recorder.lake.layout import hour_of
-from recorder.lake.manifest import Manifest, carry_digest
+from recorder.lake.manifest import Manifest
 from recorder.records import HOUR_NS, SECOND_NS
 
 LOOK_BACK_NS = 120 * SECOND_NS
@@ -82,7 +82,7 @@ def is_sealed(manifest: Manifest | None, inputs: list[SegmentFile], before: Mani
     listed = {(i.run, i.name) for i in manifest.inputs}
     if any((s.run, s.name.removesuffix(".open")) not in listed for s in inputs):
         return False
-    return before is None or manifest.carry_in == carry_digest(before.carry)
+    return before is None or manifest.carry_in == before.carry_out
 
 
 def due(

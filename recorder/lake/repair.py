@@ -316,6 +316,7 @@ def _from_files(root: Path, binding: Binding, hour: int, damaged: Path) -> Manif
     problems = _unlisted(root, hour, whole, [*files.values(), *expired])
     if not whole:
         return None
+    carry = MonitorState(now=hour + HOUR_NS)
     return Manifest(
         format=manifests.FORMAT,
         hour=hour_label(hour),
@@ -327,11 +328,12 @@ def _from_files(root: Path, binding: Binding, hour: int, damaged: Path) -> Manif
         files=[files[path] for path in sorted(files)],
         inputs=[],
         carry_in=None,
-        carry=MonitorState(now=hour + HOUR_NS),
+        carry=carry,
         versions=Versions(recorder=__version__, format=FORMAT_VERSION, pyarrow=pa.__version__),
         problems=problems,
         richer=whole,
         expired=expired,
+        carry_out=manifests.carry_digest(carry),
     )
 
 

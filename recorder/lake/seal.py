@@ -30,7 +30,6 @@ from recorder.lake.root import Binding
 from recorder.lake.schema import FORMAT_VERSION
 from recorder.lake.summary import coverage_rows, hour_events, write_summary
 from recorder.lake.survey import HourJournal, survey_hour
-from recorder.quality.state import MonitorState
 from recorder.venue.markets import market_list
 
 
@@ -40,7 +39,7 @@ def seal_hour(
     hour: int,
     found: list[SegmentFile],
     *,
-    carry: MonitorState | None,
+    before: Manifest | None,
     closed: bool,
     until: int,
     progress: Callable[[int], None] | None = None,
@@ -53,7 +52,7 @@ def seal_hour(
         binding: what the root is bound to.
         hour: ns at which it begins.
         found: all segments of the journal.
-        carry: state the hour before ended with; None if there was none.
+        before: of the last hour that has one, whose carry this one begins with; None if there is none.
         closed: no entry of the window can come any more. Else the hour so far is made, and its manifest says so.
         until: no entry before this instant (ns) can still come; later ones are not read. The end of the window for a
             closed hour.
@@ -73,6 +72,7 @@ def seal_hour(
         raise RootError(root, f"is of an unknown network ({error})", "upgrade, or restore its root.json") from None
     journal = HourJournal(window(found, hour), hour, until=until, binding=binding)
     inputs = journal.digests()
+    carry = before.carry if before is not None else None
     survey = survey_hour(journal, listed, carry, closed=closed, progress=progress)
     writer = PartitionWriter(root, binding, journal, survey)
     written = writer.write()
@@ -106,8 +106,9 @@ def seal_hour(
         frames=survey.frames,
         files=files,
         inputs=inputs,
-        carry_in=manifests.carry_digest(carry) if carry is not None else None,
+        carry_in=before.carry_out if before is not None else None,
         carry=survey.carry,
+        carry_out=manifests.carry_digest(survey.carry),
         versions=Versions(recorder=__version__, format=FORMAT_VERSION, pyarrow=pa.__version__),
         problems=problems,
         richer=[file.path for file in publication.richer],

@@ -21,7 +21,6 @@ from recorder.lake.plan import LOOK_AHEAD_NS, RunEnd, closed_until, due, hours_o
 from recorder.lake.publishing import quarantine
 from recorder.lake.root import Binding, read_binding, seal_lock
 from recorder.lake.seal import seal_hour
-from recorder.quality.state import MonitorState
 from recorder.records import HOUR_NS
 
 MAX_DOWN_HOURS = 24 * 31
@@ -163,7 +162,7 @@ class _Sealer:
                 self._binding,
                 at,
                 self._found,
-                carry=self._carry(at),
+                before=self._before(at),
                 closed=closed,
                 until=at + HOUR_NS + LOOK_AHEAD_NS if closed else self._open_until,
                 progress=(lambda done: progress(at, left, done)) if progress is not None else None,
@@ -193,10 +192,9 @@ class _Sealer:
             "upgrade, or report it, and run `drift-recorder seal` again"
         ) from self._failed[0].__cause__
 
-    def _carry(self, at: int) -> MonitorState | None:
+    def _before(self, at: int) -> Manifest | None:
         before = [self._on_record[0] - HOUR_NS, *self._on_record[: self._on_record.index(at)]]
-        last = next((made for h in reversed(before) if (made := self._known.get(h)) is not None), None)
-        return last.carry if last is not None else None
+        return next((made for h in reversed(before) if (made := self._known.get(h)) is not None), None)
 
 
 def open_until(ends: list[RunEnd]) -> int:

@@ -27,6 +27,7 @@ EXAMPLE = Manifest(
     carry=MonitorState(now=HOUR + HOUR_NS, configured=[SOL]),
     versions=Versions("0", 1, "26"),
     problems=['a "problem",\n "sha256": "of ours"'],
+    carry_out=manifests.carry_digest(MonitorState(now=HOUR + HOUR_NS, configured=[SOL])),
 )
 
 

@@ -58,6 +58,7 @@ def manifest(
     """
     Of an hour that was sealed from these segments.
     """
+    carry = MonitorState(now=hour + HOUR_NS if carry_now is None else carry_now)
     return Manifest(
         format=1,
         hour=hour_label(hour),
@@ -68,9 +69,10 @@ def manifest(
         frames=0,
         files=[],
         inputs=[Input(s.run, s.name.removesuffix(".open"), 1, "") for s in window(found, hour)],
-        carry_in=carry_digest(before.carry) if before is not None else None,
-        carry=MonitorState(now=hour + HOUR_NS if carry_now is None else carry_now),
+        carry_in=before.carry_out if before is not None else None,
+        carry=carry,
         versions=Versions("0", 1, "0"),
+        carry_out=carry_digest(carry),
     )
 
 

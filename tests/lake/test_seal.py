@@ -2,9 +2,11 @@
 Sealing journals that the real writer wrote, in virtual time: same bytes, each frame once, every hour on record.
 """
 
+import json
 import subprocess
 import sys
 from collections import Counter
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,8 +35,10 @@ from recorder.analysis import Lake
 from recorder.errors import SealFailed
 from recorder.lake import manifest as manifests
 from recorder.lake import partitions, sealing
+from recorder.lake.layout import manifest_path
 from recorder.lake.schema import FORMAT_VERSION, TABLES, table
 from recorder.lake.sealing import seal
+from recorder.lake.verify import verify
 from recorder.records import HOUR_NS, EntryKind, Flag, Requested, Stream, Telemetry
 
 FUTURE = HOUR + 24 * HOUR_NS
@@ -168,7 +172,7 @@ def test_hours_are_sealed_oldest_first_and_chained_by_their_carry(root):
 
     assert [s.hour for s in sealed] == [HOUR, NEXT, NEXT + HOUR_NS, NEXT + 2 * HOUR_NS]
     for before, after in pairwise(sealed):
-        assert after.manifest.carry_in == manifests.carry_digest(before.manifest.carry)
+        assert after.manifest.carry_in == before.manifest.carry_out == manifests.carry_digest(before.manifest.carry)
     silent = rows(root, "quality").filter(kind="silent", symbol="SOL-PERP").head(2)
     assert silent["event_id"].n_unique() == 1
     assert silent["continues"].to_list() == [True, False]
@@ -491,6 +495,44 @@ def test_across_the_turn_of_the_hour_what_changed_before_the_two_minutes_counts_
     seal(root)
 
     assert rows(root, "books").select("run", "slot").rows() == [((one if row else two).name, at // S) for at in heard]
+
+
+def test_what_an_earlier_version_sealed_stays_as_it_is(root):
+    """
+    Its state knew less than this version's, and neither manifest nor rows say so; the next hour is made from it.
+    """
+    recorded(root, NEXT - 100 * S, NEXT + HOUR_NS + 100 * S, streams=(SOL,))
+    sealed = seal(root)
+    carry_in = None
+    for each in sealed[:2]:
+        carry_in = as_of_an_earlier_version(root / manifest_path(each.hour), carry_in)
+    (root / manifest_path(sealed[2].hour)).unlink()
+    before = tree(root)
+
+    (again,) = seal(root)
+
+    assert again.hour == sealed[2].hour
+    assert again.manifest.carry_in == carry_in
+    after = tree(root)
+    assert after.pop(manifest_path(again.hour).as_posix())
+    assert after == before
+    assert verify(root).problems == []
+
+
+def as_of_an_earlier_version(path, carry_in):
+    """
+    Rewrite a manifest as a version would have that knew neither of paces nor of the digest; that of its carry.
+    """
+    said = json.loads(path.read_bytes())
+    del said["sha256"]
+    said.pop("carry_out", None)
+    for run in said["carry"]["runs"]:
+        del run["freed"]
+    del said["carry"]["paces"]
+    said["carry_in"] = carry_in
+    body = json.dumps(said, indent=1, ensure_ascii=False).removesuffix("\n}").encode()
+    path.write_bytes(body + b',\n "sha256": "' + sha256(body).hexdigest().encode() + b'"\n}\n')
+    return sha256(json.dumps(said["carry"], separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
 
 def test_a_run_that_turns_up_later_is_sealed_into_hours_already_sealed(root):
