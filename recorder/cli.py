@@ -9,6 +9,7 @@ import errno
 import faulthandler
 import io
 import os
+import select
 import sys
 import threading
 from collections.abc import Sequence
@@ -26,8 +27,6 @@ from recorder.logs import set_up
 _FILE = click.Path(path_type=Path, readable=False)
 """What cannot be read is told by who reads it: whose it is, and who we are."""
 _INTERRUPTED = 130
-_BROKEN_PIPE = f"(os error {errno.EPIPE})"
-"""How polars says it, in an `OSError` without a number."""
 _WHAT_TO_DO = {
     errno.EACCES: "check its owner and mode",
     errno.EPERM: "check its owner and mode",
@@ -61,6 +60,12 @@ _VERBS = {
 """The module of each verb that is not here."""
 
 
+class _ReaderLeft(Exception):
+    """
+    Nobody reads our output any more.
+    """
+
+
 class _Group(click.Group):
     """
     Turns every error into one line on standard error and an exit code; a reader that went away into silence.
@@ -83,6 +88,18 @@ class _Group(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's signature
+        """
+        Run the verb. Of a pipe whose other end was closed click would make an end without a word, whichever it was.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if _reader_left():
+                raise _ReaderLeft from error
+            name = f"{error.filename}: " if error.filename else ""
+            raise RecorderError(f"{name}{error.strerror or error}: the other end was closed; try again") from error
+
     def main(  # click's signature
         self,
         args: Sequence[str] | None = None,
@@ -101,7 +118,7 @@ class _Group(click.Group):
         try:
             code = super().main(args, prog_name, *rest, **extra)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, _ReaderLeft):
             code = _nobody_reads()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
@@ -115,8 +132,6 @@ class _Group(click.Group):
         except RecorderError as error:
             code = _complain(str(error), error.exit_code)
         except OSError as error:
-            if _BROKEN_PIPE in str(error):
-                _exit(_nobody_reads())
             # asyncio puts the address into the text, and the number only into errno.
             hint = _WHAT_TO_DO.get(error.errno or 0, "check the path and the disk")
             name = f"{error.filename}: " if error.filename else ""
@@ -128,6 +143,17 @@ class _Group(click.Group):
             hint = "`drift-recorder verify` names it; `drift-recorder verify --repair` makes it again from the journal"
             code = _complain(f"a file of the lake is damaged ({error}); {hint}", DamagedFile.exit_code)
         _exit(code if isinstance(code, int) else 0)
+
+
+def _reader_left() -> bool:
+    """
+    Whether what we print goes to a pipe that nobody reads.
+    """
+    printed = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            printed.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in printed.poll(0))
 
 
 def _nobody_reads() -> int:

@@ -4,6 +4,7 @@ The command line: what each verb prints, its exit codes, and one line for every 
 
 import asyncio
 import contextlib
+import errno
 import http
 import json
 import os
@@ -855,16 +856,45 @@ def test_a_reader_that_has_enough_ends_it_quietly():
             assert (child.wait(20), errors) == (0, b"")
 
 
-def test_a_reader_that_has_enough_of_an_export_ends_it_quietly(root):
+@pytest.mark.parametrize("form", ["book_snapshot_5", "raw"])
+def test_a_reader_that_has_enough_of_an_export_ends_it_quietly(root, form):
     """
-    Rows are written by polars, which has its own word for that.
+    Rows are written by polars, which has its own word for that; more lines than a pipe holds, by ourselves.
     """
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-m", "recorder", "export", root, "book_snapshot_5", "--market", "SOL-PERP", "-o", "-"]
+    command = [sys.executable, "-m", "recorder", "export", root, form, "--market", "SOL-PERP", "-o", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
         child.stdout.close()
         errors = child.stderr.read()
         assert (child.wait(30), errors) == (0, b"")
+
+
+def test_a_file_that_cannot_be_written_is_told_whatever_words_are_in_its_name(root, tmp_path):
+    """
+    Also those that polars has for a reader that went away.
+    """
+    output = tmp_path / "not there (os error 32)" / "trades.csv"
+
+    result = process("export", root, "trades", "-o", output)
+
+    assert result.returncode == 1
+    assert str(output.parent) in result.stderr.decode()
+
+
+def test_a_pipe_or_socket_that_breaks_elsewhere_is_told(monkeypatch, capsys):
+    """
+    Only of our own output is its end no error.
+    """
+
+    def breaks(*_, **__):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(main, "get_command", lambda *_: click.Command("check", callback=breaks))
+    with pytest.raises(SystemExit) as end:
+        main.main(["check"], "drift-recorder")
+
+    assert end.value.code == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_there_are_no_colours_in_a_file(root):

@@ -2,6 +2,7 @@
 A file that is whole once it has its name: written beside it, compressed by its suffix, synced, renamed.
 """
 
+import errno
 import gzip
 import io
 import os
@@ -17,6 +18,8 @@ from recorder import durable
 from recorder.errors import RecorderError
 
 STDOUT = Path("-")
+_BROKEN_PIPE = f"(os error {errno.EPIPE})"
+"""How polars says it, in an `OSError` without a number."""
 HOLES_SUFFIX = ".holes.csv"
 
 
@@ -37,10 +40,16 @@ def written(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         overwrite: replace what is there.
 
     Raises:
+        BrokenPipeError: nobody reads standard output any more.
         RecorderError: there is something already.
     """
     if path == STDOUT:
-        yield sys.stdout.buffer
+        try:
+            yield sys.stdout.buffer
+        except OSError as error:
+            if error.errno is None and _BROKEN_PIPE in str(error):
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+            raise
         sys.stdout.buffer.flush()
         return
     if path.exists() and not overwrite:
