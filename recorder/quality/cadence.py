@@ -32,6 +32,8 @@ CRISP_NS = 10 * SECOND_NS
 """A cadence that was so long in force was one."""
 FORMER_NS = 5 * SECOND_NS
 """One that was so long in force may come back."""
+RETURNS_NS = 600 * SECOND_NS
+"""After so long, what came before says little of what comes now."""
 JITTER_MS = 25
 """What books of a fast cadence are off by, though their timer is not."""
 MAX_STEP_MS = 60_000
@@ -43,11 +45,13 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     From now on this is the cadence.
     """
     changed = abs(cadence - track.cadence) * 7 > track.cadence
-    if track.cadence and now - track.paced > FORMER_NS and not is_uneven(track) and (changed or spread * 8 > cadence):
+    lasted = bool(track.cadence) and now - track.paced > FORMER_NS and not is_uneven(track) and not track.guessed
+    guessed = lasted and is_near(cadence, 2 * track.cadence) and not may_return(track, cadence, now)
+    if lasted and (changed or spread * 8 > cadence):
         # Also where two feeds have begun, which may yet turn out to look like one of half the cadence.
-        track.former = track.cadence
+        track.former, track.left = track.cadence, now
     if not track.cadence or changed:
-        track.paced = now
+        track.paced, track.guessed = now, guessed
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
     even = max(cadence // 16, 3 * spread, min(JITTER_MS, cadence // 8))
@@ -60,6 +64,20 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
         # where a book is missing it is two cadences. The limit lies midway.
         track.allow, track.calm_low = max(cadence - spread, 0) // 2, 0
         track.high = 2 * cadence - track.allow - 1
+
+
+def is_near(cadence: int, other: int) -> bool:
+    """
+    Whether two cadences, ms, are the same but for what a few books may be off.
+    """
+    return abs(cadence - other) * 33 <= cadence
+
+
+def may_return(track: Track, cadence: int, now: int) -> bool:
+    """
+    Whether a cadence is the one from before, which was in force not long ago.
+    """
+    return is_near(cadence, track.former) and now - track.left <= RETURNS_NS
 
 
 def rhythm(steps: list[int]) -> tuple[int, int]:

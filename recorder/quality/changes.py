@@ -173,7 +173,8 @@ class Changes:
         self._routes.clear()
         if run.known:
             self._connections.await_first(run.run, connection, now)
-        added = self._runs.asks_for(run, fact.stream, now)
+        # Of a run whose beginning was not read, nobody knows what it was configured with.
+        added = self._runs.asks_for(run, fact.stream, now) and run.known
         again = bool(fact.why) and not self._connections.is_opening(run.run, connection)
         self._flows.request(run.run, connection, fact.stream, now, again=again, added=added)
 

@@ -143,9 +143,10 @@ KINDS: Mapping[str, Kind] = {
     "cadence_hole": Kind(
         "stream",
         "Fewer books came than the learned cadence says; `missing` counts them. Both clocks must say so: the "
-        "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence, nor a publisher's timer "
-        "that stood still for up to a second in all its markets; a book that another market has between two is "
-        "missing. So are those that were due while we moved a stream to another connection, though it still came. More "
+        "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence (but to just half as many "
+        "books: what nothing tells from every second one lost is told for half a minute), nor a publisher's timer that "
+        "stood still for up to a second in all its markets; a book that another market has between two is missing. So "
+        "are those that were due while we moved a stream to another connection, though it still came. More "
         "than eight a minute are told as one. A hole longer than `capture.silent_after_s` is `silent` instead.",
         "book before → book after, or the end of the run (where books were late: from when the one before was due; "
         "where the hole showed only once a faster cadence or another market told: both by the publisher's clock; at "
@@ -154,8 +155,9 @@ KINDS: Mapping[str, Kind] = {
         "unknown where books were late (a server drops them for a slow client), came half as often for a while, or the "
         "run ended",
         "that a book was made: a publisher that began anew made none (the next is off the old grid, as the evidence "
-        "says). Nor that none is missing elsewhere: if every second one of all markets is lost for longer than half a "
-        "minute, it is taken for the cadence (also across a restart: the old one is remembered for ten minutes)",
+        "says), nor, where books came half as often, that they were lost. Nor that none is missing elsewhere: if every "
+        "second one of all markets is lost, that is told for the first half minute, and then taken for the cadence "
+        "(also across a restart: the old one is remembered for ten minutes)",
     ),
     "backlog": Kind(
         "connection",

@@ -6,13 +6,10 @@ one that is twice as slow, and nothing would seem to be missing. So what the str
 plain that it has changed: `steps` waits as it does where half of the books stay away within a run.
 """
 
-from recorder.quality.cadence import CRISP_NS, is_uneven
+from recorder.quality.cadence import CRISP_NS, RETURNS_NS, is_near, is_uneven
 from recorder.quality.state import Pace
 from recorder.quality.track import Track
-from recorder.records import SECOND_NS, Stream
-
-KEPT_NS = 600 * SECOND_NS
-"""After so long, what came before says little of what comes now."""
+from recorder.records import Stream
 
 
 class Paces:
@@ -29,44 +26,47 @@ class Paces:
 
     def note(self, stream: Stream, track: Track, until: int) -> None:
         """
-        A stream brings nothing more for now; its last book came at `until`. What it kept to for long is its pace.
+        A stream brings nothing more for now; its last book came at `until`. What it kept to for long is its pace; not
+        what it has not kept to since it began. Where it was just twice the one before, that one is not forgotten.
         """
-        if track.cadence and not track.deaf and not is_uneven(track) and until - track.paced > CRISP_NS:
-            pace = Pace(until, track.paced, track.cadence, track.spread, track.former)
-            label = stream.label()
-            # Whichever connection is told of first.
-            self._known[label] = max(self._known.get(label, pace), pace)
+        if not track.cadence or track.deaf or track.anew or is_uneven(track):
+            return
+        until = track.doubt or until
+        if track.guessed:
+            pace = Pace(track.left, track.left, track.former, track.spread, 0)
+        elif until - track.paced > CRISP_NS:
+            pace = Pace(until, track.paced, track.cadence, track.spread, track.former, track.left)
+        else:
+            return
+        label = stream.label()
+        # Whichever connection is told of first.
+        self._known[label] = max(self._known.get(label, pace), pace)
 
     def half(self, stream: Stream, cadence: int, now: int) -> Pace | None:
         """
         What a stream kept to before, if `cadence`, ms, is just twice that, and was not its pace before that.
         """
         pace = self._known.get(stream.label())
-        if pace is None or now - pace.until > KEPT_NS or is_near(cadence, pace.former):
+        if pace is None or now - pace.until > RETURNS_NS:
+            return None
+        if is_near(cadence, pace.former) and now - pace.left <= RETURNS_NS:
             return None
         return pace if is_near(cadence, 2 * pace.cadence) else None
 
-    def former(self, stream: Stream, cadence: int, now: int) -> int:
+    def former(self, stream: Stream, cadence: int, now: int) -> tuple[int, int]:
         """
-        The pace that may come back, ms, where a stream begins with `cadence`: what it kept to before, or before that. 0
-        if none is known.
+        The pace that may come back, ms, where a stream begins with `cadence`, and when it was over: what it kept to
+        before, or before that. 0 if none is known.
         """
         pace = self._known.get(stream.label())
-        if pace is None or now - pace.until > KEPT_NS:
-            return 0
-        return pace.former if is_near(cadence, pace.cadence) else pace.cadence
+        if pace is None or now - pace.until > RETURNS_NS:
+            return 0, 0
+        return (pace.former, pace.left) if is_near(cadence, pace.cadence) else (pace.cadence, pace.until)
 
     def sort(self, now: int) -> None:
         """
         Forget what is too old, and put the rest in an order that does not depend on which stream ended first.
         """
-        kept = {label: pace for label, pace in sorted(self._known.items()) if now - pace.until <= KEPT_NS}
+        kept = {label: pace for label, pace in sorted(self._known.items()) if now - pace.until <= RETURNS_NS}
         self._known.clear()
         self._known.update(kept)
-
-
-def is_near(cadence: int, other: int) -> bool:
-    """
-    Whether two cadences, ms, are the same but for what a few books may be off.
-    """
-    return abs(cadence - other) * 33 <= cadence

@@ -75,6 +75,8 @@ class Pace(msgspec.Struct, frozen=True, order=True):
     spread: int
     former: int
     """The one before it that was long in force; 0: none."""
+    left: int = 0
+    """When that was over."""
 
 
 class RunState(msgspec.Struct):

@@ -8,10 +8,10 @@ from itertools import pairwise
 from statistics import median_low
 
 from recorder.quality import cadence, feeds, hindsight, lateness, slots
-from recorder.quality.cadence import MS, NEVER
+from recorder.quality.cadence import MS, NEVER, is_near
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
-from recorder.quality.paces import Paces, is_near
+from recorder.quality.paces import Paces
 from recorder.quality.spells import DOUBTED, TARDY, Spells
 from recorder.quality.state import FlowState, Stretch
 from recorder.quality.track import Hole, Track
@@ -162,6 +162,11 @@ class Steps:
             return
         if track.doubt:
             if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
+                if _only(flow, track):
+                    # It is believed from here on; that no book was lost until then, nothing proves.
+                    for hole in track.holes:
+                        self.hole(flow, track, hole, now)
+                    track.holes.clear()
                 self._slow_down(flow, track, pace, now, holes=track.odd)
             return
         others = self._others(flow)
@@ -228,7 +233,7 @@ class Steps:
         Just half as many books as there were for a while: a slower publisher, or every second one is lost.
         """
         even = track.spread * 20 <= track.cadence and now - track.paced > cadence.CRISP_NS
-        if is_near(pace, track.former):
+        if cadence.may_return(track, pace, now):
             return False  # as it was before
         return even and is_near(pace, 2 * track.cadence)
 
@@ -374,7 +379,7 @@ class Steps:
             cadence.adopt(track, longest.cadence, longest.spread, now)
         else:
             cadence.adopt(track, pace, spread, now)
-        track.former = self._paces.former(flow.stream, track.cadence, now)
+        track.former, track.left = self._paces.former(flow.stream, track.cadence, now)
 
     def _stop_listening(self, track: Track) -> None:
         """

@@ -93,6 +93,10 @@ class Track(msgspec.Struct, omit_defaults=True):
     """Since when the cadence is what it is."""
     former: int = 0
     """The last one before it that was long in force, ms; 0: none."""
+    left: int = 0
+    """When that was over."""
+    guessed: bool = False
+    """It is just twice the one before it: every second book may be lost, though it is believed that none is."""
     ring: list[int] = []
     """Steps of `ts` since it was last learned, ms."""
     past: list[int] = []

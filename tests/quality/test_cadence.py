@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from quality_cases import BTC, ETH, SOL, URL, Tape, at, fold, one, since, steady, told
+from quality_cases import BTC, ETH, SOL, TICK_S, URL, Tape, at, fold, one, since, steady, told
 from quality_runs import DURING, START, events_of, folded, hear, numbered, seconds_of
 from recorder.quality import cadence
 from recorder.quality.state import MonitorState
@@ -259,14 +259,53 @@ def test_entries_that_are_lost_are_no_hole_of_the_venue():
 
 def test_half_the_books_of_all_markets_are_waited_for_before_they_are_called_missing():
     """
-    A publisher at half the pace and the loss of every second book look the same, until the pace comes back or does not.
+    A publisher at half the pace and the loss of every second book look the same, whether the pace comes back or not:
+    after half a minute, which is told with that doubt, it is believed.
     """
     missing = events_of(hear(SkipFrames(from_s=30, to_s=55, every=2), seconds=75))
     slower = events_of(hear(Cadence(from_s=30, to_s=100, tick_ms=800), seconds=90))
 
     assert sum(e.missing or 0 for e in missing) == 3 * 31
-    assert {e.cause for e in missing} == {"unknown"}
-    assert slower == []
+    assert {(e.kind, e.cause) for e in (*missing, *slower)} == {("cadence_hole", "unknown")}
+    assert (seconds_of(slower[0])[0], round(seconds_of(slower[-1])[1])) == (29.6, 64)
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ([(60, 110), (160, 180)], [42, 25]),
+        ([(60, 110), (260, 280)], [42, 25]),
+        ([(60, 150), (195, 250)], [42, 42]),
+        ([(60, 120), (180, 210)], [42, 35]),
+    ],
+)
+@pytest.mark.parametrize("restart", [None, 100, 200])
+def test_a_pace_that_may_have_been_every_second_book_lost_is_none_that_may_come_back(losses, told, restart):
+    """
+    Half of all books were lost for so long that it was believed; the next time it is in doubt again, in another run
+    also.
+    """
+    tape = Tape()
+    spans = [("a", 0, 300)] if restart is None else [("a", 0, restart), ("b", restart + 2, 300)]
+    for run, t0, t1 in spans:
+        tape.run(t0, t1, [SOL, BTC], run=run)
+        tape.connection(t0, t1, [], run=run)
+        for stream in (SOL, BTC):
+            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
+    for tick in range(1, 750):
+        t = round(tick * TICK_S, 3)
+        lost = tick & 1 and any(t0 < t < t1 for t0, t1 in losses)
+        for run, t0, t1 in spans:
+            if t0 + 0.3 < t < t1 and not lost:
+                tape.book(t, SOL, run=run)
+                tape.book(t + 0.001, BTC, run=run)
+
+    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+    for (t0, t1), least in zip(losses, told, strict=True):
+        there = [e for e in holes if t0 - 1 < seconds_of(e)[0] < t1]
+        assert sum(e.missing or 0 for e in there) >= 2 * least - 2
+        assert {e.cause for e in there} == {"unknown"}
 
 
 AFTER_A_RESTART = {"start": START + 50 * SECOND_NS, "run": "s"}
@@ -292,7 +331,7 @@ def test_half_the_books_lost_as_a_run_starts_are_missing_by_the_pace_that_was_be
 
 def test_a_publisher_that_is_slower_after_a_restart_is_believed():
     """
-    After half a minute, as within a run. One that was slow for shorter cannot be told from losses, and that is said.
+    After half a minute, as within a run. Until then it cannot be told from losses, and that is said.
     """
     before, slow = hear(seconds=40), Cadence(from_s=0, to_s=200, tick_ms=800)
 
@@ -301,7 +340,9 @@ def test_a_publisher_that_is_slower_after_a_restart_is_believed():
     judge.finish(START + 100 * SECOND_NS, closed=True)
     long_ago = hear(slow, seconds=20, start=START + 700 * SECOND_NS, run="s")
 
-    assert "cadence_hole" not in {e.kind for e in lasting}
+    holes = [e for e in lasting if e.kind == "cadence_hole"]
+    assert {e.cause for e in holes} == {"unknown"}
+    assert max(seconds_of(e)[1] for e in holes) < 50 + 37
     assert {e.cause for e in judge.events if e.kind == "cadence_hole"} == {"unknown"}
     assert "cadence_hole" not in {e.kind for e in events_of([*before, *long_ago])}
 

@@ -4,7 +4,8 @@ The pace that is remembered of a stream that has ended.
 
 from quality_cases import BTC, SOL
 from recorder.quality import cadence
-from recorder.quality.paces import KEPT_NS, Paces
+from recorder.quality.cadence import RETURNS_NS
+from recorder.quality.paces import Paces
 from recorder.quality.state import Pace
 from recorder.quality.track import Track
 from recorder.records import SECOND_NS
@@ -34,9 +35,10 @@ def test_just_half_as_many_books_are_doubted_and_no_other_pace_is():
     ]
     assert paces.half(BTC, 800, 70 * SECOND_NS) is None
 
-    track.former = 805
+    track.former, track.left = 805, 50 * SECOND_NS
     paces.note(SOL, track, 61 * SECOND_NS)
     assert paces.half(SOL, 800, 70 * SECOND_NS) is None
+    assert paces.half(SOL, 800, 51 * SECOND_NS + RETURNS_NS) is not None
 
 
 def test_the_pace_before_the_one_that_a_stream_begins_with_is_its_former_one():
@@ -44,12 +46,48 @@ def test_the_pace_before_the_one_that_a_stream_begins_with_is_its_former_one():
     Also where that has not changed since.
     """
     paces = Paces({})
-    track = kept(400)
-    track.former = 1000
-    paces.note(SOL, track, 60 * SECOND_NS)
+    track, end = kept(400), 60 * SECOND_NS
+    track.former, track.left = 1000, 20 * SECOND_NS
+    paces.note(SOL, track, end)
 
-    assert [paces.former(SOL, ms, 70 * SECOND_NS) for ms in (200, 400, 405, 1000)] == [400, 1000, 1000, 400]
-    assert paces.former(SOL, 200, 61 * SECOND_NS + KEPT_NS) == paces.former(BTC, 200, 70 * SECOND_NS) == 0
+    assert [paces.former(SOL, ms, 70 * SECOND_NS) for ms in (200, 400, 405, 1000)] == [
+        (400, end),
+        (1000, 20 * SECOND_NS),
+        (1000, 20 * SECOND_NS),
+        (400, end),
+    ]
+    assert paces.former(SOL, 200, 61 * SECOND_NS + RETURNS_NS) == paces.former(BTC, 200, 70 * SECOND_NS) == (0, 0)
+
+
+def test_a_pace_nothing_has_kept_to_since_a_run_began_is_not_as_new_as_its_end():
+    """
+    Else one that is long gone would be remembered for ever by restarting often enough.
+    """
+    known: dict[str, Pace] = {}
+    paces = Paces(known)
+    paces.note(SOL, kept(400), 60 * SECOND_NS)
+    adopted, doubted = kept(400), kept(400)
+    adopted.anew = True
+    doubted.doubt = 65 * SECOND_NS
+
+    paces.note(SOL, adopted, 90 * SECOND_NS)
+    assert known[SOL.label()].until == 60 * SECOND_NS
+    paces.note(SOL, doubted, 90 * SECOND_NS)
+    assert known[SOL.label()].until == 65 * SECOND_NS
+
+
+def test_a_pace_that_may_be_every_second_book_lost_lets_the_one_before_it_be_remembered():
+    """
+    From when that was over.
+    """
+    track = kept(400)
+    cadence.adopt(track, 800, 3, 60 * SECOND_NS)
+    paces = Paces({})
+    paces.note(SOL, track, 200 * SECOND_NS)
+
+    pace = paces.half(SOL, 800, 210 * SECOND_NS)
+    assert track.guessed
+    assert (pace and pace.until, pace and pace.cadence) == (60 * SECOND_NS, 400)
 
 
 def test_what_was_kept_for_a_moment_only_or_to_no_beat_is_not_remembered():
@@ -78,7 +116,7 @@ def test_the_latest_end_counts_and_is_forgotten_after_ten_minutes():
     paces.note(BTC, kept(300), 20 * SECOND_NS)
 
     assert known[SOL.label()].cadence == 400
-    assert paces.half(SOL, 800, 60 * SECOND_NS + KEPT_NS) is not None
-    assert paces.half(SOL, 800, 61 * SECOND_NS + KEPT_NS) is None
-    paces.sort(30 * SECOND_NS + KEPT_NS)
+    assert paces.half(SOL, 800, 60 * SECOND_NS + RETURNS_NS) is not None
+    assert paces.half(SOL, 800, 61 * SECOND_NS + RETURNS_NS) is None
+    paces.sort(30 * SECOND_NS + RETURNS_NS)
     assert list(known) == [SOL.label()]
