@@ -122,7 +122,8 @@ class Steps:
             start = track.recv - (late if held else 0)
             left_slot = flow.last_slot if _only(flow, track) else track.slot
             hole = Hole(start, now, track.ts - tardy, ts, missed, step, left_slot, slot, late=held)
-            hole.off_ms = cadence.off_grid(step + tardy, track.cadence)
+            # Off by either: the book before was late, or it was not.
+            hole.off_ms = min(cadence.off_grid(step + tardy, track.cadence), cadence.off_grid(step, track.cadence))
             hole.anew = track.anew
             track.holes.append(hole)
             track.odd += 1

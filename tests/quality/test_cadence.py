@@ -2,6 +2,7 @@
 Missed ticks: learned cadences, holes and what is none, one market alone and all at once.
 """
 
+from itertools import accumulate
 from unittest.mock import Mock
 
 import pytest
@@ -640,3 +641,21 @@ def test_a_clock_that_steps_does_not_judge_by_a_pace_that_all_others_have_left(o
 
     lost = [(21.2, 22.55, 2), (22.55, 23.9, 2), (23.9, 25.25, 2), (25.25, 26.6, 2)]
     assert holes == ([] if others == "slower" else lost)
+
+
+def test_a_tick_that_all_markets_lost_is_no_timer_that_stood_still_where_the_cadence_is_some_ms_too_short():
+    """
+    Those ms add up in the books before it, which seem to be late; the hole itself is of whole ticks.
+    """
+    times = list(accumulate([397] * 66 + [402] * 6 + [804] + [402] * 20, initial=500))
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    tape.connection(0, 60, [])
+    for stream in (SOL, BTC):
+        tape.fact(0.1, Requested(stream), connection=0, attempt=1)
+        for ms in times:
+            tape.book(ms / 1000, stream)
+
+    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+    assert [(e.missing, since(e.start), since(e.end)) for e in holes] == [(1, times[72] / 1000, times[73] / 1000)] * 2
