@@ -6,8 +6,8 @@ that come sooner than expected. So the steps of the last while are gone through 
 cadence, from there on by the new.
 
 And where a server goes over to its other feed, the books go on between the ticks: one that is lost just there looks
-like a late tick. Only a stream of the same publisher that has it tells. Likewise where the publisher becomes slower,
-and a book is lost just before.
+like a late tick. Only a stream of the same publisher that has it tells. Likewise where the publisher becomes slower or
+faster, and a book is lost just then.
 """
 
 from bisect import bisect_left, bisect_right
@@ -69,27 +69,23 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
     ]
 
 
-def passed_over(track: Track, others: Callable[[], Iterable[Track]]) -> list[Missed]:
+def passed_over(track: Track, others: Callable[[], Iterable[Track]], *, until: int) -> list[Missed]:
     """
-    Books that another stream has between two of this one, which are off its grid and a tick apart or nearly two.
+    Books that another stream has between two of this one, where a step is longer than one next to it: the server may
+    have gone over to its other feed, or the cadence have become another one.
 
     Args:
         track: as it is.
         others: asked only if they are needed: those of the same connection.
+        until: where its steps end, by the publisher's clock.
     """
     steps, cadence, allow = track.past + track.ring, track.cadence, max(2 * track.allow, track.cadence // 16)
     if not cadence or is_uneven(track) or track.feeds is not None:
         return []
-    at = [
-        n
-        for n in range(1, len(steps) - 1)
-        if cadence < steps[n] <= track.high
-        and off_grid(steps[n], cadence) > allow
-        and max(abs(steps[n - 1] - cadence), abs(steps[n + 1] - cadence)) <= allow
-    ]
+    at = [n for n in range(1, len(steps) - 1) if steps[n] > min(steps[n - 1], steps[n + 1]) + allow]
     if not at:
         return []
-    times, found = _times(steps, track.ts), []
+    times, found = _times(steps, until), []
     theirs = [_times(other.past + other.ring, other.ts) for other in others() if other.feeds is None]
     for n in at:
         left, right = times[n], times[n + 1]

@@ -240,6 +240,10 @@ class Spells:
             often.told += 1
             self._findings.events.append(event)
             return
+        if often.first is not None and event.start - often.first.end > MINUTE_NS // MAX_A_MINUTE:
+            # What lies between is no hole.
+            self._end_often(often)
+            often.first, often.count, often.missing = None, 0, 0
         often.last = found.added
         often.count += 1
         often.missing += event.missing or 0

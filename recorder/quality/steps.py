@@ -143,8 +143,11 @@ class Steps:
             # Short steps follow on late ones; most of the last ones are another cadence.
             last = track.ring[-2 * cadence.STREAK :]
             if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) >= cadence.STREAK:
+                self.compare(flow, track, now, until=ts)
                 steps, track.ring = track.past + track.ring, last
                 self.relearn(flow, track, now, steps, until=ts)
+                # Others may have lost a book just then.
+                track.past = steps[-cadence.BLOCK : -len(last)]
         return flags
 
     def _slower(self, flow: FlowState, track: Track, now: int) -> None:
@@ -320,7 +323,8 @@ class Steps:
             doubt = "; or books came half as often until then"
         if not _only(flow, track):
             doubt += "; of one of two feeds"
-        words = f"{hole.step_ms} ms between two books, where one comes each {track.cadence} ms{off}{doubt}"
+        usual = f"another market had {hole.passed}" if hole.passed else f"one comes each {track.cadence} ms"
+        words = f"{hole.step_ms} ms between two books, where {usual}{off}{doubt}"
         self.add(
             flow,
             now,
@@ -409,25 +413,30 @@ class Steps:
         """
         if track.deaf or not hindsight.faster(track, old):
             return
-        self._tell_found(flow, track, hindsight.missed(track, steps, old, until=until), now)
-        track.past, track.whole = [], until
+        self._tell_found(flow, track, hindsight.missed(track, steps, old, until=until), now, passed=False)
+        track.whole = until
 
-    def compare(self, flow: FlowState, track: Track, now: int) -> None:
+    def compare(self, flow: FlowState, track: Track, now: int, *, until: int) -> None:
         """
-        Look for books that the other streams of the connection have, and this one has not.
+        Look for books that the other streams of the connection have, and this one, whose steps end at `until`, has not.
         """
         if not track.deaf:
-            self._tell_found(flow, track, hindsight.passed_over(track, lambda: self._others(flow)), now)
+            found = hindsight.passed_over(track, lambda: self._others(flow), until=until)
+            self._tell_found(flow, track, found, now, passed=True)
 
-    def _tell_found(self, flow: FlowState, track: Track, found: list[hindsight.Missed], now: int) -> None:
+    def _tell_found(
+        self, flow: FlowState, track: Track, found: list[hindsight.Missed], now: int, *, passed: bool
+    ) -> None:
         """
-        Holes that were found afterwards.
+        Holes that were found afterwards; `passed`: for another stream had books meanwhile.
         """
         base = track.base or 0
         for left, right, missing in found:
             if right > track.told and not any(hole.right_ts == right for hole in track.holes):
                 start, end = left * MS + base, min((right + track.allow) * MS + base, now)
-                self.hole(flow, track, Hole(start, end, left, right, missing, right - left), now)
+                hole = Hole(start, end, left, right, missing, right - left)
+                hole.passed = missing if passed else 0
+                self.hole(flow, track, hole, now)
 
     # ---- the publisher's clock
 

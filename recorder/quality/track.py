@@ -33,7 +33,7 @@ class Hole(msgspec.Struct):
     doubted: bool = False
     """Just half of the books came for a while, of all streams of the connection: they may have been all there were."""
     passed: int = 0
-    """Books that another stream of the connection had meanwhile, when the cadence became a slower one."""
+    """Books that another stream of the connection had meanwhile, where the cadence became another one."""
 
 
 class Watch(msgspec.Struct):

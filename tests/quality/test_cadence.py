@@ -129,6 +129,19 @@ def test_more_than_eight_holes_a_minute_are_told_as_one():
     assert events[-1].evidence.startswith("25 of them within this time")
 
 
+def test_holes_far_apart_are_not_told_as_one_with_what_lies_between_them():
+    """
+    However many there were before.
+    """
+    losses = SkipFrames(from_s=20, to_s=40, market="SOL-PERP", every=3), Silence(from_s=48.1, to_s=48.6, market="SOL-PERP")
+
+    events = events_of(hear(*losses, seconds=60))
+
+    assert len(events) == 10
+    assert max(seconds_of(e)[1] for e in events[:-1]) < 42
+    assert seconds_of(events[-1]) == (48.0, 48.8)
+
+
 @pytest.mark.parametrize(
     "faults",
     [
@@ -175,12 +188,15 @@ def test_a_change_from_1000_to_400_ms_is_learned():
 
 def test_a_publisher_of_its_own_that_slows_down_alone_is_believed_after_a_minute():
     """
-    One market with half its books is a hole while nothing else explains it, and its new cadence if it stays so.
+    One market with half its books is a hole while nothing else explains it, and its new cadence if it stays so. The
+    book before it comes at the old one again is missing for sure, for others have it.
     """
     events = events_of(hear(SkipFrames(from_s=20, to_s=140, market="SOL-PERP", every=2), seconds=160))
 
     assert {e.kind for e in events} == {"cadence_hole"}
-    assert 75 < max(seconds_of(e)[1] for e in events) < 95
+    *others, last = sorted(seconds_of(e) for e in events)
+    assert 75 < max(end for _, end in others) < 95
+    assert 139 < last[0] < last[1] < 141
 
 
 def test_a_hole_longer_than_the_limit_of_silence_is_silent_and_nothing_else():

@@ -2,14 +2,15 @@
 Holes that do not show until later steps, or other streams, are known.
 """
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 
+from quality_cases import BTC, ETH, SOL, Tape, fold, since
 from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import cadence, hindsight
 from recorder.quality.track import Hole, Track
-from recorder.records import SECOND_NS
+from recorder.records import SECOND_NS, Requested
 from recorder.simulator.kinds import Cadence, SkipFrames, TwoFeeds
 from recorder.simulator.rhythm import AS_CAPTURED
 
@@ -114,7 +115,7 @@ def passed_over(steps, *, other, offset=0):
     track, beside = Track(ts=100_000, ring=steps), Track(ts=100_000 + offset, ring=other)
     for each in (track, beside):
         cadence.adopt(each, 400, 5, 1)
-    return hindsight.passed_over(track, lambda: [beside])
+    return hindsight.passed_over(track, lambda: [beside], until=track.ts)
 
 
 def test_a_book_between_two_that_only_another_stream_has_is_missing():
@@ -152,6 +153,32 @@ def test_a_book_lost_as_the_server_goes_over_to_its_other_feed_is_told():
     assert "cadence_hole" not in {e.kind for e in events_of(entries)}
     events = events_of(numbered([e for e in entries if e.seq != short.seq]))
     assert [(e.symbol, e.missing) for e in events if e.kind == "cadence_hole"] == [("SOL-PERP", 1)]
+
+
+@pytest.mark.parametrize("ended", [6, 10, 26, 40])
+@pytest.mark.parametrize("lost", [[], [39], [40], [41], [42], [40, 41]])
+@pytest.mark.parametrize(("old", "new"), [(1000, 750), (1000, 400), (800, 400), (1000, 200), (400, 300)])
+def test_a_book_of_one_market_lost_as_the_publisher_becomes_faster_is_missing(old, new, lost, ended):
+    """
+    In the step of the change, just before or just after it; also where the stream ends before the new pace is learned.
+    """
+    times = list(accumulate([old] * 40 + [new] * ended, initial=500))
+    tape = Tape()
+    tape.run(0, times[-1] / 1000, [SOL, BTC, ETH])
+    tape.connection(0, times[-1] / 1000, [])
+    for stream in (SOL, BTC, ETH):
+        tape.fact(0.1, Requested(stream), connection=0, attempt=1)
+        for number, ms in enumerate(times):
+            if stream is not SOL or number not in lost:
+                tape.book(ms / 1000, stream)
+    tape.stop(times[-1] / 1000 + 0.1)
+
+    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+    assert [(e.symbol, e.missing) for e in holes] == ([("SOL-PERP", len(lost))] if lost else [])
+    for e in holes:
+        assert since(e.start) == times[lost[0] - 1] / 1000
+        assert 0 <= since(e.end) * 1000 - times[lost[-1] + 1] <= old / 16 + 1
 
 
 # ---- books lost just before the publisher becomes slower
