@@ -7,7 +7,8 @@ judged like any other stream, as soon as a few books of each are there. Which of
 time since the last one of each, in whole ticks, by how far the slot is ahead of its last one, and by whose turn it is.
 """
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import sub
 
 import msgspec
 
@@ -165,6 +166,17 @@ def took_over(track: Track, sister: Track, hole: Hole) -> bool:
     gone = LONE_TICKS * track.cadence * cadence.MS
     came_on = hole.start < sister.recv <= hole.end
     return hole.missing > LONE_TICKS and came_on and track.recv - sister.recv > gone
+
+
+def stands_in(track: Track, sister: Track, hole: Hole) -> bool:
+    """
+    Whether the other feed has the books that seem to be missing, and ticks at the same time: nothing tells whose they
+    are. A server that repeats each book some ms later looks like that.
+    """
+    if cadence.off_grid(abs(track.ts - sister.ts), track.cadence) > track.allow:
+        return False
+    times = accumulate(reversed(sister.past + sister.ring), sub, initial=sister.ts)
+    return sum(hole.left_ts + track.allow < at < hole.right_ts - track.allow for at in times) >= hole.missing
 
 
 def exchange(feeds: Feeds, track: Track, sister: Track, hole: Hole) -> None:

@@ -313,6 +313,8 @@ class Steps:
             feeds.exchange(two, track, sister, hole)
             if hole.missing <= 0:
                 return
+        if sister is not None and feeds.stands_in(track, sister, hole):
+            return
         track.told = max(track.told, hole.right_ts)
         off, late = "", int(hole.late)
         if cadence.was_late(track, hole):

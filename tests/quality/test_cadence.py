@@ -133,7 +133,10 @@ def test_holes_far_apart_are_not_told_as_one_with_what_lies_between_them():
     """
     However many there were before.
     """
-    losses = SkipFrames(from_s=20, to_s=40, market="SOL-PERP", every=3), Silence(from_s=48.1, to_s=48.6, market="SOL-PERP")
+    losses = (
+        SkipFrames(from_s=20, to_s=40, market="SOL-PERP", every=3),
+        Silence(from_s=48.1, to_s=48.6, market="SOL-PERP"),
+    )
 
     events = events_of(hear(*losses, seconds=60))
 

@@ -2,9 +2,11 @@
 Two feeds that alternate in one stream: told apart, each judged by its own cadence, and doubted where one is gone.
 """
 
+import random
+
 import pytest
 
-from quality_cases import SOL, URL, Tape, at, feed, fold, monitor, since, steady
+from quality_cases import BTC, SOL, URL, Tape, at, feed, fold, monitor, since, steady
 from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import feeds
 from recorder.quality.track import Feeds, Track
@@ -266,3 +268,27 @@ def test_a_feed_whose_timer_slips_is_not_the_other_one_that_is_back():
     events = events_of(hear(TwoFeeds(from_s=20, to_s=40, lag_ms=158, slots_behind=0), slips, seconds=100))
 
     assert {e.kind for e in events} == {"two_feeds"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_server_that_repeats_each_book_some_ms_later_misses_none(seed):
+    """
+    It looks like two feeds that tick at the same time, and of some ticks both are of the same millisecond.
+    """
+    rng = random.Random(seed)
+    tape = Tape()
+    tape.run(0, 60, [SOL, BTC])
+    tape.connection(0, 60, [])
+    for stream in (SOL, BTC):
+        tape.fact(0.1, Requested(stream), connection=0, attempt=1)
+    for tick in range(1, 149):
+        t = tick * 0.4 + rng.uniform(-0.012, 0.012)
+        tape.book(t, SOL, slot=tick)
+        tape.book(t, BTC, slot=tick)
+        if tick > 50:
+            later = rng.choice([0, 0, 0.001, 0.003, 0.005])
+            tape.book(t + later + 0.0001, SOL, ts=t + later, slot=tick)
+
+    events = fold(tape)
+
+    assert {e.kind for e in events} - {"recorder_started", "connected"} == {"two_feeds"}
