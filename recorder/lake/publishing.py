@@ -2,13 +2,15 @@
 Drafts become the hour's published files: by rename, with no manifest in place meanwhile.
 
 What is in the lake is never lost to a poorer journal. A published file that holds more rows than its draft stays, where
-the journal it was made from is damaged or gone; where that is whole, the draft is right and the file goes to
-quarantine. So does every file of the hour that is not, or no longer, of it.
+the journal it was made from is damaged or gone; one that holds fewer, but some that the draft lacks, is told then and
+goes to quarantine. Where that journal is whole, the draft is right, and a file with more rows goes to quarantine. So
+does every file of the hour that is not, or no longer, of it.
 """
 
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 
 from recorder import durable
 from recorder.errors import DamagedFile
@@ -29,8 +31,10 @@ class Publication(msgspec.Struct):
     """Published files that stay because their partition could not be made now."""
     richer: list[LakeFile] = []
     """Published files that stay because the journal no longer holds all their rows."""
+    aside: list[Path] = []
+    """Published files that go to quarantine: the draft has more rows than they, and lacks some of theirs."""
     remarks: list[str] = []
-    """On the richer ones, in words."""
+    """On the richer ones and those, in words."""
 
 
 def keep_what_is_richer(
@@ -61,9 +65,9 @@ def keep_what_is_richer(
             if published is not None:
                 publication.kept.append(published)
             continue
-        if path in there and _rows_of(root / path) > rows and not _made_from(before, journal, path):
+        if path in there and not _made_from(before, journal, path):
             published = _published_file(root, path, journal)
-            if published is not None:
+            if published is not None and published.rows > rows:
                 publication.richer.append(published)
                 publication.remarks.append(
                     f"{path}: the journal holds {rows} rows, the published file {published.rows}: that one stays"
@@ -71,6 +75,12 @@ def keep_what_is_richer(
                 if draft is not None:
                     draft.discard()
                 continue
+            lacks = _lacks(root / path, draft) if published is not None and draft is not None else 0
+            if lacks:
+                publication.aside.append(root / path)
+                publication.remarks.append(
+                    f"{path}: {lacks} rows of the published file are not made from the journal now: it is in quarantine"
+                )
         if draft is not None and file is not None:
             publication.drafts.append((draft, file))
     return publication
@@ -91,7 +101,7 @@ def publish(root: Path, publication: Publication, journal: HourJournal) -> list[
     for draft, file in publication.drafts:
         target = root / draft.path
         more = file.symbol is not None or publication.richer
-        if more and target.exists() and _rows_of(target) > file.rows:
+        if target in publication.aside or (more and target.exists() and _rows_of(target) > file.rows):
             quarantine(root, target)
         draft.publish()
     for stray in files_of_hour(root, journal.hour):
@@ -142,6 +152,19 @@ def _made_from(before: Manifest | None, journal: HourJournal, path: Path) -> boo
     return all(
         (i.run, i.name) in there and digest(there[i.run, i.name], i.bytes) == (i.bytes, i.sha256) for i in before.inputs
     )
+
+
+def _lacks(published: Path, draft: Draft) -> int:
+    """
+    Rows of a published file that its draft does not have, by where they stand in the journal.
+    """
+    there, made = (
+        set(zip(*(read.column(name).to_pylist() for name in ("run", "seq")), strict=True))
+        for read in (
+            pq.read_table(path, columns=["run", "seq"], partitioning=None) for path in (published, draft.temporary)
+        )
+    )
+    return len(there - made)
 
 
 def _published_file(root: Path, path: Path, journal: HourJournal) -> LakeFile | None:

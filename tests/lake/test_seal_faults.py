@@ -338,6 +338,26 @@ def test_a_damaged_journal_never_replaces_what_was_made_when_it_was_whole(root):
     assert verify_but_journal(root) == []
 
 
+def test_rows_that_only_the_published_file_has_are_set_aside_where_a_damaged_journal_has_more_of_others(root):
+    """
+    A run turned up whose rows outnumber what was lost since: they are published, and nothing is deleted or unsaid.
+    """
+    seal(root)
+    published = next((root / "lake/books/market=SOL-PERP").rglob("hour=10/books.parquet"))
+    were, whole = published.read_bytes(), set(books(root).filter(symbol="SOL-PERP").select("run", "seq").rows())
+    path = segment(root)
+    flip(path, path.stat().st_size // 2)
+    recorded(root, NEXT - 600 * S, NEXT - 300 * S, nonce="bbbbbb", streams=(SOL,))
+
+    seal(root)
+
+    lost = whole - set(books(root).select("run", "seq").rows())
+    assert lost
+    assert (root / "quarantine" / published.relative_to(root)).read_bytes() == were
+    words = Lake(root).quality().filter(pl.col("evidence").str.contains("is in quarantine")).collect()
+    assert words["evidence"].str.extract(r": (\d+) ").cast(int).to_list() == [len(lost)]
+
+
 def verify_but_journal(root: Path) -> list[str]:
     """
     What verify finds in lake and manifests.
