@@ -85,12 +85,11 @@ def rhythm(steps: list[int]) -> tuple[int, int]:
     Cadence and spread of steps, ms.
     """
     cadence = median_low(steps)
-    least = sorted(steps)[len(steps) // 4]
     if is_even(steps, cadence, share=0.6):
         # Lost books leave single steps too short, and slow ticks those of several.
         single = _mean_about(steps, cadence)
         cadence = max(single, _of_ticks(steps, single))
-    elif _is_grid(steps, least):
+    elif _is_grid(steps, least := sorted(steps)[len(steps) // 4]):
         # Some of the ticks were missed, up to every third.
         cadence = _of_ticks(steps, _mean_about(steps, least))
         steps = [step for step in steps if abs(step - cadence) * 5 <= cadence]
@@ -112,7 +111,7 @@ def _mean_about(steps: list[int], median: int) -> int:
     """
     Mean of the steps about their median: of a late book and the short step after it, only together are they true.
     """
-    near = [step for step in steps if abs(step - median) * 5 <= median]
+    near = steps if _all_about(steps, median) else [step for step in steps if abs(step - median) * 5 <= median]
     return (sum(near) + len(near) // 2) // len(near)
 
 
@@ -121,6 +120,8 @@ def _of_ticks(steps: list[int], tick: int) -> int:
     The mean tick of steps that are one or a few of them: where the book after a late one is missing, single steps alone
     would seem shorter than they are.
     """
+    if _all_about(steps, tick):
+        return (sum(steps) + len(steps) // 2) // len(steps)
     whole = [step for step in steps if tick < 2 * step < 8 * tick and off_grid(step, tick) * 5 <= tick]
     ticks = sum((2 * step + tick) // (2 * tick) for step in whole)
     return (sum(whole) + ticks // 2) // ticks if ticks else tick
@@ -130,7 +131,16 @@ def is_even(steps: list[int], cadence: int, *, share: float = 0.8) -> bool:
     """
     Whether so many of the steps are about the cadence.
     """
-    return sum(abs(step - cadence) * 5 <= cadence for step in steps) >= share * len(steps)
+    return _all_about(steps, cadence) or (
+        sum(abs(step - cadence) * 5 <= cadence for step in steps) >= share * len(steps)
+    )
+
+
+def _all_about(steps: list[int], cadence: int) -> bool:
+    """
+    Whether no step is off a cadence by more than a fifth of it: so it mostly is, and no step needs a look by itself.
+    """
+    return bool(steps) and 5 * max(steps) <= 6 * cadence and 5 * min(steps) >= 4 * cadence
 
 
 def relearn(track: Track, now: int) -> None:

@@ -82,6 +82,8 @@ def passed_over(track: Track, others: Callable[[], Iterable[Track]], *, until: i
     steps, cadence, allow = track.past + track.ring, track.cadence, max(2 * track.allow, track.cadence // 16)
     if not cadence or is_uneven(track) or track.feeds is not None:
         return []
+    if max(steps, default=0) <= min(steps, default=0) + allow:
+        return []  # all are alike
     at = [n for n in range(1, len(steps) - 1) if steps[n] > min(steps[n - 1], steps[n + 1]) + allow]
     if not at:
         return []

@@ -204,16 +204,16 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
 
 
 _INT64_MAX = 2**63 - 1
+_DATA = FrameKind.DATA
 _HEARTBEAT = Peek(FrameKind.HEARTBEAT, name="heartbeat")
 _HEARTBEAT_FRAME = b'{"channel":"heartbeat"}'
 _DATA_PREFIX = b'{"channel":"'
 _DATA_MIDDLE = b'","data":"'
 _MARKET_NAME = rb"\"marketName\":\""
 # The scalars of a book in the order both TypeScript servers write them; another order takes the slow way.
-_BOOK_SCALARS = re.compile(
-    rb'\\"marketName\\":\\"([^"\\]{1,64})\\",\\"marketType\\":\\"(perp|spot)\\",\\"marketIndex\\":(\d{1,5}),'
-    rb'\\"ts\\":(\d{1,15}),\\"slot\\":(\d{1,15})[,}]'
-)
+_MARKET = rb'\\"marketName\\":\\"([^"\\]{1,64})\\",\\"marketType\\":\\"(perp|spot)\\",\\"marketIndex\\":(\d{1,5}),'
+_BOOK_MARKET = re.compile(_MARKET)
+_BOOK_SCALARS = re.compile(rb"(" + _MARKET + rb')\\"ts\\":(\d{1,15}),\\"slot\\":(\d{1,15})[,}]')
 
 
 class _TradePeek(msgspec.Struct):
@@ -323,23 +323,30 @@ def peek(payload: bytes) -> Peek:
     if payload.startswith(_DATA_PREFIX):
         end = payload.find(b'"', len(_DATA_PREFIX), 80)
         if end > 0 and payload.startswith(_DATA_MIDDLE, end):
-            name = payload[len(_DATA_PREFIX) : end].decode("ascii", "replace")
-            channel = parse_channel(name)
-            if channel is not None and channel.family == "orderbook":
-                # Scalars follow the levels: search from the end, so that 40 levels cost nothing.
-                match = _BOOK_SCALARS.match(payload, max(payload.rfind(_MARKET_NAME), 0))
-                if match is not None and payload.endswith(b'}"}'):
-                    market_name, market_type, index, ts, slot = match.groups()
-                    said = market_name.decode("utf-8", "replace")
-                    return Peek(
-                        FrameKind.DATA,
-                        name=name,
-                        channel=channel,
-                        market_name=said if _agree(channel, market_type.decode(), int(index)) else None,
-                        ts=int(ts),
-                        slot=int(slot),
-                    )
+            # Scalars follow the levels: search from the end, so that 40 levels cost nothing.
+            match = _BOOK_SCALARS.match(payload, max(payload.rfind(_MARKET_NAME), 0))
+            if match is not None and payload.endswith(b'}"}'):
+                market, ts, slot = match.group(1, 5, 6)
+                named = _book_named(payload[len(_DATA_PREFIX) : end], market)
+                if named is not None:
+                    name, channel, market_name = named
+                    return Peek(_DATA, name, channel, "", market_name, int(ts), int(slot))
     return _peek_slowly(payload)
+
+
+@lru_cache(maxsize=4096)
+def _book_named(name_bytes: bytes, market: bytes) -> tuple[str, ChannelName, str | None] | None:
+    """
+    What a book's channel and its `_MARKET` say: channel name, that taken apart, and what it may be called by; None if
+    that is no channel of books. A venue says the same few hundred of them all the time.
+    """
+    name = name_bytes.decode("ascii", "replace")
+    channel, match = parse_channel(name), _BOOK_MARKET.fullmatch(market)
+    if channel is None or channel.family != "orderbook" or match is None:
+        return None
+    market_name, market_type, index = match.groups()
+    agrees = _agree(channel, market_type.decode(), int(index))
+    return name, channel, market_name.decode("utf-8", "replace") if agrees else None
 
 
 def _peek_slowly(payload: bytes) -> Peek:
