@@ -321,11 +321,12 @@ def peek(payload: bytes) -> Peek:
     if payload == _HEARTBEAT_FRAME:
         return _HEARTBEAT
     if payload.startswith(_DATA_PREFIX):
-        end = payload.find(b'"', len(_DATA_PREFIX), 80)
-        if end > 0 and payload.startswith(_DATA_MIDDLE, end):
-            # Scalars follow the levels: search from the end, so that 40 levels cost nothing.
-            match = _BOOK_SCALARS.match(payload, max(payload.rfind(_MARKET_NAME), 0))
-            if match is not None and payload.endswith(b'}"}'):
+        end = payload.find(_DATA_MIDDLE, len(_DATA_PREFIX), 90)
+        # Scalars follow the levels: search from the end, so that 40 levels cost nothing.
+        at = payload.rfind(_MARKET_NAME) if end > 0 else 0
+        if at > 0 and payload.endswith(b'}"}'):
+            match = _BOOK_SCALARS.match(payload, at)
+            if match is not None:
                 market, ts, slot = match.group(1, 5, 6)
                 named = _book_named(payload[len(_DATA_PREFIX) : end], market)
                 if named is not None:
