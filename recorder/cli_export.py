@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recorder.analysis import Lake
 
 _SNAPSHOT = re.compile(r"book_snapshot_([1-9]\d{0,2})", re.ASCII)
-_FORMATS = "trades, book_snapshot_5 (any number of levels), hftbacktest or raw"
+_FORMATS = "trades, book_snapshot_5 (1 to 999 levels), hftbacktest or raw"
 _STDOUT = Path("-")
 
 
@@ -64,8 +64,9 @@ def export(
     hftbacktest       .npz of events for hftbacktest, books and trades of one market
     raw               lines `recv_ns frame` from the journal, as long as that is kept
 
-    Beside OUTPUT stands OUTPUT.holes.csv: every stretch of the range in which a stream is not known to be complete.
-    Nothing is filled in or interpolated. A range that reaches into what is not sealed is refused without --live.
+    Beside OUTPUT stands OUTPUT.holes.csv: every stretch of the range in which a stream is not known to be complete,
+    with its bounds in ns. Nothing is filled in or interpolated. A range that reaches into what is not sealed is refused
+    without --live.
     """
     from recorder.analysis import Lake  # noqa: PLC0415
     from recorder.export import csv, target  # noqa: PLC0415
@@ -87,30 +88,33 @@ def export(
                 csv.book_snapshots(lake, wanted, *part, levels=levels, table=table, live=live)
                 for part in csv.parts(lake, table, wanted, first, last, live=live)
             )
-            said = many(csv.write(books, to), "book")
+            said = [many(csv.write(books, to), "book")]
         elif format_ == "trades":
             fills = (
                 csv.trades(lake, wanted, *part, transfers=transfers, live=live)
                 for part in csv.parts(lake, "trades", wanted, first, last, live=live)
             )
-            said = many(csv.write(fills, to), "trade")
+            said = [many(csv.write(fills, to), "trade")]
         elif format_ == "hftbacktest":
             from recorder.export import hft  # noqa: PLC0415
 
             told = hft.Told()
             records = lake.replay(wanted, first, last, tables=tables, live=live)
             hft.write(hft.in_both_orders(hft.events(records, told, transfers=transfers), told), to, told)
-            said = (
-                f"{many(told.events, 'event')}; venue's time moved: {told.ahead:,} lay ahead of ours, "
-                f"{told.late:,} were more than a minute late"
-            )
+            said = [many(told.events, "event")]
+            if told.ahead or told.late:
+                words = f"{told.ahead:,} lay ahead of ours, {told.late:,} were more than a minute late"
+                said.append(f"venue's time moved: {words}")
         else:
             from recorder.export import raw  # noqa: PLC0415
 
             indices = _indices(lake, wanted, first, last, live=live) if markets else None
             heard = raw.write(root, first, last, to, indices=indices, copies=copies, all_=all_frames)
-            damaged = f"; {many(len(heard.damaged), 'damaged place')} in the journal" if heard.damaged else ""
-            said = f"{many(heard.lines, 'frame')}, {heard.broken:,} with line breaks as blanks{damaged}"
+            said = [many(heard.lines, "frame")]
+            if heard.broken:
+                said.append(f"{heard.broken:,} with line breaks as blanks")
+            if heard.damaged:
+                said.append(f"{many(len(heard.damaged), 'damaged place')} in the journal")
         if output != _STDOUT:
             # Before the data has its name: a file that is there has its holes beside it.
             with target.written(target.holes_path(output), overwrite=True) as beside:
@@ -118,7 +122,7 @@ def export(
     missing = sum(hole.state in {"missing", "unrecorded"} for hole in holes)
     suffix = "" if output == _STDOUT else f" in {target.holes_path(output).name}"
     told_of = f"{many(len(holes), 'stretch', 'stretches')} not proven complete, {missing:,} of them missing{suffix}"
-    click.echo(f"{said} -> {output}; {told_of}", err=output == _STDOUT)
+    click.echo(f"{'; '.join(said)} -> {output}; {told_of}", err=output == _STDOUT)
 
 
 def _indices(lake: "Lake", markets: list[str], first: int, last: int, *, live: bool) -> set[tuple[str, int]]:

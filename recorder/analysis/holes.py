@@ -32,6 +32,7 @@ _TOTAL = pl.sum_horizontal(_SECONDS)
 _NS = pl.Duration("ns")
 _OLD = "sealed as format 1"
 _BARE = "no published hour has it"
+_NOT_YET = "not committed yet"
 
 
 class Stretch(NamedTuple):
@@ -223,6 +224,9 @@ def _stretches(row: tuple[Any, ...], until: int | None) -> Iterator[Stretch]:
     over = begin + round(sum(seconds) * SECOND_NS)
     if over <= begin:
         return
+    if until is not None and over + 1 == until:
+        # An open hour is judged up to the instant of its last entry, and what comes from then on is not committed.
+        over = until
     if starts is None:
         _, suspect, missing, _ = seconds
         starts, states, whys = [begin], ["suspect" if missing + suspect > 0 else "unverifiable"], [_OLD]
@@ -239,7 +243,7 @@ class _Sweep:
 
     def __init__(self, states: Sequence[State], bounds: Bounds) -> None:
         self._states = {*states, "unrecorded"}
-        self._first, self._last = bounds.first, bounds.last
+        self._first, self._last, self._until = bounds.first, bounds.last, bounds.until
         self._reached = bounds.first
         self._found: list[tuple[int, int, int, dict[str, None]]] = []
 
@@ -266,7 +270,8 @@ class _Sweep:
         From where hours have told of to here none did.
         """
         if self._reached is not None and self._reached < start:
-            self._add(Stretch(self._reached, start, "unrecorded", _BARE))
+            is_to_come = self._until is not None and self._reached >= self._until
+            self._add(Stretch(self._reached, start, "unrecorded", _NOT_YET if is_to_come else _BARE))
 
     def _add(self, hole: Stretch) -> None:
         start = hole.start if self._first is None else max(hole.start, self._first)

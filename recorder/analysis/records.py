@@ -174,7 +174,8 @@ class Hole(msgspec.Struct, frozen=True):
     table: str
     """`books`, `trades`, …"""
     state: str
-    """`missing`, `suspect` or `unverifiable`, as in `coverage`; `unrecorded` where no published hour has it."""
+    """`missing`, `suspect` or `unverifiable`, as in `coverage`; `unrecorded` where no published hour has it, or, with
+    `live=True`, nothing is committed yet."""
     why: str
 
 

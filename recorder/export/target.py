@@ -41,7 +41,7 @@ def written(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
 
     Raises:
         BrokenPipeError: nobody reads standard output any more.
-        RecorderError: there is something already.
+        RecorderError: there is something already, or no folder to write it to.
     """
     if path == STDOUT:
         try:
@@ -54,6 +54,8 @@ def written(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         return
     if path.exists() and not overwrite:
         raise RecorderError(f"{path}: is there already; give --overwrite, or another --output")
+    if not path.parent.is_dir():
+        raise RecorderError(f"{path.parent}: is not a folder; make it, or give another --output")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:

@@ -27,6 +27,13 @@ def command(root: object, hour: int | None = None, *, so_far: bool = False) -> s
     return f"`drift-recorder seal {quote(str(root))}{of_hour}{' --open' if so_far else ''}`"
 
 
+def repair_command(root: object) -> str:
+    """
+    The command that mends what is damaged, ready to paste.
+    """
+    return f"`drift-recorder verify --repair {quote(str(root))}`"
+
+
 def missing_hours(
     root: object, on_record: list[int], found: list[SegmentFile], made: dict[int, Manifest], *, until: int
 ) -> Iterator[Finding]:

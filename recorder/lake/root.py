@@ -64,11 +64,13 @@ def read_binding(root: Path) -> Binding:
     _refuse_links(root)
     try:
         if not root.is_dir():
-            raise RootError(root, "is no folder", "give the folder that `storage.root` of the configuration names")
+            raise RootError(root, "is not a folder", "give the folder that `[storage] root` names")
         data = durable.read_bytes(root / ROOT_FILE)
     except FileNotFoundError:
         raise RootError(
-            root, f"is not a recorder's data root (it has no {ROOT_FILE})", "give the folder `storage.root` names"
+            root,
+            f"is not a recorder's data root (it has no {ROOT_FILE})",
+            "give the folder that `[storage] root` names",
         ) from None
     except OSError as error:
         raise RootError(root, f"cannot be read: {error.strerror}{whose(error)}", "check its owner and mode") from None

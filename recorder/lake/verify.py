@@ -5,7 +5,6 @@ Reads everything back and compares it with what was written: journal, manifests,
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from shlex import quote
 from typing import Literal
 
 import msgspec
@@ -18,7 +17,14 @@ from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, LAKE, hour_of, manifest_path
 from recorder.lake.links import foreign_in_journal, foreign_links, is_well, locks, open_to_all
 from recorder.lake.manifest import LakeFile, Manifest
-from recorder.lake.missing import command, has_sealed_start, missing_hours, never_sealed, vanished_hours
+from recorder.lake.missing import (
+    command,
+    has_sealed_start,
+    missing_hours,
+    never_sealed,
+    repair_command,
+    vanished_hours,
+)
 from recorder.lake.parquet import read_back
 from recorder.lake.plan import closed_until
 from recorder.lake.root import Binding, read_binding, seal_lock
@@ -86,13 +92,13 @@ def _verify_lake(root: Path, binding: Binding, report: Report, progress: Step | 
     Returns the manifests; None for one that is damaged.
     """
     made: dict[int, Manifest | None] = {}
-    listed: dict[str, tuple[LakeFile, str]] = {}
+    listed: dict[str, LakeFile] = {}
     for hour in manifests.hours(root):
         path = manifest_path(hour)
         try:
             manifest = manifests.read(root, hour)
         except DamagedFile as error:
-            hint = f"run {command(root)}: it sets a damaged manifest aside and makes the hour again"
+            hint = f"run {repair_command(root)}: it is set aside, and made again from the journal or from its files"
             report.problems.append(Problem(path.as_posix(), error.problem, hint))
             made[hour] = None
             continue
@@ -102,9 +108,9 @@ def _verify_lake(root: Path, binding: Binding, report: Report, progress: Step | 
         report.incomplete_hours += not manifest.complete
         made[hour] = manifest
         _check_manifest(root, manifest, path, binding, report)
-        mend = f"run {command(root, hour, so_far=not manifest.complete)} while its journal is kept"
-        listed.update({file.path: (file, mend) for file in manifest.files})
-    for number, (file, hint) in enumerate(listed.values(), 1):
+        listed.update({file.path: file for file in manifest.files})
+    hint = f"run {repair_command(root)}: it is made again while its journal is kept"
+    for number, file in enumerate(listed.values(), 1):
         _check_file(root, file, report, hint)
         if progress is not None:
             progress("lake", number, len(listed))
@@ -147,7 +153,7 @@ def _look_for_foreign(root: Path, report: Report) -> None:
     """
     What is not ours, or open to others.
     """
-    name = f"`drift-recorder verify --repair {quote(str(root))}`"
+    name = repair_command(root)
     report.problems += [
         Problem(path.relative_to(root).as_posix(), "is a symbolic link, which nothing here follows", f"run {name}")
         for path in foreign_links(root)

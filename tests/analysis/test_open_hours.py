@@ -233,6 +233,12 @@ def test_what_is_not_committed_yet_is_unrecorded(tmp_path):
     assert bars["covered"].to_list()[4:] == [0.0, 0.0]
     assert bars["trades"].to_list()[3:] == [None, None, None]
     assert bars["trades"][1] == 20
+    whys = lake.gaps("SOL-PERP", HOUR, HOUR + 360 * S, live=True).collect()["why"].to_list()
+    assert whys[-1].endswith("not committed yet")
+    # To the end of what is committed, of a run that has ended, nothing is without its reason.
+    told = lake.gaps("SOL-PERP", live=True).collect()
+    assert set(told["state"]) == {"missing"}
+    assert not told["why"].str.contains("published|committed").any()
 
 
 def test_nothing_is_written_and_no_lock_is_taken_or_asked_for(tmp_path, monkeypatch):

@@ -116,4 +116,6 @@ def test_what_is_asked_wrong_is_refused(faulty_root, tmp_path):
         assert words in result.output
     with pytest.raises(RecorderError, match="no market 'NOPE'"):
         exported(faulty_root, "trades", "--market", "NOPE", "-o", tmp_path / "x")
+    with pytest.raises(RecorderError, match="/nowhere: is not a folder; make it, or give another --output"):
+        exported(faulty_root, "trades", "-o", tmp_path / "nowhere" / "x")
     assert list(tmp_path.iterdir()) == []

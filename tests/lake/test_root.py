@@ -215,12 +215,12 @@ def test_what_is_no_root_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
 
     for name, problem in [
-        ("nowhere", "is no folder"),
-        ("file", "is no folder"),
-        ("loop", "is no folder"),
-        ("file/below", "is no folder"),
+        ("nowhere", "is not a folder"),
+        ("file", "is not a folder"),
+        ("loop", "is not a folder"),
+        ("file/below", "is not a folder"),
         ("folder", r"it has no root.json"),
-        ("x" * 300, "cannot be read|is no folder"),
+        ("x" * 300, "cannot be read|is not a folder"),
     ]:
         with pytest.raises(RootError, match=problem):
             read_binding(tmp_path / name)

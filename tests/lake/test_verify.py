@@ -15,6 +15,8 @@ from recorder.journal.reader import segments
 from recorder.lake import manifest as manifests
 from recorder.lake import sealing
 from recorder.lake import verify as verify_module
+from recorder.lake.layout import manifest_path
+from recorder.lake.repair import repair
 from recorder.lake.root import seal_lock
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
@@ -181,7 +183,7 @@ def test_what_is_no_root_or_in_use_is_a_clear_error(root, tmp_path):
     """
     Nothing is read then.
     """
-    with pytest.raises(RootError, match="is no folder"):
+    with pytest.raises(RootError, match="is not a folder"):
         verify(tmp_path / "nothing")
     lock = seal_lock(root)
     try:
@@ -248,17 +250,22 @@ def test_an_hour_that_is_just_over_is_no_problem_yet(tmp_path, monkeypatch):
     assert list(problems(root)) == ["manifest/2025-03-01T10.json"]
 
 
-def test_hints_are_commands_for_the_very_root_and_hour(root):
+def test_hints_are_commands_for_the_very_root(root):
     """
-    One that has to be completed by hand is not tried.
+    One that has to be completed by hand is not tried; and what it says is what mends it, be it one file or several.
     """
     file = manifests.read(root, NEXT).files[0]
     (root / file.path).unlink()
+    manifest = root / manifest_path(HOUR)
+    manifest.write_bytes(manifest.read_bytes()[:-7])
 
-    (problem,) = verify(root).problems
+    hints = {problem.path: problem.hint for problem in verify(root).problems}
 
-    assert problem.hint == f"run `drift-recorder seal {root} --hour 2025-03-01T11` while its journal is kept"
-    seal(root, hour=NEXT)
+    run = f"run `drift-recorder verify --repair {root}`"
+    assert hints[file.path] == f"{run}: it is made again while its journal is kept"
+    of_manifest = hints[manifest_path(HOUR).as_posix()]
+    assert of_manifest == f"{run}: it is set aside, and made again from the journal or from its files"
+    assert all(done.well for done in repair(root))
     assert problems(root) == {}
 
 
