@@ -71,14 +71,7 @@ def run_demo(root: Path, *, for_s: float, console: Console, seal: Callable[[], o
     _print_trades(lake, started, console)
     _print_spread(lake, started, console)
     _print_holes(lake, started, kept_back, console)
-    _head(console, "Go on")
-    question = f"from recorder.analysis import Lake; print(Lake('{root}').trades('{MARKET}').collect())"
-    for command in (
-        f"{_program('drift-recorder')} inspect {shlex.quote(str(root))}",
-        f"{_program('drift-recorder')} verify {shlex.quote(str(root))}",
-        f'{_program("python")} -c "{question}"',
-    ):
-        console.print(f"  {printable(command)}", soft_wrap=True)
+    _print_commands(root, console)
 
 
 def hole(for_s: float) -> tuple[float, float]:
@@ -120,6 +113,17 @@ def _program(name: str) -> str:
     with suppress(ValueError):
         return str(beside.relative_to(Path.cwd()))
     return str(beside)
+
+
+def _print_commands(root: Path, console: Console) -> None:
+    _head(console, "Go on")
+    for command in (
+        f"{_program('drift-recorder')} inspect {shlex.quote(str(root))}",
+        f"{_program('drift-recorder')} verify {shlex.quote(str(root))}",
+        f'{_program("python")} -c "from recorder.analysis import Lake; \\',
+        f"    print(Lake('{root}').trades('{MARKET}').collect())\"",
+    ):
+        console.print(f"  {printable(command)}", soft_wrap=True)
 
 
 def _say(console: Console, number: str, words: str) -> None:
@@ -197,6 +201,8 @@ def configured(url: str, root: Path) -> Config:
         spot = ["SOL", "USDC"]
         [storage]
         root = {_toml(str(root))}
+        [metrics]
+        listen = ""
     """
     return parse_config(text, file="demo")
 
@@ -220,7 +226,7 @@ def _print_files(root: Path, console: Console) -> None:
     console.print(table)
     example = next((f.path for f in files if f.symbol == MARKET and f.table == "books"), None)
     if example is not None:
-        console.print(f"e.g. {example}", soft_wrap=True)
+        console.print(f"e.g. {printable(str(root / example))}", soft_wrap=True)
     others = ", ".join(f"{file.table} (rows: {file.rows})" for file in files if file.symbol is None)
     console.print(f"beside them, for all markets: {others}")
 
@@ -325,6 +331,9 @@ def _print_holes(lake: Lake, started: int, kept_back: Counter[str], console: Con
         console.print(_event_line(event))
         console.print(Padding(Text(printable(event["evidence"])), (0, 0, 0, 4), expand=False))
     _head(console, "And what really happened")
+    if not kept_back.total():
+        console.print(f"The venue kept back nothing yet: that of {HOLE_MARKET} was still to come.")
+        return
     proved = sum(event["missing"] or 0 for event in events if event["kind"] == "trade_gap")
     proof = (
         f"proved that {proved} trades are missing, by the ids that were left out"

@@ -22,6 +22,7 @@ def gap_event(key: str, symbol: str, missing: MissingFills, count: int, cause: C
     Ids that never came, between two fills that did.
     """
     without = f", but {missing.nameless} fills without an id did" if missing.nameless else ""
+    ids = f"fill id {missing.first}" if missing.first == missing.last else f"fill ids {missing.first} to {missing.last}"
     return build(
         "trade_gap",
         cause=cause,
@@ -34,7 +35,7 @@ def gap_event(key: str, symbol: str, missing: MissingFills, count: int, cause: C
         missing=count,
         first_slot=missing.left_slot,
         last_slot=missing.right_slot,
-        evidence=f"fill ids {missing.first} to {missing.last} of {key} never came{without}; {why}",
+        evidence=f"{ids} of {key} never came{without}; {why}",
         apart=str(missing.first),
     )
 

@@ -158,8 +158,8 @@ def test_some_of_the_missing_may_come():
 
     gaps = [e for e in events if e.kind == "trade_gap"]
     assert [(e.missing, e.evidence.partition(" of")[0]) for e in gaps] == [
-        (1, "fill ids 2 to 2"),
-        (1, "fill ids 5 to 5"),
+        (1, "fill id 2"),
+        (1, "fill id 5"),
     ]
     assert len({e.event_id for e in gaps}) == 2
 
