@@ -2,11 +2,13 @@
 What a journal gains, as it gains it: the entries of every run that is written to, while they are committed.
 """
 
+from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 
-from recorder.journal.names import is_run_name
+from recorder.journal.names import is_run_name, run_started
 from recorder.journal.reader import run_segments
 from recorder.journal.tail import Tail
 from recorder.records import HOUR_NS, SECOND_NS, Entry, SegmentHeader
@@ -21,7 +23,7 @@ _RAREST = 40
 
 class Batch(msgspec.Struct):
     """
-    What came since the read before, run by run, each in the order of its numbers.
+    What came since the read before, by time; of each run in the order of its numbers.
     """
 
     entries: list[Entry] = []
@@ -48,20 +50,32 @@ class Follower:
             now: ns; what is older than BEFORE_NS is not read, but for the end of the newest run.
         """
         self._journal = journal
-        self._since = now - BEFORE_NS
+        self._since, self._begun = now - BEFORE_NS, now
         self._runs: dict[str, _Run] = {}
         self._old: set[str] = set()
         self._reads = 0
+        self._lock = Lock()
+        self._closed = False
 
     def read(self) -> Batch:
         """
-        What has come; a long past comes in several calls. Blocks for as long as that takes to read.
+        What has come, in order of time; a long past comes in several calls. Blocks for as long as that takes to read.
         """
+        with self._lock:
+            batch = self._read()
+        if self._closed:
+            self.close()
+        return batch
+
+    def _read(self) -> Batch:
         if self._reads % _FIND_EACH == 0:
             self._find()
         self._reads += 1
         batch = Batch()
-        for run in self._runs.values():
+        reached: int | None = None
+        for name, run in sorted(self._runs.items()):
+            if reached is not None and run_started(name) > reached:
+                break  # what an earlier run recorded before this one began is read first
             if run.wait > 0:
                 run.wait -= 1
                 continue
@@ -70,9 +84,12 @@ class Follower:
                 run.header = run.tail.header
                 batch.headers.append(run.header)
             batch.entries += entries
+            if entries and entries[-1].recv_ts < self._begun:
+                reached = min(reached or entries[-1].recv_ts, entries[-1].recv_ts)
             run.quiet = 0 if entries else run.quiet + 1
             # A run that has ended brings nothing any more; one that lives brings something each second.
             run.wait = min(run.quiet // 20, _RAREST)
+        batch.entries.sort(key=attrgetter("recv_ts"))
         return batch
 
     def _find(self) -> None:
@@ -92,7 +109,12 @@ class Follower:
 
     def close(self) -> None:
         """
-        Let go of the files.
+        Let go of the files; where another thread is reading them, it does so when it has read.
         """
-        for run in self._runs.values():
-            run.tail.close()
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                for run in self._runs.values():
+                    run.tail.close()
+            finally:
+                self._lock.release()

@@ -12,11 +12,14 @@ import polars as pl
 from recorder.analysis import Lake
 from recorder.errors import RecorderError
 from recorder.journal.reader import segments
-from recorder.lake.layout import JOURNAL
+from recorder.lake import manifest as manifests
+from recorder.lake.layout import JOURNAL, hour_of
 from recorder.records import HOUR_NS, SECOND_NS
 
 DAYS = 7
 DAY_NS = 24 * HOUR_NS
+WRITTEN_NS = 180 * SECOND_NS
+"""A recorder begins a segment each minute."""
 STATES = ("complete", "suspect", "missing", "unverifiable")
 
 
@@ -28,10 +31,12 @@ def calendar(root: Path, *, now: int) -> dict[str, Any]:
         `start`, ms of the first hour; `days`; `hours`, by market ("" for all together), a list with an item for each
         hour: None where nothing is sealed, else the shares of complete, suspect, missing and unverifiable seconds,
         whether the hour is over, and whether its rows were removed by rule; `sealed`, ms at which the last sealed hour
-        ends; `problem`, why there is nothing.
+        ends; `begun`, ms of the first hour on record; `problem`, why there is nothing.
     """
     first = now // DAY_NS * DAY_NS - (DAYS - 1) * DAY_NS
     result: dict[str, Any] = {"start": first // 1_000_000, "days": DAYS, "hours": {}, "sealed": None, "problem": ""}
+    begins = [*manifests.hours(root)[:1], *(hour_of(segment.start) for segment in segments(root / JOURNAL))]
+    result["begun"] = min(begins, default=now) // 1_000_000
     try:
         lake = Lake(root)
         published = lake.hours(first, now + HOUR_NS).collect()
@@ -65,7 +70,7 @@ def disk(root: Path, *, now: int) -> dict[str, Any]:
 
     Returns:
         Bytes `free` and `total`; of the journal `bytes`, `segments`, `oldest` (ms), bytes written a day as of the last
-        hour (`daily`), and the `days` that are left at that rate; None for what cannot be told.
+        hour (`daily`), and the `days` that are left at that rate; None for what cannot be told, or nobody writes.
     """
     usage = shutil.disk_usage(root)
     found = segments(root / JOURNAL)
@@ -75,7 +80,7 @@ def disk(root: Path, *, now: int) -> dict[str, Any]:
             sizes.append((segment.start, segment.path.stat().st_size))
     lately = [(start, size) for start, size in sizes if now - start < HOUR_NS]
     daily = None
-    if lately:
+    if lately and now - max(start for start, _ in lately) < WRITTEN_NS:
         span = now - min(start for start, _ in lately)
         if span > 30 * SECOND_NS:
             daily = sum(size for _, size in lately) * DAY_NS // span

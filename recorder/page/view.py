@@ -7,11 +7,13 @@ record beside one another are read one after the other, so it is kept a moment b
 
 from collections import Counter, deque
 from heapq import heappop, heappush
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from recorder.journal.names import run_started
+from recorder.quality.effects import effect_of
 from recorder.quality.identity import Identity
 from recorder.quality.monitor import Monitor
 from recorder.quality.pairing import Pairing
@@ -88,6 +90,8 @@ class View:
         self._flows: dict[Stream, _Flow] = {}
         self._trades: dict[str, deque[dict[str, Any]]] = {}
         self._holes: deque[dict[str, Any]] = deque(maxlen=HOLES)
+        self._breaks: deque[tuple[int, int, str | None]] = deque(maxlen=HOLES)
+        """Where trades may be missing: from, to (ms), of which market; None: of all."""
         self._open: dict[tuple[str, int], bool] = {}
         self._stopped: dict[str, str] = {}
         self._telemetry: Telemetry | None = None
@@ -154,6 +158,9 @@ class View:
     def _tell_event(self, event: Event, now: int) -> None:
         if event.kind not in QUIET_KINDS:
             self._counts[event.kind] += 1
+        lacks = event.kind not in QUIET_KINDS and effect_of(event.kind) in {"absent", "counted"}
+        if lacks and event.channel in {None, "trades"}:
+            self._breaks.append((event.start // 1_000_000, event.end // 1_000_000, event.symbol))
         place = " ".join(part for part in (event.symbol, event.channel) if part)
         if not place and event.connection is not None:
             place = f"connection {event.connection}"
@@ -252,10 +259,21 @@ class View:
             "rows": rows,
             "chosen": chosen,
             "book": self._ladder(configured.get(chosen or "", [])),
-            "trades": list(self._trades.get(chosen or "", ())),
+            "trades": self._told_trades(chosen or ""),
             "holes": list(self._holes),
             "counts": dict(self._counts),
         }
+
+    def _told_trades(self, symbol: str) -> list[dict[str, Any]]:
+        """
+        The last trades of a market, newest first; `after` of one: before it some may be missing.
+        """
+        trades = list(self._trades.get(symbol, ()))
+        of = [(start, end) for start, end, market in self._breaks if market in {None, symbol}]
+        return [
+            {**now, "after": any(start < now["at"] and end > before["at"] for start, end in of)}
+            for now, before in pairwise(trades)
+        ] + [{**last, "after": False} for last in trades[-1:]]
 
     def sparks(self) -> dict[str, list[float]]:
         """
@@ -328,6 +346,7 @@ class View:
         last = max(self._newest, key=lambda run: self._newest[run], default=None)
         header = self._headers.get(last) if last is not None else None
         words = self._stopped.get(last, "") if last is not None else ""
+        telemetry = self._telemetry if live else None
         return {
             "state": "recording" if live else "stopped" if words else "silent" if latest else "unknown",
             "why": words,
@@ -339,10 +358,10 @@ class View:
             "since": run_started(last) // 1_000_000 if last is not None else None,
             "streams": len(header.streams) if header else 0,
             "connections": sum(self._open.get((run, n), False) for run, n in self._open if run in live),
-            "rss": self._telemetry.rss_bytes if self._telemetry else None,
-            "commit": self._telemetry.commit_p99_ms if self._telemetry else None,
-            "durable": self._telemetry.durable_p99_ms if self._telemetry else None,
-            "lag": self._telemetry.loop_lag_p99_ms if self._telemetry else None,
+            "rss": telemetry.rss_bytes if telemetry else None,
+            "commit": telemetry.commit_p99_ms if telemetry else None,
+            "durable": telemetry.durable_p99_ms if telemetry else None,
+            "lag": telemetry.loop_lag_p99_ms if telemetry else None,
         }
 
 

@@ -49,6 +49,8 @@ async def _use(tab):
     await tab.until("document.querySelector('#state')?.textContent === 'Recording'")
     await tab.until("document.querySelectorAll('#rows tr').length === 2")
     await tab.until("document.querySelectorAll('#calendar .hour.open').length === 1")
+    assert await tab.ask("document.querySelector('#calendar .hour').title.endsWith('before anything was recorded')")
+    assert await tab.ask("document.querySelector('#sealed-more').textContent") == "no whole hour yet"
     updates = await tab.ask("document.body.dataset.updates")
     await tab.until(f"Number(document.body.dataset.updates) > {updates} + 2")
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from recorder.journal.names import is_run_name
+from recorder.journal.tail import Tail
 from recorder.lake.layout import JOURNAL, parse_hour
 from recorder.lake.sealing import seal
 from recorder.page.follow import Follower
@@ -15,7 +16,7 @@ from recorder.page.past import calendar, disk
 from recorder.page.view import TRADES, View
 from recorder.records import SECOND_NS, Stream
 from recorder.simulator.core import Venue
-from recorder.simulator.kinds import Drop, Garbage, Silence
+from recorder.simulator.kinds import Drop, Garbage, Silence, WithholdFills
 from recorder.simulator.markets import DEFAULT_MARKETS
 from virtual_recorder import NETWORK, VirtualRecorder
 
@@ -156,6 +157,25 @@ def test_a_second_run_is_followed_and_the_time_between_is_a_hole(tmp_path):
     down = [hole for hole in shown["holes"] if hole["kind"] == "recorder_down"]
     assert [round(hole["lasted_s"]) for hole in down] == [10]
     assert len(shown["recorder"]["runs"]) == 1
+    # The list of trades goes over it in order of time, and does not hide that it goes over it.
+    assert shown["trades"] == sorted(shown["trades"], key=lambda trade: -trade["at"])
+    (after,) = [n for n, trade in enumerate(shown["trades"]) if trade["after"]]
+    assert shown["trades"][after]["at"] >= at(30) // 1_000_000 > at(20) // 1_000_000 >= shown["trades"][after + 1]["at"]
+
+
+@pytest.mark.parametrize(("market", "count"), [("SOL-PERP", 1), ("BTC-PERP", 0)])
+def test_trades_that_are_missing_are_marked_where_they_are(tmp_path, market, count):
+    """
+    Of the market they are missing of, and of no other.
+    """
+    record(tmp_path, WithholdFills(from_s=20, to_s=30, market="SOL-PERP"), until_s=60)
+
+    trades = follow(tmp_path, at(60)).picture(at(60), market)["trades"]
+
+    marked = [n for n, trade in enumerate(trades) if trade["after"]]
+    assert len(marked) == count
+    for n in marked:
+        assert trades[n]["id"] - trades[n + 1]["id"] > 1
 
 
 def test_outages_and_rubbish_from_the_venue_stop_nothing(tmp_path):
@@ -200,6 +220,24 @@ def test_only_the_last_minutes_are_read(tmp_path):
     assert entries[-1].recv_ts > at(898)
 
 
+def test_who_is_told_to_let_go_while_reading_lets_go_when_it_has_read(tmp_path, monkeypatch):
+    """
+    The page's server ends while a thread reads: no file stays open.
+    """
+    record(tmp_path, until_s=90)
+    follower, take, closed = Follower(tmp_path / JOURNAL, now=at(90)), Tail.take, []
+
+    def taken(tail):
+        follower.close()
+        return take(tail)
+
+    monkeypatch.setattr(Tail, "take", taken)
+    monkeypatch.setattr(Tail, "close", lambda tail: closed.append(tail) or tail._reading.close())
+
+    assert follower.read().entries
+    assert len(closed) == 1
+
+
 def test_the_calendar_tells_each_hour_in_its_states(tmp_path):
     """
     Of all markets and of each; what is not sealed is None, the hour so far is marked.
@@ -213,6 +251,7 @@ def test_the_calendar_tells_each_hour_in_its_states(tmp_path):
     assert told["problem"] == ""
     assert set(told["hours"]) == {"", "SOL-PERP", "BTC-PERP"}
     assert all(len(hours) == told["days"] * 24 for hours in told["hours"].values())
+    assert told["begun"] == HOUR // 1_000_000, "before it nothing is to be sealed"
     assert [n for n, hour in enumerate(told["hours"][""]) if hour is not None] == [place]
     *sol, _, sol_expired = told["hours"]["SOL-PERP"][place]
     *btc, _, _ = told["hours"]["BTC-PERP"][place]
@@ -239,6 +278,9 @@ def test_the_disk_is_told_with_what_the_journal_takes(tmp_path):
     assert (told["segments"], told["bytes"]) == (len(files), sum(files))
     assert told["daily"] == pytest.approx(told["bytes"] * 144, rel=0.05)
     assert told["days"] == pytest.approx(told["free"] / told["daily"], rel=0.01)
+    # Who has stopped fills no disk.
+    later = disk(tmp_path, now=at(900))
+    assert (later["bytes"], later["daily"], later["days"]) == (told["bytes"], None, None)
     assert 0 < told["free"] < told["total"]
 
 

@@ -149,7 +149,8 @@ function showRecorder(recorder, markets) {
   write(byId("frames"), `${rate.toFixed(rate < 100 ? 1 : 0)} /s`);
   write(byId("frames-more"), recorder.age === null ? "" : `last entry ${span(recorder.age)} ago`);
   write(byId("durable"), recorder.durable === null ? "–" : `${recorder.durable.toFixed(0)} ms`);
-  write(byId("durable-more"), recorder.commit === null ? "told once a minute" : `p99 · loop lag ${recorder.lag.toFixed(1)} ms`);
+  const untold = recorder.state === "recording" ? "told once a minute" : "";
+  write(byId("durable-more"), recorder.commit === null ? untold : `p99 · loop lag ${recorder.lag.toFixed(1)} ms`);
   document.title = `${recorder.state === "recording" ? "●" : "○"} ${live}/${markets.length} drift-recorder`;
 }
 
@@ -213,6 +214,7 @@ function showRows(all) {
   // A row that is moved loses the focus.
   if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
   byId("no-rows").hidden = all.length > 0;
+  write(byId("no-rows"), "No recorder has written to this journal within the last minutes.");
   byId("no-match").hidden = markets.length > 0 || all.length === 0;
 }
 
@@ -270,12 +272,13 @@ function showTrades(trades, symbol) {
   write(byId("trades-name"), symbol ?? "");
   byId("no-trades").hidden = trades.length > 0;
   const body = byId("trades");
-  const key = trades.length ? `${symbol}/${trades[0].n}/${trades.length}` : "";
+  const key = trades.length ? `${symbol}/${trades[0].n}/${trades.map((trade) => (trade.after ? 1 : 0)).join("")}` : "";
   if (body.dataset.key === key) return;
   body.dataset.key = key;
   body.replaceChildren(...trades.map((trade) => {
-    const line = make("tr", trade.market ? "" : "transfer");
+    const line = make("tr", [trade.market ? "" : "transfer", trade.after ? "after" : ""].join(" ").trim());
     if (!trade.market) line.title = "a position transfer: no trade";
+    else if (trade.after) line.title = "trades may be missing before this one: see the holes";
     line.append(make("td", "muted", clock(trade.at)),
       make("td", trade.side ?? "muted", trade.side === "buy" ? "▲ buy" : trade.side === "sell" ? "▼ sell" : "–"),
       make("td", "num", price(trade.price)), make("td", "num", amount(trade.size)));
@@ -354,7 +357,7 @@ function showCalendar() {
   const hours = past.hours[one ? chosen : ""] ?? Array(past.days * 24).fill(null);
   write(byId("sealed"), past.sealed === null ? "–" : `${clock(past.sealed).slice(0, 5)} UTC`);
   const late = past.sealed === null ? null : Date.now() - past.sealed;
-  write(byId("sealed-more"), past.sealed === null ? "no hour yet" : `${day(past.sealed)} · ${late < HOUR ? "up to date" : `${span(late)} ago`}`);
+  write(byId("sealed-more"), past.sealed === null ? "no whole hour yet" : `${day(past.sealed)} · ${late < HOUR ? "up to date" : `${span(late)} ago`}`);
   const head = make("div", "day head");
   head.append(make("span"), ...Array.from({ length: 24 }, (_, n) => make("span", "", n % 6 ? "" : String(n).padStart(2, "0"))), make("span", "share", "complete"));
   const days = [head];
@@ -384,8 +387,9 @@ function showCalendar() {
         judged += 1;
         complete += hour[0];
       } else {
-        if (at > Date.now()) cell.classList.add("future");
-        cell.title = `${named}: ${at > Date.now() ? "to come" : "not sealed"}`;
+        const words = at > Date.now() ? "to come" : at < past.begun ? "before anything was recorded" : "not sealed";
+        if (words !== "not sealed") cell.classList.add("future");
+        cell.title = `${named}: ${words}`;
       }
       line.append(cell);
     }
