@@ -8,6 +8,7 @@ from rich.text import Text
 
 from recorder.durable import size
 from recorder.quality.events import printable
+from recorder.records import Event
 from recorder.show import clock, plain
 from recorder.status.markets import MarketLine, by_market, price
 from recorder.status.report import ConnectionStatus, Status
@@ -57,9 +58,17 @@ def print_status(console: Console, status: Status, *, everything: bool, looked_b
         console.print()
         console.print(f"in the last {lasting(looked_back_s)} of the journal:")
         for event in status.recent[:RECENT]:
-            place = " ".join(part for part in (event.symbol, event.channel) if part)
-            words = f"{clock(event.end, date=False)[:8]} {event.kind}{f' {place}' if place else ''}: {event.evidence}"
+            words = f"{clock(event.end, date=False)[:8]} {event.kind}{place(event)}: {event.evidence}"
             console.print(Text(f"  {printable(words)}"), overflow="ellipsis", no_wrap=True)
+
+
+def place(event: Event) -> str:
+    """
+    What an event is about, with a blank before it: a stream, else a connection; empty if it is about the recorder.
+    """
+    if event.symbol or event.channel:
+        return " " + " ".join(part for part in (event.symbol, event.channel) if part)
+    return f" connection {event.connection}" if event.connection is not None and event.connection >= 0 else ""
 
 
 def headline(status: Status) -> Text:

@@ -21,7 +21,7 @@ from recorder.durable import size
 from recorder.errors import RecorderError
 from recorder.quality.events import printable
 from recorder.show import clock
-from recorder.show_status import STATE_STYLES, headline, is_wanted
+from recorder.show_status import STATE_STYLES, headline, is_wanted, place
 from recorder.status.follow import Follower
 from recorder.status.markets import MarketLine, by_market, price
 from recorder.status.report import Status
@@ -266,7 +266,8 @@ class Top(App[None]):
         if columns != self._columns:
             table.clear(columns=True)
             for name in columns:
-                table.add_column(name, key=name.split()[0].rstrip("▲▼") or name)
+                bare = name.rstrip("▲▼")
+                table.add_column(Text(name) if bare in _WORDS else _right(name), key=bare)
             self._columns, self._shown = columns, {}
         if list(rows) == list(self._shown):
             keys = list(table.columns)
@@ -305,6 +306,10 @@ class Top(App[None]):
             Text(line.state if not line.why else printable(line.why), style=style),
         ]
         return cells[:count]
+
+
+_WORDS = {"market", "trend", "on", "state"}
+"""Columns that are no numbers."""
 
 
 def _columns(width: int, *, sort: str, reverse: bool) -> list[str]:
@@ -383,14 +388,12 @@ def _events(status: Status) -> Text:
     """
     The newest first.
     """
-    lines = []
-    for event in status.recent[:7]:
-        place = " ".join(part for part in (event.symbol, event.channel) if part)
-        lines.append(
-            Text.assemble(
-                (f"{clock(event.end, date=False)[:8]} ", "dim"),
-                (event.kind, "bold"),
-                f"{f' {printable(place)}' if place else ''}: {printable(event.evidence)}",
-            )
+    lines = [
+        Text.assemble(
+            (f"{clock(event.end, date=False)[:8]} ", "dim"),
+            (event.kind, "bold"),
+            f"{printable(place(event))}: {printable(event.evidence)}",
         )
+        for event in status.recent[:7]
+    ]
     return Text("\n", no_wrap=True, overflow="ellipsis").join(lines or [Text("no events yet", style="dim")])
