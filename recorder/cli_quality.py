@@ -276,6 +276,9 @@ def _open(root: Path, start: int | None, end: int | None) -> "tuple[Lake, int, i
     newest = hours[-1] + HOUR_NS
     until = newest if end is None else end
     since = max(until - _LAST_NS, hours[0]) if start is None else start
+    if until < since and end is None:
+        hint = f"the last hour ends {minute(newest)}"
+        raise RecorderError(f"{root}: nothing from {minute(since)} on is sealed yet, {hint}")
     if until < since:
         raise RecorderError(f"--to ({minute(until)}) lies before --from ({minute(since)})")
     if not any(since < hour + HOUR_NS and hour < until for hour in hours):

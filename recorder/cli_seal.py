@@ -71,6 +71,7 @@ def seal(
     # Loaded first: the installation may be one that only root can read.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import recorder.lake.sealing  # noqa: F401, PLC0415
+    from recorder.lake import manifest as manifests  # noqa: PLC0415
 
     become_owner(root)
     if background:
@@ -92,7 +93,10 @@ def seal(
         raise
     if not sealed:
         so_far = "" if open_hour else f"; `drift-recorder seal {root} --open` publishes the hour so far, too"
-        click.echo(f"nothing to seal: every closed hour is sealed{so_far}")
+        made = (manifests.read(root, each) for each in manifests.hours(root))
+        is_any = any(manifest is not None and manifest.complete for manifest in made)
+        closed = "every closed hour is sealed" if is_any else "no hour is over yet"
+        click.echo(f"nothing to seal: {closed}{so_far}")
     if keep_days is not None or want_free is not None:
         days = keep_days or _FOR_EVER_DAYS
         removed += _expire(root, keep_days=days, keep_bytes=keep_bytes, want_free=want_free or 0, background=background)

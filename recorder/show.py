@@ -31,6 +31,7 @@ from recorder.records import (
     Stream,
     decode_fact,
 )
+from recorder.terminal import many
 from recorder.venue.protocol import FrameKind, peek
 
 FIRST_LINES = 20
@@ -211,7 +212,7 @@ def _parquet(path: Path, lines: int) -> RenderableType:
     summary = plain(f"Parquet file {path.name}", "", "")
     for key, value in about["metadata"].items():
         summary.add_row(key.replace("_", " "), value)
-    summary.add_row("rows", f"{about['rows']} in {about['row_groups']} row groups")
+    summary.add_row("rows", f"{about['rows']} in {many(about['row_groups'], 'row group')}")
     per_row = f", {about['bytes'] / about['rows']:.0f} a row" if about["rows"] else ""
     summary.add_row("bytes", f"{size(about['bytes'])}{per_row}")
     columns = plain("columns", "name", "type")
@@ -308,6 +309,9 @@ def _root(root: Path) -> RenderableType:
     sizes = plain("tables", "bytes", "table", right=("bytes",))
     for table, number in sorted(tables.items()):
         sizes.add_row(size(number), table)
+    if not tables:
+        hint = f"`drift-recorder seal {root} --open` publishes the hour so far"
+        return Group(summary, "", f"no hour is published yet; {hint}")
     return Group(summary, "", hours, "", sizes)
 
 

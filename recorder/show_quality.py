@@ -231,7 +231,8 @@ def print_streams(console: Console, rows: Sequence[Row], spans: Sequence[Row]) -
             f"{sum(known):,}" if known else "–",
         )
     console.print(table)
-    console.print("rows and lost (ticks of books, fills of trades) are of whole hours", style="dim")
+    console.print("rows and lost (ticks of books, fills of trades) are of whole hours;", style="dim")
+    console.print("the time before the first run is left out of all others", style="dim")
 
 
 def _share(part: float, total: float) -> Text:

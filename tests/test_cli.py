@@ -610,11 +610,17 @@ def test_a_full_disk_is_refused_before_recording(tmp_path, full_disk):
 
 def test_seal_says_what_it_made_and_then_that_nothing_is_left(tmp_path):
     """
-    In one line an hour.
+    In one line an hour; and whether there was anything at all to seal.
     """
+    bind(tmp_path, venue="test", network="mainnet-beta")
+    none = invoke("seal", tmp_path, "--open")
+    shown = invoke("inspect", tmp_path)
     write_run(tmp_path)
 
     first, second = invoke("seal", tmp_path), invoke("seal", tmp_path)
+
+    assert none.stdout == "nothing to seal: no hour is over yet\n"
+    assert "no hour is published yet; `drift-recorder seal" in shown.stdout
 
     assert re.fullmatch(r"\S+: sealed: 50 books and trades of 50 frames, \d+ files\n", first.stdout)
     hint = f"`drift-recorder seal {tmp_path} --open` publishes the hour so far, too"

@@ -275,6 +275,7 @@ def test_what_nobody_recorded_is_a_gap_for_a_script(root, asked):
         (["--market", "SOLPERP"], 1, r"no market 'SOLPERP'; near: SOL-PERP"),
         (["--from", "yesterday"], 2, r"'--from': 'yesterday' is no instant; write it as 2026-11-22, "),
         (["--from", "2025-03-02", "--to", "2025-03-01"], 1, r"--to \(2025-03-01 00:00\) lies before --from"),
+        (["--from", "2030-01-01"], 1, r"nothing from 2030-01-01 00:00 on is sealed yet, the last hour ends 20"),
         (["--from", "2030-01-01", "--to", "2031-01-01"], 1, r"no hour between .* is sealed; sealed are those from"),
         (["--colour"], 2, r"[Nn]o such option"),
     ],

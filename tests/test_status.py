@@ -15,7 +15,7 @@ import pytest
 from loopback import config_text, entries, followed, recording, simulator, until
 from recorder import show_status
 from recorder.config import load_config
-from recorder.journal.names import run_name, segment_name
+from recorder.journal.names import run_name, run_started, segment_name
 from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, manifest_path, parse_hour
 from recorder.records import HOUR_NS, NO_CONNECTION
@@ -295,7 +295,10 @@ def test_a_long_past_is_read_in_passes(tmp_path, monkeypatch):
     follower = Follower(tmp_path)
     passes = 0
     try:
+        # Since when it runs is told by its name: the entry that says so may be long past, and is not read.
+        assert follower._run is None
         follower.advance()
+        assert follower._run.started == run_started(follower._run.name)
         while follower.behind:
             passes += 1
             follower.advance()

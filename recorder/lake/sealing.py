@@ -234,7 +234,8 @@ def _only(
 ) -> list[int]:
     label = hour_label(hour)
     if hour not in on_record:
-        span = f"{hour_label(on_record[0])} to {hour_label(on_record[-1])}" if on_record else "nothing"
+        ends = dict.fromkeys(hour_label(each) for each in (*on_record[:1], *on_record[-1:]))
+        span = " to ".join(ends) or "nothing"
         raise SealFailed(f"the journal does not hold {label}; it holds {span}")
     if hour + HOUR_NS + LOOK_AHEAD_NS > until and not open_hour:
         raise SealFailed(f"{label} is not over yet; add --open to publish it so far, or wait a minute past its end")

@@ -18,7 +18,7 @@ from recorder.records import HOUR_NS, SECOND_NS
 
 DAYS = 7
 DAY_NS = 24 * HOUR_NS
-WRITTEN_NS = 180 * SECOND_NS
+WRITTEN_NS = 120 * SECOND_NS
 """A recorder begins a segment each minute."""
 STATES = ("complete", "suspect", "missing", "unverifiable")
 

@@ -11,7 +11,7 @@ import msgspec
 
 from recorder import __version__
 from recorder.clock import wall_ns
-from recorder.journal.names import is_run_name
+from recorder.journal.names import is_run_name, run_started
 from recorder.journal.reader import run_segments
 from recorder.journal.tail import Tail
 from recorder.lake.layout import JOURNAL
@@ -216,7 +216,7 @@ class _Run:
         self.name = name
         self.streams: list[Stream] = []
         self.version = self.host = ""
-        self.started: int | None = None
+        self.started = run_started(name)
         self.last_ts = 0
         self.telemetry: Telemetry | None = None
         self.stopped = self.seal_failed = ""
@@ -303,7 +303,6 @@ class _Run:
         self._counts.fact(fact, entry.connection, entry.recv_ts)
         match fact:
             case RunStarted():
-                self.started = entry.recv_ts
                 self._asks_for(fact.streams)
             case Requested() if fact.op == "subscribe" and fact.stream not in self.streams:
                 self._asks_for([*self.streams, fact.stream])
