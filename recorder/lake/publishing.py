@@ -7,6 +7,7 @@ goes to quarantine. Where that journal is whole, the draft is right, and a file 
 does every file of the hour that is not, or no longer, of it.
 """
 
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,8 @@ def keep_what_is_richer(
     """
     publication = Publication([])
     before = manifests.before(root, journal.hour)
+    stayed = before.richer if before is not None else []
+    unchanged = cache(partial(_unchanged, before, journal))  # reads all of the hour's journal
     made = {draft.path: (draft, file) for draft, file in drafts}
     there = {
         path.relative_to(root)
@@ -65,7 +68,7 @@ def keep_what_is_richer(
             if published is not None:
                 publication.kept.append(published)
             continue
-        if path in there and not _made_from(before, journal, path):
+        if path in there and (path.as_posix() in stayed or not unchanged()):
             published = _published_file(root, path, journal)
             if published is not None and published.rows > rows:
                 publication.richer.append(published)
@@ -142,11 +145,11 @@ def copy_aside(root: Path, path: Path) -> Path | None:
     return target
 
 
-def _made_from(before: Manifest | None, journal: HourJournal, path: Path) -> bool:
+def _unchanged(before: Manifest | None, journal: HourJournal) -> bool:
     """
-    Whether all that a published file was made from is still there, unchanged.
+    Whether all that the hour was made from is still there, as it was.
     """
-    if before is None or path.as_posix() in before.richer:
+    if before is None:
         return False
     there = {(s.run, s.name.removesuffix(".open")): s for s in journal.inputs}
     return all(

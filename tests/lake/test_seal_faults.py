@@ -358,6 +358,24 @@ def test_rows_that_only_the_published_file_has_are_set_aside_where_a_damaged_jou
     assert words["evidence"].str.extract(r": (\d+) ").cast(int).to_list() == [len(lost)]
 
 
+def test_what_an_hour_was_made_from_is_read_once_whatever_its_files(root, monkeypatch):
+    """
+    To see whether it is as it was: an hour has hundreds of files, and half a gigabyte of journal.
+    """
+    seal(root)
+    asked, digest = [], publishing.digest
+
+    def counted(segment, size=None):
+        asked.append(segment)
+        return digest(segment, size)
+
+    monkeypatch.setattr(publishing, "digest", counted)
+
+    seal(root, hour=HOUR)
+
+    assert len(asked) == len(set(asked)) == len(manifests.read(root, HOUR).inputs)
+
+
 def verify_but_journal(root: Path) -> list[str]:
     """
     What verify finds in lake and manifests.
