@@ -32,6 +32,8 @@ class Batch(msgspec.Struct):
 
 class _Run(msgspec.Struct):
     tail: Tail
+    since: int
+    """What is older is left out, ns."""
     header: SegmentHeader | None = None
     quiet: int = 0
     """Reads in a row that brought nothing."""
@@ -79,14 +81,15 @@ class Follower:
             if run.wait > 0:
                 run.wait -= 1
                 continue
-            entries = run.tail.take()
+            taken = run.tail.take()
+            entries = [entry for entry in taken if entry.recv_ts >= run.since]
             if run.tail.header is not None and run.tail.header is not run.header:
                 run.header = run.tail.header
                 batch.headers.append(run.header)
             batch.entries += entries
             if entries and entries[-1].recv_ts < self._begun:
                 reached = min(reached or entries[-1].recv_ts, entries[-1].recv_ts)
-            run.quiet = 0 if entries else run.quiet + 1
+            run.quiet = 0 if taken else run.quiet + 1
             # A run that has ended brings nothing any more; one that lives brings something each second.
             run.wait = min(run.quiet // 20, _RAREST)
         batch.entries.sort(key=attrgetter("recv_ts"))
@@ -105,7 +108,9 @@ class Follower:
             if self._runs and listed[-1].start < self._since - HOUR_NS:
                 self._old.add(name)
             else:
-                self._runs[name] = _Run(Tail(self._journal / name, since=self._since))
+                # The end of an earlier run, with nothing read of what came after it, would look like a hole.
+                since = self._since if self._runs else 0
+                self._runs[name] = _Run(Tail(self._journal / name, since=self._since), since)
 
     def close(self) -> None:
         """

@@ -11,6 +11,7 @@ from recorder.journal.names import is_run_name
 from recorder.journal.tail import Tail
 from recorder.lake.layout import JOURNAL, parse_hour
 from recorder.lake.sealing import seal
+from recorder.page import view as view_module
 from recorder.page.follow import Follower
 from recorder.page.past import calendar, disk
 from recorder.page.view import TRADES, View
@@ -161,6 +162,21 @@ def test_a_second_run_is_followed_and_the_time_between_is_a_hole(tmp_path):
     assert shown["trades"] == sorted(shown["trades"], key=lambda trade: -trade["at"])
     (after,) = [n for n, trade in enumerate(shown["trades"]) if trade["after"]]
     assert shown["trades"][after]["at"] >= at(30) // 1_000_000 > at(20) // 1_000_000 >= shown["trades"][after + 1]["at"]
+
+
+def test_a_run_that_ended_before_what_is_read_is_no_hole_before_it(tmp_path, monkeypatch):
+    """
+    Opened long after a restart, the page knows nothing of the time between, and says nothing of it.
+    """
+    monkeypatch.setattr(view_module, "TRADES", 10_000)
+    record(tmp_path, until_s=50)
+    record(tmp_path, until_s=500, start=at(70))
+
+    shown = follow(tmp_path, at(570)).picture(at(570), "SOL-PERP")
+
+    assert shown["counts"] == {}
+    assert min(trade["at"] for trade in shown["trades"]) > at(200) // 1_000_000
+    assert not any(trade["after"] for trade in shown["trades"])
 
 
 @pytest.mark.parametrize(("market", "count"), [("SOL-PERP", 1), ("BTC-PERP", 0)])
