@@ -225,7 +225,10 @@ def test_the_version_is_told(monkeypatch, native, more):
         (["markets", "mainnet"], ["'mainnet'", "velocity-mainnet-beta"]),
         (["simulate", "--silence", "SOL-PERP"], ["silence", "'SOL-PERP'", "MARKET:FROM-TO"]),
         (["simulate", "--markets", "XYZ"], ["'XYZ'", "SOL-PERP"]),
-        (["simulate", "--faults", "/nonexistent.toml"], ["/nonexistent.toml"]),
+        (
+            ["simulate", "--faults", "/nonexistent.toml"],
+            ["/nonexistent.toml: --faults: No such file or directory", "give a TOML file"],
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(arguments, words):
