@@ -147,11 +147,9 @@ class Alternation:
         two = track.feeds
         assert two is not None
         assert two.second is not None
-        has = [ts == each.ts and slot in {None, each.slot} for each in (track, two.second)]
-        if any(has) and (all(has) or 2 * abs(track.ts - two.second.ts) <= track.cadence):
+        if any(ts == each.ts and slot in {None, each.slot} for each in (track, two.second)):
             return 0  # a repeat
-        # The other one's may be of the same millisecond.
-        second = has[0] if any(has) else feeds.is_second(two, track, ts, slot)
+        second = feeds.is_second(two, track, ts, slot)
         mine, other = (two.second, track) if second else (track, two.second)
         before = mine.recv
         flags = self._steps.take(flow, mine, ts, slot, now, gap=0)

@@ -46,12 +46,12 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
     """
     changed = abs(cadence - track.cadence) * 7 > track.cadence
     lasted = bool(track.cadence) and now - track.paced > FORMER_NS and not is_uneven(track) and not track.guessed
-    guessed = lasted and is_near(cadence, 2 * track.cadence) and not may_return(track, cadence, now)
+    guessed = lasted and is_twice(track, cadence) and not may_return(track, cadence, now)
     if lasted and (changed or spread * 8 > cadence):
         # Also where two feeds have begun, which may yet turn out to look like one of half the cadence.
-        track.former, track.left = track.cadence, now
+        track.former, track.left = track.cadence, track.held or now
     if not track.cadence or changed:
-        track.paced, track.guessed = now, guessed
+        track.paced, track.guessed, track.held = now, guessed, 0
     track.cadence = cadence = max(cadence, 10)
     track.spread = spread
     even = max(cadence // 16, 3 * spread, min(JITTER_MS, cadence // 8))
@@ -66,11 +66,18 @@ def adopt(track: Track, cadence: int, spread: int, now: int) -> None:
         track.high = 2 * cadence - track.allow - 1
 
 
-def is_near(cadence: int, other: int) -> bool:
+def is_near(cadence: int, other: int, spread: int = 0) -> bool:
     """
-    Whether two cadences, ms, are the same but for what a few books may be off.
+    Whether two cadences, ms, are the same but for what a few books may be off, whose steps have a median `spread`.
     """
-    return abs(cadence - other) * 33 <= cadence
+    return abs(cadence - other) <= max(cadence // 33, 2 * spread)
+
+
+def is_twice(track: Track, cadence: int) -> bool:
+    """
+    Whether a cadence is twice that of a stream: just every second of its books may be lost.
+    """
+    return is_near(cadence, 2 * track.cadence, track.spread)
 
 
 def may_return(track: Track, cadence: int, now: int) -> bool:

@@ -168,15 +168,16 @@ def took_over(track: Track, sister: Track, hole: Hole) -> bool:
     return hole.missing > LONE_TICKS and came_on and track.recv - sister.recv > gone
 
 
-def stands_in(track: Track, sister: Track, hole: Hole) -> bool:
+def stands_in(feeds: Feeds, track: Track, sister: Track, hole: Hole) -> bool:
     """
-    Whether the other feed has the books that seem to be missing, and ticks at the same time: nothing tells whose they
-    are. A server that repeats each book some ms later looks like that.
+    Whether the other feed has the books that seem to be missing, where both tick at the same time and have the same
+    slots: nothing tells whose they are. A server that repeats each book some ms later looks like that.
     """
-    if cadence.off_grid(abs(track.ts - sister.ts), track.cadence) > track.allow:
+    if feeds.total or cadence.off_grid(abs(track.ts - sister.ts), track.cadence) > track.allow:
         return False
     times = accumulate(reversed(sister.past + sister.ring), sub, initial=sister.ts)
-    return sum(hole.left_ts + track.allow < at < hole.right_ts - track.allow for at in times) >= hole.missing
+    first, last = max(hole.left_ts + track.allow, sister.whole - 1), hole.right_ts - track.allow
+    return sum(first < at < last for at in times) >= hole.missing
 
 
 def exchange(feeds: Feeds, track: Track, sister: Track, hole: Hole) -> None:

@@ -12,7 +12,7 @@ faster, and a book is lost just then.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from statistics import median_low
 
 from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
@@ -69,32 +69,63 @@ def missed(track: Track, steps: list[int], old: Pace, *, until: int) -> list[Mis
     ]
 
 
-def passed_over(track: Track, others: Callable[[], Iterable[Track]], *, until: int) -> list[Missed]:
+def passed_over(
+    track: Track, steps: list[int], others: Callable[[], Iterable[Track]], *, until: int, waits: bool
+) -> list[Missed]:
     """
     Books that another stream has between two of this one, where a step is longer than one next to it: the server may
     have gone over to its other feed, or the cadence have become another one.
 
     Args:
         track: as it is.
+        steps: the last ones, oldest first, ms.
         others: asked only if they are needed: those of the same connection.
-        until: where its steps end, by the publisher's clock.
+        until: where the steps end, by the publisher's clock.
+        waits: not to judge those that the next few books may still make up for.
     """
-    steps, cadence, allow = track.past + track.ring, track.cadence, max(2 * track.allow, track.cadence // 16)
+    cadence, allow = track.cadence, max(2 * track.allow, track.cadence // 16)
     if not cadence or is_uneven(track) or track.feeds is not None:
         return []
-    if max(steps, default=0) <= min(steps, default=0) + allow:
-        return []  # all are alike
-    at = [n for n in range(1, len(steps) - 1) if steps[n] > min(steps[n - 1], steps[n + 1]) + allow]
-    if not at:
-        return []
-    times, found = _times(steps, until), []
-    theirs = [_times(other.past + other.ring, other.ts) for other in others() if other.feeds is None]
-    for n in at:
-        left, right = times[n], times[n + 1]
-        count = _between(theirs, left, right, allow) if left >= track.whole else 0
-        if count:
-            found.append((left, right, count))
-    return found
+    if max(steps, default=0) - min(steps, default=0) <= allow:
+        return []  # mostly
+    times, last = _times(steps, until), len(steps) - (WAIT_TICKS if waits else 1)
+    open_ = [
+        n for n in range(1, last) if steps[n] > min(steps[n - 1], steps[n + 1]) + allow and times[n] >= track.whole
+    ]
+    found: dict[int, int] = {}
+    for other in islice((other for other in others() if other.feeds is None), WITNESSES) if open_ else ():
+        those = _times(other.past + other.ring, other.ts)
+        for n in list(open_):
+            more = _more(those, times, n, allow)
+            if more is not None and more > 0:
+                found[n] = min(more, found.get(n, more))
+            if more is not None and abs(steps[n] + steps[n + 1] - 2 * cadence) <= allow:
+                open_.remove(n)  # like a late book, as there are many: one that has the same is enough
+        if not open_:
+            break
+    return [(times[n], times[n + 1], more) for n, more in sorted(found.items())]
+
+
+def _more(those: list[int], times: list[int], number: int, allow: int) -> int | None:
+    """
+    Books that another stream has after one of this and before the next, and that those after it do not make up for.
+    None if it has not just those two and the ones next to them, so that it keeps to another pace, or is out of step.
+    """
+    before, left, *after = [_at(those, time, allow) for time in times[number - 1 : number + 2 + WAIT_TICKS]]
+    if left is None or after[0] is None:
+        return None
+    if before != left - 1 or len(after) < 2 or after[1] != after[0] + 1:
+        return None
+    return min(at - left - 1 - books for books, at in enumerate(after) if at is not None)
+
+
+def _at(those: list[int], time: int, allow: int) -> int | None:
+    """
+    Which of another stream's books is the nearest to a time, if that is near enough.
+    """
+    n = bisect_left(those, time)
+    off, near = min(((abs(those[i] - time), i) for i in (n - 1, n) if 0 <= i < len(those)), default=(allow + 1, n))
+    return near if off <= allow else None
 
 
 def pass_on(tracks: list[Track]) -> None:

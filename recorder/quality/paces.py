@@ -51,7 +51,7 @@ class Paces:
             return None
         if is_near(cadence, pace.former) and now - pace.left <= RETURNS_NS:
             return None
-        return pace if is_near(cadence, 2 * pace.cadence) else None
+        return pace if is_near(cadence, 2 * pace.cadence, pace.spread) else None
 
     def former(self, stream: Stream, cadence: int, now: int) -> tuple[int, int]:
         """
@@ -61,7 +61,17 @@ class Paces:
         pace = self._known.get(stream.label())
         if pace is None or now - pace.until > RETURNS_NS:
             return 0, 0
-        return (pace.former, pace.left) if is_near(cadence, pace.cadence) else (pace.cadence, pace.until)
+        same = is_near(cadence, pace.cadence, pace.spread)
+        return (pace.former, pace.left) if same else (pace.cadence, pace.until)
+
+    def same(self, stream: Stream, cadence: int, now: int) -> Pace | None:
+        """
+        What a stream kept to before, if `cadence` is about that: known better than by its first books.
+        """
+        pace = self._known.get(stream.label())
+        if pace is None or now - pace.until > RETURNS_NS or not is_near(cadence, pace.cadence, pace.spread):
+            return None
+        return pace
 
     def sort(self, now: int) -> None:
         """

@@ -62,6 +62,8 @@ class Steps:
             self._learn(flow, track, ts, slot, now)
             return 0
         base = track.base = lag if track.base is None else track.base
+        if gap and track.feeds is None:
+            self._paces.note(flow.stream, track, track.recv)  # it may be another one from here on
         if gap == 2:
             self._catch_pace(flow, track, now)
             self._anchor(track, ts, now, lag)
@@ -136,15 +138,15 @@ class Steps:
                     hole.doubted = True
             track.odd = track.alone = track.doubt = 0
             if track.anew and not gap and step <= track.high:
-                track.kept = now
+                track.kept, track.held = now, 0
             # A stored copy comes late, so that there is no time for a hole after it: a longer step keeps to nothing.
             track.anew = bool(gap) or (track.anew and step > track.high)
         if step <= track.calm_low and not track.holes and (track.watch is None or not track.watch.backs):
             # Short steps follow on late ones; most of the last ones are another cadence.
             last = track.ring[-2 * cadence.STREAK :]
             if len(last) == 2 * cadence.STREAK and sum(s <= track.calm_low for s in last) >= cadence.STREAK:
-                self.compare(flow, track, now, until=ts)
                 steps, track.ring = track.past + track.ring, last
+                self.compare(flow, track, steps, now, until=ts)
                 self.relearn(flow, track, now, steps, until=ts)
                 # Others may have lost a book just then.
                 track.past = steps[-cadence.BLOCK : -len(last)]
@@ -236,10 +238,10 @@ class Steps:
         """
         Just half as many books as there were for a while: a slower publisher, or every second one is lost.
         """
-        even = track.spread * 20 <= track.cadence and now - track.paced > cadence.CRISP_NS
+        even = not cadence.is_uneven(track) and now - track.paced > cadence.CRISP_NS
         if cadence.may_return(track, pace, now):
             return False  # as it was before
-        return even and is_near(pace, 2 * track.cadence)
+        return even and cadence.is_twice(track, pace)
 
     def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
         self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
@@ -313,7 +315,7 @@ class Steps:
             feeds.exchange(two, track, sister, hole)
             if hole.missing <= 0:
                 return
-        if sister is not None and feeds.stands_in(track, sister, hole):
+        if two is not None and sister is not None and feeds.stands_in(two, track, sister, hole):
             return
         track.told = max(track.told, hole.right_ts)
         off, late = "", int(hole.late)
@@ -380,8 +382,12 @@ class Steps:
         alike = [other for other in others if abs(other.cadence - pace) * 5 <= pace]
         longest = min(alike, key=lambda other: (other.paced, other.cadence, other.spread), default=None)
         before = self._paces.half(flow.stream, pace, now)
-        if before is not None and (longest is None or now - longest.paced <= DOUBT_NS):
+        same = self._paces.same(flow.stream, pace, now)
+        if same is not None:
+            cadence.adopt(track, same.cadence, same.spread, same.since)
+        elif before is not None and (longest is None or now - longest.paced <= DOUBT_NS):
             cadence.adopt(track, before.cadence, before.spread, before.since)
+            track.held = before.until
         elif longest is not None and self._flows.recorded_for(flow.run, now) >= lateness.STEADY_NS:
             cadence.adopt(track, longest.cadence, longest.spread, now)
         else:
@@ -416,14 +422,18 @@ class Steps:
         if track.deaf or not hindsight.faster(track, old):
             return
         self._tell_found(flow, track, hindsight.missed(track, steps, old, until=until), now, passed=False)
+        self.compare(flow, track, steps, now, until=until)
         track.whole = until
 
-    def compare(self, flow: FlowState, track: Track, now: int, *, until: int) -> None:
+    def compare(
+        self, flow: FlowState, track: Track, steps: list[int], now: int, *, until: int, waits: bool = False
+    ) -> None:
         """
-        Look for books that the other streams of the connection have, and this one, whose steps end at `until`, has not.
+        Look for books that the other streams of the connection have, and this one, whose last steps end at `until`, has
+        not.
         """
         if not track.deaf:
-            found = hindsight.passed_over(track, lambda: self._others(flow), until=until)
+            found = hindsight.passed_over(track, steps, lambda: self._others(flow), until=until, waits=waits)
             self._tell_found(flow, track, found, now, passed=True)
 
     def _tell_found(

@@ -95,6 +95,8 @@ class Track(msgspec.Struct, omit_defaults=True):
     """The last one before it that was long in force, ms; 0: none."""
     left: int = 0
     """When that was over."""
+    held: int = 0
+    """When the cadence was last kept to, if no step has since the stream began; else 0."""
     guessed: bool = False
     """It is just twice the one before it: every second book may be lost, though it is believed that none is."""
     ring: list[int] = []

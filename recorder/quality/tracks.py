@@ -145,8 +145,9 @@ class Tracks:
             self._steps.look_back(flow, track, steps, old, now, until=track.ts)
             self.calm(track)
         elif count >= cadence.BLOCK:
-            self._steps.compare(flow, track, now, until=track.ts)
-            self._steps.relearn(flow, track, now, track.past + track.ring, until=track.ts)
+            steps = track.past + track.ring
+            self._steps.compare(flow, track, steps, now, until=track.ts, waits=True)
+            self._steps.relearn(flow, track, now, steps, until=track.ts)
             self.calm(track)
 
     def calm(self, track: Track) -> None:
@@ -282,7 +283,7 @@ class Tracks:
         if track.feeds is None:
             self._paces.note(flow.stream, track, end)
         self._alternation.end(flow, track, end, now)
-        self._steps.compare(flow, track, now, until=track.ts)
+        self._steps.compare(flow, track, track.past + track.ring, now, until=track.ts)
         for hole in track.holes:
             self._steps.hole(flow, track, hole, now)
         track.holes.clear()
@@ -362,7 +363,7 @@ class Tracks:
             two = track.feeds
             if two is not None and not two.believed and track.watch is not None:
                 two.believed = slots.are_feeds(track.watch)
-            self._steps.compare(flow, track, at, until=track.ts)
+            self._steps.compare(flow, track, track.past + track.ring, at, until=track.ts)
             for part in tracks_of(flow):
                 for hole in part.holes:
                     self._steps.hole(flow, part, hole, at)

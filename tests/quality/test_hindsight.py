@@ -115,7 +115,7 @@ def passed_over(steps, *, other, offset=0):
     track, beside = Track(ts=100_000, ring=steps), Track(ts=100_000 + offset, ring=other)
     for each in (track, beside):
         cadence.adopt(each, 400, 5, 1)
-    return hindsight.passed_over(track, lambda: [beside], until=track.ts)
+    return hindsight.passed_over(track, steps, lambda: [beside], until=track.ts, waits=False)
 
 
 def test_a_book_between_two_that_only_another_stream_has_is_missing():
@@ -215,3 +215,19 @@ def test_what_streams_out_of_step_have_between_is_not_passed_on():
     assert lost.holes[0].passed == 0
     hindsight.pass_on([lost, others, beside])
     assert lost.holes[0].passed == 1
+
+
+@pytest.mark.parametrize(("pace", "phase"), [(400, 0), (400, 40), (800, 0), (1000, 0)])
+@pytest.mark.parametrize("late", [120, 250, 340])
+def test_a_late_book_of_one_market_is_not_missing_beside_others_of_any_pace(pace, phase, late):
+    """
+    Nor where theirs come twice as often, so that they have books between any two of it.
+    """
+    tape = Tape()
+    tape.run(0, 120, [SOL, BTC, ETH])
+    tape.connection(0, 120, [BTC, ETH])
+    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
+    for number in range(1, 119_000 // pace):
+        tape.book((300 + phase + number * pace + (late if number % 17 == 5 else 0)) / 1000, SOL)
+
+    assert "cadence_hole" not in {e.kind for e in fold(tape)}
