@@ -176,7 +176,7 @@ def stands_in(feeds: Feeds, track: Track, sister: Track, hole: Hole) -> bool:
     if feeds.total or cadence.off_grid(abs(track.ts - sister.ts), track.cadence) > track.allow:
         return False
     times = accumulate(reversed(sister.past + sister.ring), sub, initial=sister.ts)
-    first, last = max(hole.left_ts + track.allow, sister.whole - 1), hole.right_ts - track.allow
+    first, last = max(hole.left_ts + track.allow, sister.unbroken - 1), hole.right_ts - track.allow
     return sum(first < at < last for at in times) >= hole.missing
 
 

@@ -94,7 +94,7 @@ def passed_over(
     ]
     found: dict[int, int] = {}
     for other in islice((other for other in others() if other.feeds is None), WITNESSES) if open_ else ():
-        those = _times(other.past + other.ring, other.ts)
+        those = _times(other.past + other.ring, other.ts, since=other.unbroken)
         for n in list(open_):
             more = _more(those, times, n, allow)
             if more is not None and more > 0:

@@ -89,7 +89,8 @@ class Steps:
         """
         The first book after an outage: what lies between, the outage tells.
         """
-        track.ts, track.recv, track.whole, track.anew = ts, now, ts, True
+        track.ts, track.recv, track.anew = ts, now, True
+        track.whole = track.unbroken = ts
         track.strays = track.alt_count = track.odd = 0
         base = track.base
         # It may be another server, or another publisher, with another clock.
@@ -117,7 +118,7 @@ class Steps:
         if not gap and not track.strays and step <= cadence.MAX_STEP_MS:
             track.ring.append(step)
         else:
-            track.whole = ts
+            track.whole = track.unbroken = ts
         if missed:
             late = cadence.lateness(track)
             held = late > lateness.LATE_NS
@@ -365,7 +366,8 @@ class Steps:
         first = next(i for i, (at, recv, _) in enumerate(early) if recv - at * MS - track.base <= lateness.LATE_NS)
         track.ts, track.recv, _ = early[first]
         # What the pace was before, nobody knows.
-        track.whole, track.told, track.anew = track.ts, 0, True
+        track.whole = track.unbroken = track.ts
+        track.told, track.anew = 0, True
         if first and (gone := (track.recv - early[first - 1][1]) // MS - track.allow) > track.cadence:
             words = f"none for {gone / 1e3:.1f} s after a stored copy, where one comes each {track.cadence} ms"
             found = ("cadence_hole", early[first - 1][1], track.recv, words, None, early[first][2])
@@ -490,7 +492,8 @@ class Steps:
         if abs(lag - before) >= SKEWED_NS:
             self._skewed(flow, track, before, lag, now)
         track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER
-        track.whole, track.told = ts, 0
+        track.whole = track.unbroken = ts
+        track.told = 0
         track.strays = track.useless = track.alt_count = track.odd = 0
 
     def _skewed(self, flow: FlowState, track: Track, before: int, lag: int, now: int) -> None:

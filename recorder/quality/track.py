@@ -105,6 +105,8 @@ class Track(msgspec.Struct, omit_defaults=True):
     """Steps before those."""
     whole: int = 0
     """Since which book, by `ts`, no step is left out of them, or was judged by a cadence that has changed since."""
+    unbroken: int = 0
+    """Since which book no step is left out of them, at least."""
     told: int = 0
     """`ts` of the book after the last hole that was told."""
     anew: bool = False
