@@ -110,6 +110,9 @@ class _Group(click.Group):
         """
         Run a verb and exit.
         """
+        # Of a stream that is closed (`>&-`) Python makes nothing at all.
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
         for stream in (sys.stdout, sys.stderr):
             # A terminal or file that cannot show a character gets its number, not a traceback.
             with suppress(AttributeError):

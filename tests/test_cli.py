@@ -865,6 +865,18 @@ def test_a_reader_that_has_enough_ends_it_quietly():
             assert (child.wait(20), errors) == (0, b"")
 
 
+def test_an_output_that_is_closed_is_no_crash():
+    """
+    `drift-recorder markets … >&-`, as some job schedulers start things.
+    """
+    words = [sys.executable, "-m", "recorder", "markets", "devnet"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+    result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *words], capture_output=True, env=environment, check=False)
+
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("form", ["book_snapshot_5", "raw"])
 def test_a_reader_that_has_enough_of_an_export_ends_it_quietly(root, form):
     """
