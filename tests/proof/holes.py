@@ -28,7 +28,7 @@ STEADY = 8
 FEWEST_BEFORE = 5
 """Intervals that tell what was usual before one."""
 _PACE = re.compile(r"one comes each (\d+) ms")
-_IDS = re.compile(r"fill ids (\d+) to (\d+) of ")
+_IDS = re.compile(r"fill ids? (\d+)(?: to (\d+))? of ")
 
 
 def holes_of(stream: Stream, meant: list[Meant], finder: "Finder") -> list[Hole]:
@@ -150,7 +150,7 @@ def _names(mark: Mark, fill_id: int | None) -> bool:
     Whether an event names a fill by its id: of one that the venue would have sent late, it tells before that time.
     """
     ids = _IDS.match(mark.evidence) if mark.kind == "trade_gap" and fill_id is not None else None
-    return ids is not None and fill_id is not None and int(ids[1]) <= fill_id <= int(ids[2])
+    return ids is not None and fill_id is not None and int(ids[1]) <= fill_id <= int(ids[2] or ids[1])
 
 
 def concerns(mark: Mark, meant: Meant) -> bool:
@@ -230,7 +230,7 @@ def holds_any(mark: Mark, meant: list[Meant], late_ticks: list[tuple[int, int]],
     ids = _IDS.match(mark.evidence) if mark.kind == "trade_gap" else None
     if ids is not None:
         # It names them: nothing else can make it true.
-        first, last = int(ids[1]), int(ids[2])
+        first, last = int(ids[1]), int(ids[2] or ids[1])
         return any(
             not each.named and each.stream.channel == "trades" and first <= (each.fill_id or 0) <= last
             for each in meant
