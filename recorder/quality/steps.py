@@ -233,7 +233,8 @@ class Steps:
             self.hole(flow, track, hole, now)
             late.remove(hole)
         self._change(track, pace, now)
-        track.holes = earlier + [hole for hole in late if cadence.misses_still(track, hole)]
+        changed = late[0] if late else None
+        track.holes = earlier + [hole for hole in late if cadence.misses_still(track, hole, first=hole is changed)]
 
     def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
         """
