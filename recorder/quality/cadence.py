@@ -241,14 +241,14 @@ def catch_up(track: Track, ts: int) -> None:
     track.holes = [hole for hole in track.holes if hole.missing > 0]
 
 
-def misses_still(track: Track, hole: Hole, *, first: bool) -> bool:
+def misses_still(track: Track, hole: Hole, ts: int, *, first: bool) -> bool:
     """
     Whether a hole is one by a cadence that was adopted after it; it is judged by that from here on. In the `first` of
     them the cadence changed, so that it is of no whole ticks.
     """
     ticks = min(
         (hole.step_ms + track.allow) // track.cadence - 1,
-        (track.ts - hole.left_ts + track.allow) // track.cadence - hole.count,
+        (ts - hole.left_ts + track.allow) // track.cadence - hole.count,
     )
     hole.missing, hole.off_ms = min(hole.missing, ticks), off_grid(hole.step_ms, track.cadence)
     return ticks > 0 and (first or 8 * hole.off_ms <= track.cadence)

@@ -132,7 +132,7 @@ class Steps:
             track.odd += 1
             if track.odd <= cadence.STREAK and not self._flows.heard_by_another(flow, ts - track.high):
                 flags = _FIRST_AFTER_GAP
-            self._slower(flow, track, now)
+            self._slower(flow, track, ts, now)
         else:
             if track.doubt:
                 for hole in track.holes:
@@ -153,7 +153,7 @@ class Steps:
                 track.past = steps[-cadence.BLOCK : -len(last)]
         return flags
 
-    def _slower(self, flow: FlowState, track: Track, now: int) -> None:
+    def _slower(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
         """
         Ticks are missed one after another: perhaps that is the cadence now. If its neighbours have it too, it is.
         """
@@ -174,7 +174,7 @@ class Steps:
                     for hole in track.holes:
                         self.hole(flow, track, hole, now)
                     track.holes.clear()
-                self._slow_down(flow, track, pace, now, holes=track.odd)
+                self._slow_down(flow, track, pace, now, holes=track.odd, until=ts)
             return
         others = self._others(flow)
         if (sister := _sister(flow, track)) is not None:
@@ -194,7 +194,7 @@ class Steps:
             hindsight.pass_on([track, *self._others(flow)])
             track.doubt = now
             return
-        self._slow_down(flow, track, pace, now, holes=track.odd)
+        self._slow_down(flow, track, pace, now, holes=track.odd, until=ts)
 
     @staticmethod
     def _with_it(others: list[Track], pace: int, odd: int) -> bool:
@@ -218,11 +218,13 @@ class Steps:
         slower = 4 * pace > 5 * track.cadence and not is_near(pace, 2 * track.cadence)
         return pace if alike and slower and all(is_near(pace, step) for step in steps) else None
 
-    def _slow_down(self, flow: FlowState, track: Track, pace: int, now: int, *, holes: int) -> None:
+    def _slow_down(
+        self, flow: FlowState, track: Track, pace: int, now: int, *, holes: int, until: int | None = None
+    ) -> None:
         """
         The cadence is a slower one, and has been since the first of the last `holes`: of them, those are left that miss
-        whole ticks of it as well. One that is too short for the new cadence is of the old one, and where others had
-        books meanwhile those are missing.
+        whole ticks of it as well, up to the book at `until`. One that is too short for the new cadence is of the old
+        one, and where others had books meanwhile those are missing.
         """
         first = max(len(track.holes) - holes, 0)
         earlier, late = track.holes[:first], track.holes[first:]
@@ -233,8 +235,9 @@ class Steps:
             self.hole(flow, track, hole, now)
             late.remove(hole)
         self._change(track, pace, now)
-        changed = late[0] if late else None
-        track.holes = earlier + [hole for hole in late if cadence.misses_still(track, hole, first=hole is changed)]
+        changed, until = late[0] if late else None, track.ts if until is None else until
+        still = [hole for hole in late if cadence.misses_still(track, hole, until, first=hole is changed)]
+        track.holes = earlier + still
 
     def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
         """

@@ -746,3 +746,22 @@ def test_a_tick_that_all_markets_lost_is_no_timer_that_stood_still_where_the_cad
     holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
 
     assert [(e.missing, since(e.start), since(e.end)) for e in holes] == [(1, times[72] / 1000, times[73] / 1000)] * 2
+
+
+@pytest.mark.parametrize("lost", [2, 4, 6])
+@pytest.mark.parametrize("pace", [750, 1000])
+def test_books_lost_just_as_the_publisher_becomes_slower_are_missing(lost, pace):
+    """
+    The step is of no whole ticks of either pace, and longer than both.
+    """
+    times = list(accumulate([400] * 60 + [400 * lost + 400 + pace - 150] + [pace] * 30, initial=500))
+    tape = Tape()
+    tape.run(0, 80, [SOL])
+    tape.connection(0, times[-1] / 1000, [])
+    tape.fact(0.1, Requested(SOL), connection=0, attempt=1)
+    for ms in times:
+        tape.book(ms / 1000, SOL)
+
+    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+    assert [(since(e.start), since(e.end)) for e in holes] == [(times[60] / 1000, times[61] / 1000)]
