@@ -387,14 +387,14 @@ class Steps:
         others = [o.track for o in self._flows.of_run(flow.run) if o.track is not None and o.track.cadence]
         alike = [other for other in others if abs(other.cadence - pace) * 5 <= pace]
         longest = min(alike, key=lambda other: (other.paced, other.cadence, other.spread), default=None)
-        before = self._paces.half(flow.stream, pace, now)
+        recorded, before = self._flows.recorded_for(flow.run, now), self._paces.half(flow.stream, pace, now)
         same = self._paces.same(flow.stream, pace, now)
         if same is not None:
             cadence.adopt(track, same.cadence, same.spread, same.since)
-        elif before is not None and (longest is None or now - longest.paced <= DOUBT_NS):
+        elif before is not None and (longest is None or min(now - longest.paced, recorded) <= DOUBT_NS):
             cadence.adopt(track, before.cadence, before.spread, before.since)
             track.held = before.until
-        elif longest is not None and self._flows.recorded_for(flow.run, now) >= lateness.STEADY_NS:
+        elif longest is not None and recorded >= lateness.STEADY_NS:
             cadence.adopt(track, longest.cadence, longest.spread, now)
         else:
             cadence.adopt(track, pace, spread, now)

@@ -765,3 +765,27 @@ def test_books_lost_just_as_the_publisher_becomes_slower_are_missing(lost, pace)
     holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
 
     assert [(since(e.start), since(e.end)) for e in holes] == [(times[60] / 1000, times[61] / 1000)]
+
+
+@pytest.mark.parametrize("ahead", [-0.05, 0, 0.05])
+def test_a_market_of_twice_the_pace_is_no_proof_that_a_run_began_with_half_of_anothers_books(ahead):
+    """
+    Each is known by what it kept to before, whichever is heard first.
+    """
+    tape = Tape()
+    for run, t0, t1 in (("a", 0, 100), ("b", 102, 180)):
+        tape.run(t0, t1, [SOL, BTC], run=run)
+        tape.connection(t0, t1, [], run=run)
+        for stream in (SOL, BTC):
+            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
+        for tick in range(1, 449):
+            t = round(tick * TICK_S, 3)
+            if t0 + 0.5 < t < t1 and not (tick & 1 and 102 < t < 122):
+                tape.book(t, SOL, run=run)
+            if t0 + 0.5 < t < t1 and not tick & 1:
+                tape.book(t + ahead, BTC, run=run)
+
+    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+    assert {e.symbol for e in holes} == {"SOL-PERP"}
+    assert sum(e.missing or 0 for e in holes) == 24
