@@ -192,8 +192,8 @@ KINDS: Mapping[str, Kind] = {
         "end, or half a minute later",
         "venue",
         "whether a feed that is gone was switched off or is lost: `coverage` is suspect meanwhile. Two feeds of equal "
-        "slots that tick just between each other look like one of half the cadence; of two that tick at the same time, "
-        "nothing tells whose a book is, so one that only one of them lost is not seen",
+        "slots that tick just between each other look like one of half the cadence; of two such that tick at the same "
+        "time nothing tells whose a book is, so one that only one of them lost is not seen",
     ),
     "frozen": Kind(
         "stream",
