@@ -116,7 +116,7 @@ def parse_channel(name: str) -> ChannelName | None:
     return _parse_channel(name) if len(name) <= _LONGEST_CHANNEL_NAME else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parse_channel(name: str) -> ChannelName | None:
     match = _CHANNEL_NAME.fullmatch(name)
     if match is None or not name.isascii():
@@ -335,7 +335,7 @@ def peek(payload: bytes) -> Peek:
     return _peek_slowly(payload)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _book_named(name_bytes: bytes, market: bytes) -> tuple[str, ChannelName, str | None] | None:
     """
     What a book's channel and its `_MARKET` say: channel name, that taken apart, and what it may be called by; None if
