@@ -116,7 +116,7 @@ def parse_channel(name: str) -> ChannelName | None:
     return _parse_channel(name) if len(name) <= _LONGEST_CHANNEL_NAME else None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _parse_channel(name: str) -> ChannelName | None:
     match = _CHANNEL_NAME.fullmatch(name)
     if match is None or not name.isascii():
