@@ -7,6 +7,7 @@ from honesty import mixture
 
 LIMITS: dict[int, str] = {
     202: "the last tick of a pace was late, just before a faster one: it looks like two of that with one lost",
+    271: "a clock comes right in the step in which the publisher becomes slower, which looks like more than one",
     411: "a second feed begins among the first books, which teach half the pace: a step before looks like a hole, and "
     "half of the books seem to be missing once it ends",
     622: "a clock steps back and returns while two feeds alternate: a step is judged by the pace of both together",
