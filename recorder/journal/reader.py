@@ -114,7 +114,9 @@ def read_segment(
             strange.append((offset, strange[-1][1]))
             continue
         if run is None:
-            run = _run_of(path, found or _first_header(path, data))
+            run = path.parent.name
+            if not is_run_name(run):
+                run = _run_of(path, found or _first_header(path, data))
         if found is not None and found.run != run:
             if header is None and (strange or not offset):
                 strange.append((offset, found.run))

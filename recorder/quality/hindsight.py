@@ -87,7 +87,7 @@ def passed_over(
     if not cadence or is_uneven(track) or track.feeds is not None:
         return []
     if max(steps, default=0) - min(steps, default=0) <= allow:
-        return []  # mostly
+        return []  # so it is mostly, and none needs a look by itself
     times, last = _times(steps, until), len(steps) - (WAIT_TICKS if waits else 1)
     open_ = [
         n for n in range(1, last) if steps[n] > min(steps[n - 1], steps[n + 1]) + allow and times[n] >= track.whole

@@ -147,7 +147,8 @@ KINDS: Mapping[str, Kind] = {
         "books: what nothing tells from every second one lost is told for half a minute), nor a publisher's timer that "
         "stood still for up to a second in all its markets; a book that another market has between two is missing. So "
         "are those that were due while we moved a stream to another connection, though it still came. More "
-        "than eight a minute are told as one. A hole longer than `capture.silent_after_s` is `silent` instead.",
+        "than eight a minute are told as one, with no more than 7.5 s between them. A hole longer than "
+        "`capture.silent_after_s` is `silent` instead.",
         "book before → book after, or the end of the run (where books were late: from when the one before was due; "
         "where the hole showed only once a faster cadence or another market told: both by the publisher's clock; at "
         "the beginning: from a stored copy)",

@@ -46,32 +46,32 @@ class Paces:
         """
         What a stream kept to before, if `cadence`, ms, is just twice that, and was not its pace before that.
         """
-        pace = self._known.get(stream.label())
-        if pace is None or now - pace.until > RETURNS_NS:
-            return None
-        if is_near(cadence, pace.former) and now - pace.left <= RETURNS_NS:
+        pace = self._recent(stream, now)
+        if pace is None or (is_near(cadence, pace.former) and now - pace.left <= RETURNS_NS):
             return None
         return pace if is_near(cadence, 2 * pace.cadence, pace.spread) else None
+
+    def same(self, stream: Stream, cadence: int, now: int) -> Pace | None:
+        """
+        What a stream kept to before, if `cadence` is about that: known better than by its first books.
+        """
+        pace = self._recent(stream, now)
+        return pace if pace is not None and is_near(cadence, pace.cadence, pace.spread) else None
 
     def former(self, stream: Stream, cadence: int, now: int) -> tuple[int, int]:
         """
         The pace that may come back, ms, where a stream begins with `cadence`, and when it was over: what it kept to
         before, or before that. 0 if none is known.
         """
-        pace = self._known.get(stream.label())
-        if pace is None or now - pace.until > RETURNS_NS:
+        pace = self._recent(stream, now)
+        if pace is None:
             return 0, 0
         same = is_near(cadence, pace.cadence, pace.spread)
         return (pace.former, pace.left) if same else (pace.cadence, pace.until)
 
-    def same(self, stream: Stream, cadence: int, now: int) -> Pace | None:
-        """
-        What a stream kept to before, if `cadence` is about that: known better than by its first books.
-        """
+    def _recent(self, stream: Stream, now: int) -> Pace | None:
         pace = self._known.get(stream.label())
-        if pace is None or now - pace.until > RETURNS_NS or not is_near(cadence, pace.cadence, pace.spread):
-            return None
-        return pace
+        return pace if pace is not None and now - pace.until <= RETURNS_NS else None
 
     def sort(self, now: int) -> None:
         """

@@ -3,6 +3,7 @@ Missed ticks: learned cadences, holes and what is none, one market alone and all
 """
 
 import random
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from unittest.mock import Mock
 
@@ -14,7 +15,7 @@ from recorder.quality import cadence
 from recorder.quality.state import MonitorState
 from recorder.quality.steps import Steps
 from recorder.quality.track import Hole, Track
-from recorder.records import SECOND_NS, Connected, EntryKind, Flag, Requested
+from recorder.records import SECOND_NS, Connected, EntryKind, Event, Flag, Requested
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Alter, Cadence, Drop, RepeatFrames, Silence, SkipFrames, SlowTicks, TwoFeeds
 from recorder.simulator.rhythm import AS_CAPTURED, Rhythm
@@ -293,19 +294,9 @@ def test_a_pace_from_before_a_silence_is_remembered_if_nothing_kept_to_it_since(
     """
     Half of all books are lost from the silence on, and the run ends before they all come again.
     """
-    tape = Tape()
-    for run, t0, t1 in (("a", 0, restart), ("b", restart + 1, 80)):
-        tape.run(t0, t1, [SOL, BTC], run=run)
-        tape.connection(t0, t1, [], run=run)
-        for stream in (SOL, BTC):
-            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
-        for tick in range(1, 199):
-            t = round(tick * TICK_S, 3)
-            if t0 + 0.3 < t < t1 and not 15 < t < 23 and not (tick & 1 and 15 < t < restart + 20):
-                tape.book(t, SOL, run=run)
-                tape.book(t + 0.001, BTC, run=run)
+    times = [t for t in ticks(80, lambda t: 15 < t < restart + 20) if not 15 < t < 23]
 
-    holes = [e for e in fold(tape) if e.kind == "cadence_hole" and e.run == "b"]
+    holes = [e for e in heard([("a", 0, restart), ("b", restart + 1, 80)], times) if e.run == "b"]
 
     assert sum(e.missing or 0 for e in holes) >= 40
     assert {e.cause for e in holes} == {"unknown"}
@@ -326,27 +317,42 @@ def test_a_pace_that_may_have_been_every_second_book_lost_is_none_that_may_come_
     Half of all books were lost for so long that it was believed; the next time it is in doubt again, in another run
     also.
     """
-    tape = Tape()
     spans = [("a", 0, 300)] if restart is None else [("a", 0, restart), ("b", restart + 2, 300)]
-    for run, t0, t1 in spans:
-        tape.run(t0, t1, [SOL, BTC], run=run)
-        tape.connection(t0, t1, [], run=run)
-        for stream in (SOL, BTC):
-            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
-    for tick in range(1, 750):
-        t = round(tick * TICK_S, 3)
-        lost = tick & 1 and any(t0 < t < t1 for t0, t1 in losses)
-        for run, t0, t1 in spans:
-            if t0 + 0.3 < t < t1 and not lost:
-                tape.book(t, SOL, run=run)
-                tape.book(t + 0.001, BTC, run=run)
 
-    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+    holes = heard(spans, ticks(300, lambda t: any(t0 < t < t1 for t0, t1 in losses)))
 
     for (t0, t1), least in zip(losses, told, strict=True):
         there = [e for e in holes if t0 - 1 < seconds_of(e)[0] < t1]
         assert sum(e.missing or 0 for e in there) >= 2 * least - 2
         assert {e.cause for e in there} == {"unknown"}
+
+
+def heard(
+    spans: Iterable[tuple[str, float, float]], times: Iterable[float], others: Iterable[float] | None = None
+) -> list[Event]:
+    """
+    What is told of runs that each live from t0 to t1, with books of SOL at those of `times` that are theirs, and of BTC
+    at those of `others`, or just after.
+    """
+    tape, times = Tape(), list(times)
+    others = [t + 0.001 for t in times] if others is None else list(others)
+    for run, t0, t1 in spans:
+        tape.run(t0, t1, [SOL, BTC], run=run)
+        tape.connection(t0, t1, [], run=run)
+        for stream, ticks in ((SOL, times), (BTC, others)):
+            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
+            for t in ticks:
+                if t0 + 0.3 < t < t1:
+                    tape.book(t, stream, run=run)
+    return [e for e in fold(tape) if e.kind == "cadence_hole"]
+
+
+def ticks(seconds: float, lost: Callable[[float], bool], *, jitter: Callable[[], float] = lambda: 0) -> list[float]:
+    """
+    Of a book each 400 ms, without every second one of those that are `lost`.
+    """
+    due = [(tick, round(tick * TICK_S, 3)) for tick in range(1, int(seconds / TICK_S))]
+    return [round(t + jitter(), 3) for tick, t in due if not (tick & 1 and lost(t))]
 
 
 AFTER_A_RESTART = {"start": START + 50 * SECOND_NS, "run": "s"}
@@ -376,19 +382,9 @@ def test_half_the_books_lost_soon_after_a_restart_are_missing(after, jitter):
     The pace was known before it, so it is believed from the start; also where it is none of a clockwork.
     """
     rng = random.Random(after)
-    tape = Tape()
-    for run, t0, t1 in (("a", 0, 100), ("b", 102, 180)):
-        tape.run(t0, t1, [SOL, BTC], run=run)
-        tape.connection(t0, t1, [], run=run)
-        for stream in (SOL, BTC):
-            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
-        for tick in range(1, 449):
-            t = round(tick * TICK_S + rng.uniform(-jitter, jitter), 3)
-            if t0 + 0.3 < t < t1 and not (tick & 1 and 102 + after < t < 122 + after):
-                tape.book(t, SOL, run=run)
-                tape.book(t + 0.001, BTC, run=run)
+    times = ticks(180, lambda t: 102 + after < t < 122 + after, jitter=lambda: rng.uniform(-jitter, jitter))
 
-    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+    holes = heard([("a", 0, 100), ("b", 102, 180)], times)
 
     assert sum(e.missing or 0 for e in holes) == 50
     assert {e.cause for e in holes} == {"unknown"}
@@ -398,20 +394,9 @@ def test_a_slower_pace_is_told_as_doubted_for_no_longer_than_the_old_one_is_reme
     """
     However often the recorder starts anew: ten minutes after the old one was last heard.
     """
-    tape = Tape()
-    for number, t0 in enumerate(range(0, 1400, 50)):
-        run, t1 = chr(ord("a") + number), t0 + 49
-        tape.run(t0, t1, [SOL, BTC], run=run)
-        tape.connection(t0, t1, [], run=run)
-        for stream in (SOL, BTC):
-            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
-        t = t0 + 0.4
-        while t < t1:
-            tape.book(t, SOL, run=run)
-            tape.book(t + 0.001, BTC, run=run)
-            t = round(t + (0.4 if t < 120 else 0.8), 3)
+    spans = [(chr(ord("a") + number), t0, t0 + 49) for number, t0 in enumerate(range(0, 1400, 50))]
 
-    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+    holes = heard(spans, ticks(1400, lambda t: t > 120))
 
     assert {e.cause for e in holes} == {"unknown"}
     assert 600 < max(since(e.end) for e in holes) < 120 + 600 + 40
@@ -770,23 +755,11 @@ def test_books_lost_just_as_the_publisher_becomes_slower_are_missing(lost, pace)
 @pytest.mark.parametrize("ahead", [-0.05, 0, 0.05])
 def test_a_market_of_twice_the_pace_is_no_proof_that_a_run_began_with_half_of_anothers_books(ahead):
     """
-    Each is known by what it kept to before, whichever is heard first. The book before the first that came was due while
-    the recorder was down.
+    Each is known by what it kept to before, whichever is heard first.
     """
-    tape = Tape()
-    for run, t0, t1 in (("a", 0, 100), ("b", 102, 180)):
-        tape.run(t0, t1, [SOL, BTC], run=run)
-        tape.connection(t0, t1, [], run=run)
-        for stream in (SOL, BTC):
-            tape.fact(t0 + 0.1, Requested(stream), run=run, connection=0, attempt=1)
-        for tick in range(1, 449):
-            t = round(tick * TICK_S, 3)
-            if t0 + 0.5 < t < t1 and not (tick & 1 and 102 < t < 122):
-                tape.book(t, SOL, run=run)
-            if t0 + 0.5 < t < t1 and not tick & 1:
-                tape.book(t + ahead, BTC, run=run)
+    times, others = ticks(180, lambda t: 102 < t < 122), [t + ahead for t in ticks(180, lambda _: True)]
 
-    holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
+    holes = heard([("a", 0, 100), ("b", 102, 180)], times, others)
 
     assert {e.symbol for e in holes} == {"SOL-PERP"}
-    assert sum(e.missing or 0 for e in holes) == 23
+    assert sum(e.missing or 0 for e in holes) == 24
