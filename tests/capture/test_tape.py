@@ -173,7 +173,7 @@ def test_ever_new_names_are_kept_no_longer_than_memory_is_small(tmp_path, named)
     tracemalloc.start()
     try:
         # Routes are forgotten as a whole each time there are so many: so looked at when there are as many again.
-        for number in (1, MAX_ROUTES + 100, 2 * MAX_ROUTES + 100):
+        for number in (1, MAX_ROUTES + 100, 3 * MAX_ROUTES + 100):
             sizes.append(kept(since, number))
             since = number
     finally:
@@ -181,4 +181,5 @@ def test_ever_new_names_are_kept_no_longer_than_memory_is_small(tmp_path, named)
     ended(run)
 
     assert sizes[1] - sizes[0] < 4 << 20
-    assert sizes[2] - sizes[1] < 256 << 10
+    # Tables of full caches are made anew now and then, whatever their entries: 300 KiB. Eight thousand names are more.
+    assert sizes[2] - sizes[1] < 512 << 10
