@@ -20,7 +20,7 @@ from recorder.lake.survey import Survey
 from recorder.quality.coverage import CoverageRow, HourFacts, StreamCount, by_symbol
 from recorder.quality.events import build, cut, in_order
 from recorder.quality.gaps import settled
-from recorder.quality.intervals import length, union
+from recorder.quality.intervals import difference, length, union
 from recorder.quality.state import HourBeats
 from recorder.records import HOUR_NS, SECOND_NS, Event, QualitySettings, Stream
 from recorder.venue.markets import MarketList
@@ -117,7 +117,11 @@ def _not_running(survey: Survey, hour: int, events: list[Event]) -> list[tuple[i
     """
     first = min((run.started for run in survey.carry.runs), default=hour)
     started = any(event.kind == "recorder_started" and event.start == first for event in events)
-    return [(hour, first)] if first > hour and started else []
+    if not started:
+        return []
+    # A later run may be the first of its hour, too: the time before that one is a hole.
+    down = union((event.start, event.end) for event in events if event.kind == "recorder_down")
+    return difference(union([(hour, first)]), down)
 
 
 def connection_rows(survey: Survey, hour: int, *, events: list[Event]) -> list[dict[str, Any]]:

@@ -61,6 +61,22 @@ def test_the_hour_of_the_first_run_is_missing_before_it(root):
     assert coverage.select(total.round(6).alias("total"))["total"].to_list() == [3600] * 4
 
 
+def test_the_hour_of_a_later_run_is_a_hole_before_it(root):
+    """
+    Also where nobody recorded since the hour began: there was a run before.
+    """
+    earlier = Run(root, HOUR + 600 * S, nonce="999999")
+    earlier.connect(HOUR + 600 * S)
+    earlier.hear(HOUR + 601 * S, HOUR + 1200 * S)
+    earlier.close(HOUR + 1200 * S)
+    recorded(root, NEXT + 600 * S, NEXT + 1200 * S)
+
+    seal(root, open_hour=True)
+
+    whys = Lake(root).spans(start=NEXT).filter(channel="orderbook", start=pl.lit(NEXT).cast(pl.Datetime("ns", "UTC")))
+    assert whys.collect()["why"].to_list() == ["recorder_down"] * 2
+
+
 def _alive(run: Run, start: int, end: int) -> None:
     for at in range(start, end + 1, S):
         run.put(EntryKind.ALIVE, at, b"", -1, 0)
