@@ -162,8 +162,9 @@ def coverage(
 
     complete: each tick of the books, or each id of the fills, is there. suspect:
     some sign of loss, or receive times that are not true. missing: known not to be there. unverifiable: nothing proves
-    it, as after the last fill of an hour, until the next one comes. The time before the first run is left out here;
-    --json, `Lake.coverage` and the report count it as missing.
+    it, as after the last fill of an hour, until the next one comes. The time before the first run is left out; it is
+    missing only in --json and `Lake.coverage`, where each hour is whole, and for the condition of a day, which is of 24
+    hours.
 
     \b
     Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, missing fills, a market or channel
@@ -176,10 +177,11 @@ def coverage(
     lake, start, end = _open(root, start, end)
     wanted = list(markets) or None
     of_channel = pl.col("channel").is_in(list(channels)) if channels else pl.lit(value=True)
+    begun = lake.begun(start)
     # Every hour that the range touches, whole: its row is about all of it.
     hours = start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS
     rows = _rows(lake.coverage(wanted, *hours).filter(of_channel))
-    spans = [_expired(span) for span in _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), start, end)]
+    spans = [_expired(span) for span in _cut(_rows(lake.spans(wanted, *hours).filter(of_channel)), begun, end)]
     expired = {row[0] for row in lake.hours(*hours).filter("expired").select(_integer("hour")).collect().rows()}
     named = {row["symbol"] for row in rows}, {row["channel"] for row in rows}
     nothing = not rows or not (named[0].issuperset(markets) and named[1].issuperset(channels))
@@ -208,7 +210,9 @@ def coverage(
         console.print()
         print_streams(console, rows, spans)
         console.print()
-        print_conditions(console, lake.condition(wanted, start, end).collect().rows(named=True))
+        midnight = start // _LAST_NS * _LAST_NS
+        begins = lake.begun(midnight) > midnight
+        print_conditions(console, lake.condition(wanted, start, end).collect().rows(named=True), begins=begins)
         if evidence:
             console.print()
             print_evidence(console, rows)
@@ -223,13 +227,13 @@ def _unsaid_s(lake: "Lake", start: int, end: int, given: tuple[int | None, int |
 
     No hour that is published has them, or the hour so far does not reach as far, or no recorder had been started yet.
     """
-    from recorder.quality.effects import NOT_RUNNING  # noqa: PLC0415
     from recorder.quality.intervals import difference, length, union  # noqa: PLC0415
     from recorder.records import SECOND_NS  # noqa: PLC0415
 
-    spans = _rows(lake.spans(None, start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS))
-    known = union((span["start"], span["end"]) for span in spans if span["why"] != NOT_RUNNING)
-    first = start if given[0] is not None else max(start, known[0][0] if known else start)
+    begun = lake.begun(start)
+    spans = _cut(_rows(lake.spans(None, start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS)), begun, end)
+    known = union((span["start"], span["end"]) for span in spans)
+    first = start if given[0] is not None else max(begun, known[0][0] if known else begun)
     last = end if given[1] is not None else min(end, known[-1][1] if known else end)
     return length(difference(union([(first, last)]), known)) / SECOND_NS
 
@@ -245,14 +249,12 @@ def _expired(span: dict[str, Any]) -> dict[str, Any]:
 
 def _cut(spans: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
     """
-    Stretches cut to a range, without the time before the first run ever: that is no gap in a recording.
+    Stretches cut to a range.
     """
-    from recorder.quality.effects import NOT_RUNNING  # noqa: PLC0415
-
     return [
         span | {"start": max(span["start"], start), "end": min(span["end"], end)}
         for span in spans
-        if span["start"] < end and span["end"] > start and span["why"] != NOT_RUNNING
+        if max(span["start"], start) < min(span["end"], end)
     ]
 
 

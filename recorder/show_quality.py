@@ -251,9 +251,9 @@ def _quiet(seconds: float, style: str) -> Text:
     return Text(lasting(seconds), style=style) if seconds else Text("–", style="dim")
 
 
-def print_conditions(console: Console, rows: Sequence[Row]) -> None:
+def print_conditions(console: Console, rows: Sequence[Row], *, begins: bool) -> None:
     """
-    A line a day and condition, with the markets of it.
+    A line a day and condition, with the markets of it; `begins`: in the first of the days, so did the recording.
     """
     styles = {"available": "green", "degraded": "yellow", "missing": "red", "expired": "dim", "pending": "dim"}
     table = plain("", "day", "condition", "markets")
@@ -266,6 +266,8 @@ def print_conditions(console: Console, rows: Sequence[Row]) -> None:
         more = f" and {len(markets) - _FEW_MARKETS} more" if len(markets) > _FEW_MARKETS else ""
         table.add_row(day, Text(condition, style=styles[condition]), f"{names}{more}")
     console.print(table)
+    if begins:
+        console.print("a condition is of 24 hours: for it, the time before the first run is missing", style="dim")
 
 
 def print_evidence(console: Console, rows: Sequence[Row]) -> None:

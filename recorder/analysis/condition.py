@@ -8,9 +8,9 @@ degraded   fills are known to be missing, or more of the day than the tolerance 
 available  neither.
 
 What counts is the market's order book: its firm one at the finest grouping, else whatever books there are; for a market
-recorded without books, its trades. Trades beside books count where they are missing. Hours before the recording began
-are missing like any other. Seconds that are unverifiable, as those of trades often are, do not degrade a day; those
-of a book do.
+recorded without books, its trades. Trades beside books count where they are missing. Time before the recording began is
+missing like any other: the word says whether a day can be used, not how the recorder did. Seconds that are
+unverifiable, as those of trades often are, do not degrade a day; those of a book do.
 """
 
 from collections.abc import Iterable

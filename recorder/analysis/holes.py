@@ -14,6 +14,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from recorder.analysis.units import NS_UTC
+from recorder.quality.intervals import union
 from recorder.records import SECOND_NS
 
 State = Literal["complete", "suspect", "missing", "unverifiable", "unrecorded"]
@@ -81,6 +82,28 @@ def spans(coverage: pl.LazyFrame) -> pl.LazyFrame:
         .drop("span_start", "span_state", "span_why")
         .explode(*lists)
     )
+
+
+def since(coverage: pl.DataFrame, at: int) -> pl.DataFrame:
+    """
+    Hours of `coverage` without what lies before an instant, ns: the one it lies in begins there. Its seconds and its
+    longest hole are of the rest; stretches and evidence stay.
+    """
+    earlier = coverage["start"].to_physical() < at
+    hours = coverage.filter(earlier).select(
+        *("symbol", pl.col("start").to_physical(), pl.col("span_start").cast(pl.List(pl.Int64))),
+        *("span_state", "span_why", *_SECONDS),
+    )
+    told = []
+    for row in hours.iter_rows():
+        left = [(max(each.start, at), each.end, each.state) for each in _stretches(row, None) if each.end > at]
+        seconds = (sum(end - start for start, end, state in left if f"{state}_s" == name) for name in _SECONDS)
+        missing = union((start, end) for start, end, state in left if state == "missing")
+        told.append([ns / SECOND_NS for ns in (*seconds, max((end - start for start, end in missing), default=0))])
+    columns = zip(*told, strict=True) if told else [[]] * (len(_SECONDS) + 1)
+    changed = [pl.Series(name, of, pl.Float64) for name, of in zip((*_SECONDS, "longest_hole_s"), columns, strict=True)]
+    cut = coverage.filter(earlier).with_columns(*changed, start=pl.lit(at).cast(NS_UTC))
+    return pl.concat([cut, coverage.filter(~earlier)])
 
 
 REMOVED = "removed by rule (lake.keep_days)"

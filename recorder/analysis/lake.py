@@ -133,6 +133,16 @@ class Lake(Seen, Traded):
         begun, over = min(begins, default=first), max(ends, default=last)
         return max(first, begun) if start is None else first, min(last, over) if end is None else last
 
+    def begun(self, start: Instant | None = None, *, live: bool = False) -> int:
+        """
+        `start`, or when the first run ever began, if that was later, ns: before it nobody had asked for anything. 0 if
+        there is nothing.
+
+        What lies before it is no hole in the recording: `drift-recorder coverage`, the report, the page and
+        `plot.coverage` leave it out. In tables, where each hour is whole, it is missing.
+        """
+        return self._reader.begun(time_range(start, None)[0], self._reader.view(live=live))
+
     def unsealed(self, start: Instant | None = None, end: Instant | None = None) -> int | None:
         """
         When the first frame of the range came, ns, that only `live=True` reads, for its hour is not sealed (so far).

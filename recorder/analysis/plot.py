@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from recorder.analysis import book
+from recorder.analysis.holes import since
 from recorder.analysis.pictures import (
     ASK,
     BID,
@@ -263,16 +264,16 @@ class Plots:
 
     def coverage(self, start: Instant | None = None, end: Instant | None = None) -> Any:  # noqa: ANN401
         """
-        A calendar: each stream by hour, how much of it is proven complete. Grey is one of which nothing is known.
+        A calendar: each stream by hour, how much of it is proven complete. Grey is one of which nothing is known; of
+        the hour in which the recording began, what was before is left out.
         """
         go = graph_objects()
         first, last = self._lake.bounds(start, end)
         first -= first % HOUR_NS
         rows = (
-            self._lake.coverage(None, first, last)
+            since(self._lake.coverage(None, first, last).collect(), self._lake.begun(first))
             .sort("symbol", "channel", "grouping", "start")
             .with_columns(pl.col("start").to_physical())
-            .collect()
         )
         width = max(-(-(last - first) // HOUR_NS), 1)
         labels: dict[str, int] = {}
@@ -285,9 +286,11 @@ class Plots:
                 shares.append([None] * width)
                 words.append(["never recorded"] * width)
             at = (row["start"] - first) // HOUR_NS
-            shares[labels[label]][at] = row["complete_s"] / 36.0
+            before_s = row["start"] % HOUR_NS / SECOND_NS
+            shares[labels[label]][at] = row["complete_s"] / (HOUR_NS / SECOND_NS - before_s) * 100
             told = ", ".join(f"{state} {row[f'{state}_s']:.0f} s" for state in STATES_OF_COVERAGE)
-            words[labels[label]][at] = f"{told}<br>{row['rows']:,} rows"
+            left_out = f", {before_s:.0f} s before the first run" if before_s else ""
+            words[labels[label]][at] = f"{told}{left_out}<br>{row['rows']:,} rows"
         made = figure("Coverage: proven complete, % of each hour", height=110 + 22 * max(len(labels), 2))
         made.add_trace(
             go.Heatmap(

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from recorder.analysis.gaps import Gaps, Span, marked, mode
-from recorder.analysis.holes import HOLES, State, holes, holes_and_unproven, without_rows
+from recorder.analysis.holes import HOLES, State, holes, holes_and_unproven, spans, without_rows
 from recorder.analysis.kept import HOURS, Kept, scanned
 from recorder.analysis.open_hours import OpenHours, View
 from recorder.analysis.proving import GAPS, LOOK_AROUND_NS, with_later_proof
@@ -22,6 +22,7 @@ from recorder.analysis.units import moment, natural, polars_schema
 from recorder.errors import RecorderError
 from recorder.lake import layout
 from recorder.lake.schema import table
+from recorder.quality.effects import NOT_RUNNING
 from recorder.records import HOUR_NS
 from recorder.venue.markets import NETWORKS, market_list
 
@@ -355,6 +356,18 @@ class Reader:
                 ends.append(view.until)
             last = max(ends)
         return first, max(first, last)
+
+    def begun(self, first: int | None, view: View | None = None) -> int:
+        """
+        Where a range begins, or where the first run ever did, if that was later.
+        """
+        hour = min([*self.store.hours()[:1], *(view.within(None, None)[:1] if view is not None else [])], default=0)
+        if first is not None and first >= hour + HOUR_NS:
+            return first
+        # An hour that began before any run says so. Where a later one does, sealed by an old version, that is a hole.
+        told = spans(self._frames("coverage", None, hour, hour + HOUR_NS, view)).filter(why=NOT_RUNNING)
+        ran = told.select(pl.col("end").min().to_physical()).collect().item()
+        return max(hour if ran is None else ran, first or 0)
 
     def all_recorded(self, view: View | None) -> list[str]:
         """

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from recorder.analysis import Lake
+from recorder.analysis.holes import since
 from recorder.errors import RecorderError
 from recorder.journal.reader import segments
 from recorder.lake import manifest as manifests
@@ -31,7 +32,8 @@ def calendar(root: Path, *, now: int) -> dict[str, Any]:
         `start`, ms of the first hour; `days`; `hours`, by market ("" for all together), a list with an item for each
         hour: None where nothing is sealed, else the shares of complete, suspect, missing and unverifiable seconds,
         whether the hour is over, and whether its rows were removed by rule; `sealed`, ms at which the last sealed hour
-        ends; `begun`, ms of the first hour on record; `problem`, why there is nothing.
+        ends; `begun`, ms of the first run, or of the first hour on record where that is not sealed: what is before is
+        in no share; `problem`, why there is nothing.
     """
     first = now // DAY_NS * DAY_NS - (DAYS - 1) * DAY_NS
     result: dict[str, Any] = {"start": first // 1_000_000, "days": DAYS, "hours": {}, "sealed": None, "problem": ""}
@@ -40,14 +42,14 @@ def calendar(root: Path, *, now: int) -> dict[str, Any]:
     try:
         lake = Lake(root)
         published = lake.hours(first, now + HOUR_NS).collect()
-        rows = (
-            lake.coverage(None, first, now + HOUR_NS)
-            .select("symbol", "start", *(f"{state}_s" for state in STATES))
-            .collect()
-        )
+        begun = lake.begun(first)
+        rows = since(lake.coverage(None, first, now + HOUR_NS).collect(), begun)
+        rows = rows.select("symbol", "start", *(f"{state}_s" for state in STATES))
     except (RecorderError, OSError, pl.exceptions.PolarsError) as error:
         result["problem"] = str(error)
         return result
+    if hour_of(begun) // 1_000_000 == result["begun"]:
+        result["begun"] = begun // 1_000_000
     complete = dict(published.select(pl.col("hour").dt.epoch("ns"), "complete").iter_rows())
     expired = set(published.filter("expired").get_column("hour").dt.epoch("ns"))
     over = [hour for hour, whole in complete.items() if whole]

@@ -9,6 +9,7 @@ import polars as pl
 
 from recorder.analysis import Lake
 from recorder.analysis.events import is_gap
+from recorder.analysis.holes import since
 from recorder.analysis.pictures import ASK, BID, MARKETS, edges, figure, graph_objects, iso, said, step_ns
 from recorder.analysis.plot import STATES_OF_COVERAGE, stream_label
 from recorder.records import SECOND_NS
@@ -17,6 +18,7 @@ TOP = 12
 """Markets with a picture of their own, by value traded, then by name."""
 LISTED = 200
 """Events in the table, the longest."""
+LEFT_OUT = " The time before the first run is left out: nobody had asked for anything."
 DRAWN = 2000
 """Events on the timeline."""
 CAUSES = {"venue": "#f59e0b", "network": "#3b82f6", "recorder": "#e0475b", "unknown": "#94a3b8"}
@@ -58,20 +60,21 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
     """
     A report of `[first, last)` (ns).
     """
-    coverage = lake.coverage(None, first, last).sort("symbol", "channel", "grouping", "start").collect()
+    begun = lake.begun(first)
+    coverage = since(lake.coverage(None, first, last).collect(), begun)
+    coverage = coverage.sort("symbol", "channel", "grouping", "start")
     events = lake.events(first, last).with_columns(gap=is_gap()).with_columns(pl.col("start", "end").to_physical())
     told = events.collect()
     sections = [
         Section(
             "What was recorded",
             "Every stream that was asked for, also one that never spoke. Nothing is called complete that cannot be "
-            "proven; seconds that are unverifiable are counted apart.",
-            table=_streams(coverage, first),
+            "proven; seconds that are unverifiable are counted apart." + (LEFT_OUT if begun > first else ""),
+            table=_streams(coverage, begun),
         ),
         Section(
             "Coverage by hour",
-            "Grey is an hour of which nothing is known. In the hour in which the recording began, the time before that "
-            "counts as missing.",
+            "Grey is an hour of which nothing is known." + (LEFT_OUT if begun > first else ""),
             [lake.plot.coverage(first, last)],
         ),
         Section(
@@ -98,12 +101,15 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
     ]
     return Contents(
         f"{said(lake.venue)} · {iso(first)[:16]} – {iso(last)[:16]} UTC",
-        _facts(lake, coverage, told, first, last),
+        _facts(lake, coverage, told, (begun, first, last)),
         sections,
     )
 
 
-def _facts(lake: Lake, coverage: pl.DataFrame, told: pl.DataFrame, first: int, last: int) -> list[tuple[str, str]]:
+def _facts(
+    lake: Lake, coverage: pl.DataFrame, told: pl.DataFrame, times: tuple[int, int, int]
+) -> list[tuple[str, str]]:
+    begun, first, last = times
     files = lake.hours(first, last).select(pl.col("bytes", "complete").sum(), pl.len()).collect().row(0, named=True)
     hours = -(-(last - first) // (3600 * SECOND_NS))
     books = coverage.filter(pl.col("channel").str.starts_with("orderbook"))["rows"].sum()
@@ -113,7 +119,7 @@ def _facts(lake: Lake, coverage: pl.DataFrame, told: pl.DataFrame, first: int, l
         ("markets", f"{coverage['symbol'].n_unique():,}"),
         ("books", f"{books:,}"),
         ("trades", f"{coverage.filter(pl.col('channel') == 'trades')['rows'].sum():,}"),
-        ("proven complete", _share(coverage, streams * _judged_s(coverage, first))),
+        ("proven complete", _share(coverage, streams * _judged_s(coverage, begun))),
         ("gaps", f"{told['gap'].sum():,}"),
         ("fills missing", f"{coverage['fills_missing'].sum():,}"),
         ("hours", f"{files['len']} of {hours}, {files['complete']} sealed"),
@@ -121,13 +127,13 @@ def _facts(lake: Lake, coverage: pl.DataFrame, told: pl.DataFrame, first: int, l
     ]
 
 
-def _judged_s(coverage: pl.DataFrame, first: int) -> float:
+def _judged_s(coverage: pl.DataFrame, begun: int) -> float:
     """
-    From the start of the report to where the last hour is judged, that of the hour so far to its last entry. An hour
-    without a row counts: what was not recorded is not complete.
+    From the start of the report, or of the first run, to where the last hour is judged, that of the hour so far to its
+    last entry. An hour without a row counts: what was not recorded is not complete.
     """
     seconds = pl.sum_horizontal(f"{state}_s" for state in STATES_OF_COVERAGE)
-    end = coverage.select((pl.col("start").to_physical() - first) / SECOND_NS + seconds).max().item()
+    end = coverage.select((pl.col("start").to_physical() - begun) / SECOND_NS + seconds).max().item()
     return float(end or 0.0)
 
 
@@ -135,9 +141,9 @@ def _share(coverage: pl.DataFrame, whole_s: float) -> str:
     return f"{float(coverage['complete_s'].sum()) / whole_s * 100:.2f} %" if whole_s else "–"
 
 
-def _streams(coverage: pl.DataFrame, first: int) -> Table:
+def _streams(coverage: pl.DataFrame, begun: int) -> Table:
     rows = []
-    whole = _judged_s(coverage, first)
+    whole = _judged_s(coverage, begun)
     for (symbol, channel, grouping), of in coverage.group_by("symbol", "channel", "grouping", maintain_order=True):
         seconds = {state: float(of[f"{state}_s"].sum()) for state in STATES_OF_COVERAGE}
         cadence: Any = of["cadence_ms"].drop_nulls().median()

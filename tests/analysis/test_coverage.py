@@ -12,6 +12,7 @@ import pytest
 from analysis_cases import Writer, blank, event
 from recorder.analysis import Lake
 from recorder.analysis.events import is_gap
+from recorder.analysis.holes import since
 from recorder.analysis.proving import FAR
 from recorder.errors import DamagedFile, RecorderError
 from recorder.lake import layout
@@ -209,6 +210,44 @@ def test_the_spans_of_an_hour_that_is_not_over_end_with_it(tmp_path):
 
 
 # ---- events of a market
+
+
+def test_what_lies_before_the_first_run_can_be_left_out(tmp_path):
+    """
+    What lies before a later run cannot, whatever an old version called it, nor what a stream lacks that came later.
+    """
+    books = {"channel": "orderbook", "grouping": 1}
+    late = [(0, "missing", "not running"), (600, "missing", "nobody asked"), (700, "complete", "ticks")]
+    rows = [
+        coverage(0, [(0, "missing", "not running"), (600, "complete", "ticks"), (3500, "missing", "silent")], **books),
+        coverage(0, late, symbol="USDC", **books),
+        coverage(1, [(0, "missing", "not running"), (1200, "complete", "ticks")], **books),
+    ]
+    found = lake(tmp_path, rows)
+    told = found.coverage().collect()
+    begun = found.begun()
+
+    left = since(told, begun).with_columns(start=(pl.col("start").to_physical() - DAY) // S)
+
+    assert begun == found.begun(DAY) == DAY + 600 * S
+    assert found.begun(DAY + 900 * S) == DAY + 900 * S
+    assert found.begun("2026-11-23") == DAY + 24 * HOUR_NS
+    columns = ("symbol", "start", "complete_s", "missing_s", "longest_hole_s")
+    assert sorted(left.select(columns).rows()) == [
+        ("SOL-PERP", 600, 2900, 100, 100),
+        ("SOL-PERP", 3600, 2400, 1200, 0),  # as it was written
+        ("USDC", 600, 2900, 100, 100),
+    ]
+    assert since(told, DAY).equals(told)
+
+
+def test_where_nothing_is_published_nothing_has_begun(tmp_path):
+    """
+    A range begins where it begins.
+    """
+    found = lake(tmp_path, [])
+
+    assert (found.begun(), found.begun(DAY)) == (0, DAY)
 
 
 def test_events_of_a_market_are_its_own_and_those_of_all(tmp_path):

@@ -15,7 +15,7 @@ from recorder.page import view as view_module
 from recorder.page.follow import Follower
 from recorder.page.past import calendar, disk
 from recorder.page.view import TRADES, View
-from recorder.records import SECOND_NS, Stream
+from recorder.records import HOUR_NS, SECOND_NS, Stream
 from recorder.simulator.core import Venue
 from recorder.simulator.kinds import Drop, Garbage, Silence, WithholdFills
 from recorder.simulator.markets import DEFAULT_MARKETS
@@ -267,12 +267,31 @@ def test_the_calendar_tells_each_hour_in_its_states(tmp_path):
     assert told["problem"] == ""
     assert set(told["hours"]) == {"", "SOL-PERP", "BTC-PERP"}
     assert all(len(hours) == told["days"] * 24 for hours in told["hours"].values())
-    assert told["begun"] == HOUR // 1_000_000, "before it nothing is to be sealed"
+    assert told["begun"] == START // 1_000_000, "before it nothing was asked for"
     assert [n for n, hour in enumerate(told["hours"][""]) if hour is not None] == [place]
     *sol, _, sol_expired = told["hours"]["SOL-PERP"][place]
     *btc, _, _ = told["hours"]["BTC-PERP"][place]
     assert sum(sol) == pytest.approx(1, abs=1e-3)
     assert (sol[2] > btc[2], sol_expired) == (True, False)
+    # Twenty of fifty minutes were recorded; the ten before the first run are no hole.
+    assert btc[2] == pytest.approx(0.6, abs=0.01)
+
+
+def test_the_time_before_a_later_run_is_a_hole_in_the_calendar(tmp_path):
+    """
+    Also where that run is the first of its hour; and where the hour of the first run is not sealed, it begins with it.
+    """
+    record(tmp_path, until_s=1500, stop=True)
+    assert calendar(tmp_path, now=at(1600))["begun"] == HOUR // 1_000_000
+    record(tmp_path, until_s=60, stop=True, start=START + HOUR_NS)
+    seal(tmp_path, open_hour=True)
+
+    told = calendar(tmp_path, now=at(3800))
+
+    place = (HOUR // 1_000_000 - told["start"]) // 3_600_000
+    first, later = told["hours"]["BTC-PERP"][place : place + 2]
+    assert first[2] == pytest.approx(25 / 50, abs=0.01)
+    assert later[2] == pytest.approx(59 / 60, abs=0.01)
 
 
 def test_a_lake_that_cannot_be_read_says_why(tmp_path):

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from browser import browser, missing
-from lake_cases import HOUR, Run, S, book, make_root, trade
+from lake_cases import HOUR, NEXT, Run, S, book, make_root, trade
 from recorder.analysis import Lake
 from recorder.cli_report import report as verb
 from recorder.errors import RecorderError
 from recorder.lake.sealing import seal
-from recorder.records import Stream
+from recorder.records import HOUR_NS, Stream
 from recorder.report.contents import gather
 
 WITHOUT = missing()
@@ -151,6 +151,32 @@ def test_the_share_that_is_proven_is_told_alike_of_all_and_of_each(tmp_path):
     assert float(dict(contents.facts)["proven complete"].removesuffix(" %")) == pytest.approx(
         sum(shares) / len(shares), abs=0.02
     )
+
+
+def test_the_time_before_the_first_run_is_no_hole_and_that_before_a_later_one_is(tmp_path):
+    """
+    In figures, table and calendar; the page says what it leaves out, and nothing where it leaves out nothing.
+    """
+    root = make_root(tmp_path / "root")
+    for start, end in ((HOUR + 1800 * S, NEXT), (NEXT + 1200 * S, NEXT + 3600 * S)):
+        run = Run(root, start)
+        run.connect(start)
+        run.hear(start + S, end)
+        run.close(end)
+    seal(root)
+
+    contents, later = gather(Lake(root), HOUR, NEXT + HOUR_NS), gather(Lake(root), NEXT, NEXT + HOUR_NS)
+
+    rows = {row[0]: row for row in contents.sections[0].table.rows}
+    assert rows["SOL-PERP books"][2:8] == ["77.74 %", "–", "20.0 min", "–", "20.0 min", "0"]
+    assert "The time before the first run is left out" in contents.sections[0].words
+    assert "The time before the first run is left out" in contents.sections[1].words
+    heat = contents.sections[1].figures[0].data[0]
+    books = list(heat.y).index("SOL-PERP books")
+    assert list(heat.z[books]) == pytest.approx([99.9, 66.6], abs=0.1)
+    assert "1800 s before the first run" in heat.text[books][0]
+    assert not any("before the first run" in section.words for section in later.sections)
+    assert {row[0]: row[4] for row in later.sections[0].table.rows}["SOL-PERP books"] == "20.0 min"
 
 
 def test_a_day_of_which_nothing_is_sealed_has_no_report(faulty_root, tmp_path):

@@ -383,7 +383,8 @@ function showCalendar() {
           continue;
         }
         const shares = STATES.map((name, n) => [name, hour[n]]).filter(([, share]) => share > 0);
-        cell.title = `${named}${hour[4] ? "" : ", so far"}: ${shares.map(([name, share]) => `${percent(share)} ${name}`).join(", ")}`;
+        const when = `${named}${hour[4] ? "" : ", so far"}${at < past.begun ? ", from the first run on" : ""}`;
+        cell.title = `${when}: ${shares.map(([name, share]) => `${percent(share)} ${name}`).join(", ")}`;
         judged += 1;
         complete += hour[0];
       } else {
