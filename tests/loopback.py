@@ -5,16 +5,20 @@ A recorder under way in this process, on a simulator on loopback, and what it ha
 import asyncio
 import contextlib
 import signal
+import time
+from collections import Counter
 
+from recorder.clock import wall_ns
 from recorder.config import parse_config
 from recorder.daemon import Recorder
 from recorder.journal.reader import read_merged, segments
 from recorder.lake.layout import JOURNAL
-from recorder.records import EntryKind, decode_fact
+from recorder.records import HOUR_NS, SECOND_NS, EntryKind, decode_fact
+from recorder.simulator.ledger import digest, read_ledger
 from recorder.simulator.server import SimulatorOptions, serve
 from recorder.status.follow import Follower
 
-WITHIN_S = 8.0
+WITHIN_S = 20.0
 
 
 def config_text(url, root, extra="", *, perp='["SOL-PERP", "BTC-PERP"]'):
@@ -80,6 +84,15 @@ async def until(happened, within_s=WITHIN_S):
             await asyncio.sleep(0.02)
 
 
+def within_an_hour(seconds):
+    """
+    Wait for the hour's turn if it comes within so many seconds: what is counted by the hour would be in two of them.
+    """
+    left_s = (HOUR_NS - wall_ns() % HOUR_NS) / SECOND_NS
+    if left_s < seconds:
+        time.sleep(left_s + 0.1)
+
+
 def entries(root):
     """
     All that is committed.
@@ -105,3 +118,13 @@ def followed(root):
         return follower.status()
     finally:
         follower.close()
+
+
+def unheard(ledger, root):
+    """
+    What the venue sent, by its own account, and is not committed. Other than the time between two books this does not
+    tell of a venue that stood still with the machine.
+    """
+    sent = Counter(line.sha for line in read_ledger(ledger) if line.what == "sent")
+    assert sent.total() > 0
+    return sent - Counter(digest(e.payload.decode()) for e in entries(root) if e.kind == EntryKind.FRAME)

@@ -3,6 +3,7 @@ The recorder as a whole: in this process where its inside is asked, as a child p
 """
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -19,8 +20,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loopback import WITHIN_S, config_text, entries, facts, recording, simulator, until
+from loopback import WITHIN_S, config_text, entries, facts, recording, simulator, unheard, until
 from recorder import clock, durable
+from recorder.capture.wire import CLOSE_TIMEOUT_S
 from recorder.config import Journal, parse_config
 from recorder.daemon import Recorder
 from recorder.daemon import child as seal_child
@@ -62,6 +64,27 @@ def slots(root, index=0):
     channel = f'"channel":"orderbook_perp_{index}_grouped_1"'.encode()
     frames = [e.payload for e in entries(root) if e.kind == EntryKind.FRAME and channel in e.payload]
     return [json.loads(json.loads(frame)["data"])["ts"] for frame in frames]
+
+
+@contextlib.asynccontextmanager
+async def stalls():
+    """
+    Times for which this loop really stood still, in seconds: half of what the recorder calls a stall, or more.
+    """
+    loop, stood = asyncio.get_running_loop(), []
+
+    async def look():
+        while True:
+            began = loop.time()
+            await asyncio.sleep(0.02)
+            if loop.time() - began > daemon.STALL_NS / SECOND_NS / 2:
+                stood.append(loop.time() - began)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield stood
+    finally:
+        looking.cancel()
 
 
 # ---- starting
@@ -112,20 +135,23 @@ def test_it_ends_after_the_time_asked_for(tmp_path):
     """
 
     async def scenario():
-        async with simulator() as url:
+        async with simulator() as url, stalls() as stood:
             recorder = Recorder(parse_config(config_text(url, tmp_path), file="test"), for_s=2.2, seal=False)
             await recorder.run()
-            return recorder
+            return recorder, stood
 
-    recorder = asyncio.run(scenario())
+    recorder, stood = asyncio.run(scenario())
 
     assert not recorder.interrupted
     assert [fact.reason for fact in facts(tmp_path, RunStopped)] == ["the 2.2 s asked for are over"]
     assert [fact.cause for fact in facts(tmp_path, Disconnected)] == ["recorder"]
-    assert sum(entry.kind == EntryKind.ALIVE for entry in entries(tmp_path)) == 2
-    assert len(slots(tmp_path)) > 20
+    # One or two where start and stop take no time.
+    alive = [entry.recv_ts for entry in entries(tmp_path) if entry.kind == EntryKind.ALIVE]
+    assert alive
+    assert all(after - before > SECOND_NS // 2 for before, after in pairwise(alive))
+    assert slots(tmp_path)
     # No stall is made up at the start.
-    assert facts(tmp_path, LoopStalled) == []
+    assert len(facts(tmp_path, LoopStalled)) <= len(stood)
 
 
 def test_no_thread_of_it_is_left_that_the_end_of_the_process_would_take_for_a_hung_one(tmp_path):
@@ -170,8 +196,8 @@ def test_telemetry_tells_the_time_since_the_row_before(tmp_path):
     assert {row.paused for row in rows} == {False}
     inodes = os.statvfs(tmp_path)
     assert all(bool(row.disk_free_inodes) == bool(inodes.f_files) for row in rows[:2])
-    assert rows[0].connections == [0]
-    assert rows[0].loop_lag_max_ms < 1000
+    assert [0] in [row.connections for row in rows]
+    assert rows[0].loop_lag_max_ms < WITHIN_S * 1000
     assert all(0 < row.durable_p50_ms <= row.durable_p99_ms <= row.durable_max_ms for row in rows[:2])
     assert all(row.durable_max_ms >= row.commit_p50_ms for row in rows[:2])
 
@@ -193,13 +219,11 @@ def test_what_nobody_can_reach_goes_within_a_minute(tmp_path):
         async with simulator() as url, recording(tmp_path, url, telemetry_s=1.0):
             await until(lambda: facts(tmp_path, Telemetry))
             left = weakref.ref(Ended())
-            told = len(facts(tmp_path, Telemetry))
-            await until(lambda: len(facts(tmp_path, Telemetry)) > told)
-            return left()
+            await until(lambda: left() is None)
 
     gc.disable()
     try:
-        assert asyncio.run(scenario()) is None
+        asyncio.run(scenario())
     finally:
         gc.enable()
 
@@ -255,6 +279,14 @@ def test_a_task_that_fails_ends_the_recorder_with_its_reason_committed(tmp_path,
 
 
 @pytest.fixture
+def ledger(tmp_path_factory):
+    """
+    The venue's own account of what it sent.
+    """
+    return tmp_path_factory.mktemp("venue") / "ledger"
+
+
+@pytest.fixture
 def wall(monkeypatch):
     """
     Steps the wall clock by so many seconds: what `clock.py` reads.
@@ -280,32 +312,26 @@ def wall(monkeypatch):
     return step
 
 
-def gaps_ms(sent):
-    """
-    Intervals between the venue's own stamps.
-    """
-    return [after - before for before, after in pairwise(sent)]
-
-
-def test_a_backward_step_begins_a_new_run_on_the_same_connection(tmp_path, wall):
+def test_a_backward_step_begins_a_new_run_on_the_same_connection(tmp_path, wall, ledger):
     """
     No frame is lost, the new run knows what is subscribed, and the old one's lock is free so that its hour can close.
     """
 
     async def scenario():
-        async with simulator() as url, recording(tmp_path, url) as recorder:
+        async with simulator(ledger=ledger) as url, recording(tmp_path, url) as recorder:
             await until(lambda: len(slots(tmp_path)) > 5)
             old = recorder.tape.run
             triggers = {job.id: job.trigger for job in recorder._jobs.scheduler.get_jobs()}
             wall(-3600)
-            await until(lambda: recorder.tape.run != old, 3)
-            await asyncio.sleep(1.2)
+            await until(lambda: recorder.tape.run != old)
+            await until(lambda: not durable.is_locked(tmp_path / JOURNAL / old / "lock"))
+            before = len(slots(tmp_path))
+            await until(lambda: len(slots(tmp_path)) > before + 5)
             # An interval trigger remembers when it was made, and would wait until that time comes back.
             remade = {job.id: job.trigger is not triggers[job.id] for job in recorder._jobs.scheduler.get_jobs()}
-            released = not durable.is_locked(tmp_path / JOURNAL / old / "lock")
-            return old, recorder.tape.run, remade, released
+            return old, recorder.tape.run, remade
 
-    old, new, remade, released = asyncio.run(scenario())
+    old, new, remade = asyncio.run(scenario())
     by_run = {run: [e for e in entries(tmp_path) if e.run == run] for run in (old, new)}
     started = {fact.run: fact for fact in facts(tmp_path, RunStarted)}
 
@@ -315,10 +341,9 @@ def test_a_backward_step_begins_a_new_run_on_the_same_connection(tmp_path, wall)
     assert len(facts(tmp_path, Disconnected)) == 1
     assert [decode_fact(e.payload).attempt for e in by_run[new] if b'"fact":"connected"' in e.payload] == [1]
     assert sum(b'"fact":"requested"' in e.payload for e in by_run[new]) == 4
-    assert max(gaps_ms(sorted(slots(tmp_path)))) < 500
+    assert not unheard(ledger, tmp_path)
     assert all(a.recv_ts <= b.recv_ts for run in by_run.values() for a, b in pairwise(run))
     assert by_run[new][-1].recv_ts < by_run[old][0].recv_ts
-    assert released
     assert remade == {"second": True, "disk": True}
 
 
@@ -344,17 +369,18 @@ def test_a_run_that_begins_after_a_reload_asks_for_what_is_asked_for_now(tmp_pat
     assert asked == {True: {"SOL-PERP", "BTC-PERP"}, False: {"SOL-PERP", "ETH-PERP"}}
 
 
-def test_a_forward_step_re_anchors_and_cuts_nothing(tmp_path, wall):
+def test_a_forward_step_re_anchors_and_cuts_nothing(tmp_path, wall, ledger):
     """
     An hour on the clock is not an hour of silence: the connection stays.
     """
 
     async def scenario():
-        async with simulator() as url, recording(tmp_path, url) as recorder:
+        async with simulator(ledger=ledger) as url, recording(tmp_path, url) as recorder:
             await until(lambda: len(slots(tmp_path)) > 5)
             wall(3600)
-            await until(lambda: facts(tmp_path, ClockStepped), 3)
-            await asyncio.sleep(0.7)
+            await until(lambda: facts(tmp_path, ClockStepped))
+            before = len(slots(tmp_path))
+            await until(lambda: len(slots(tmp_path)) > before + 5)
             return recorder.tape.clock.offset()
 
     offset = asyncio.run(scenario())
@@ -362,11 +388,11 @@ def test_a_forward_step_re_anchors_and_cuts_nothing(tmp_path, wall):
     assert [round(fact.step_ns / SECOND_NS) for fact in facts(tmp_path, ClockStepped)] == [3600]
     assert len(facts(tmp_path, RunStarted)) == len(facts(tmp_path, Connected)) == 1
     assert [fact.why for fact in facts(tmp_path, Disconnected)] == ["the recorder is stopping"]
-    assert max(gaps_ms(slots(tmp_path))) < 500
+    assert not unheard(ledger, tmp_path)
     assert abs(offset) < SECOND_NS
 
 
-def test_a_backward_step_that_cannot_begin_a_run_goes_on_with_the_old_one(tmp_path, wall, monkeypatch):
+def test_a_backward_step_that_cannot_begin_a_run_goes_on_with_the_old_one(tmp_path, wall, ledger, monkeypatch):
     """
     A full disk at that moment costs neither the recording nor the step: it is tried again.
     """
@@ -381,7 +407,7 @@ def test_a_backward_step_that_cannot_begin_a_run_goes_on_with_the_old_one(tmp_pa
     monkeypatch.setattr(Runs, "_made", refusing)
 
     async def scenario():
-        async with simulator() as url, recording(tmp_path, url):
+        async with simulator(ledger=ledger) as url, recording(tmp_path, url):
             await until(lambda: slots(tmp_path))
             wall(-60)
             await until(lambda: len(facts(tmp_path, RunStarted)) == 2)
@@ -390,7 +416,7 @@ def test_a_backward_step_that_cannot_begin_a_run_goes_on_with_the_old_one(tmp_pa
 
     assert len(refusals) == 2
     assert len(facts(tmp_path, ClockStepped)) == 1
-    assert max(gaps_ms(sorted(slots(tmp_path)))) < 500
+    assert not unheard(ledger, tmp_path)
 
 
 # ---- jobs
@@ -411,7 +437,7 @@ def test_jobs_run_on_the_loop(tmp_path, monkeypatch):
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url) as recorder:
-            await asyncio.sleep(1.3)
+            await until(lambda: threads)
             assert {job.id for job in recorder._jobs.scheduler.get_jobs()} == {"second", "disk"}
 
     asyncio.run(scenario())
@@ -510,7 +536,7 @@ def test_a_removal_that_the_queue_had_no_room_for_is_left_to_the_next_seal(tmp_p
     async def scenario():
         recorder = Recorder(config, seal=False)
         running = asyncio.create_task(recorder.run())
-        await asyncio.sleep(0.1)
+        await until(lambda: entries(tmp_path))
         with monkeypatch.context() as full:
             full.setattr(writer, "_FACT_RESERVE_BYTES", -config.journal.queue_bytes)
             recorder._removed(removal)
@@ -553,13 +579,12 @@ def test_a_seal_under_way_does_not_hold_the_stop(tmp_path, monkeypatch, caplog, 
     It is ended, even if it does not listen, and nothing is said to have failed.
     """
     listens_not = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if ignores else ""
-    words = f"{listens_not}import time; print('up', flush=True); time.sleep(60)"
+    words = f"{listens_not}import pathlib, time; pathlib.Path({str(tmp_path / 'up')!r}).touch(); time.sleep(60)"
     monkeypatch.setattr(seal_child, "SEAL_COMMAND", (sys.executable, "-c", words))
 
     async def scenario():
         async with simulator() as url, recording(tmp_path, url, seal=True) as recorder:
-            await until(lambda: recorder._seal.process is not None)
-            await asyncio.sleep(0.4)
+            await until((tmp_path / "up").exists)
             began = time.monotonic()
             recorder.stop("enough")
             await recorder.running
@@ -567,7 +592,7 @@ def test_a_seal_under_way_does_not_hold_the_stop(tmp_path, monkeypatch, caplog, 
 
     took_s, code = asyncio.run(scenario())
 
-    assert took_s < 3
+    assert took_s < 20
     assert code == (-signal.SIGKILL if ignores else -signal.SIGTERM)
     assert facts(tmp_path, JobFailed) == []
     assert [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}] == []
@@ -575,18 +600,20 @@ def test_a_seal_under_way_does_not_hold_the_stop(tmp_path, monkeypatch, caplog, 
 
 # ---- a disk that hangs
 
+HANGS_S = 40.0
+
 
 def test_a_stuck_disk_stops_neither_the_reading_nor_the_exit(tmp_path, monkeypatch):
     """
     Frames are taken while a sync hangs; the stop says what could not be committed instead of waiting for it.
     """
-    stuck, taken = threading.Event(), []
+    stuck, took_s = threading.Event(), []
     release = threading.Event()
     sync = durable.sync
 
     def hanging(fd):
         if stuck.is_set():
-            release.wait(20)
+            release.wait(HANGS_S)
         sync(fd)
 
     monkeypatch.setattr(durable, "sync", hanging)
@@ -596,28 +623,35 @@ def test_a_stuck_disk_stops_neither_the_reading_nor_the_exit(tmp_path, monkeypat
             await until(lambda: slots(tmp_path))
             stuck.set()
             before = recorder.tape.counters.frames
-            await asyncio.sleep(1.0)
-            taken.append(recorder.tape.counters.frames - before)
+            await until(lambda: recorder.tape.counters.frames > before + 30, HANGS_S / 2)
             recorder.stop("enough")
             began = time.monotonic()
             try:
                 await recorder.running
             finally:
-                taken.append(time.monotonic() - began)
+                took_s.append(time.monotonic() - began)
 
     try:
         with pytest.raises(RecorderError, match=r"the disk did not take what came after entry \d+"):
             asyncio.run(scenario())
     finally:
         release.set()
-    frames, took_s = taken
 
-    assert frames > 30
-    assert took_s < 5
+    assert took_s[0] < HANGS_S / 2
     assert facts(tmp_path, WriteFailed) == []
 
 
 # ---- as a process
+
+ENDS_WITHIN_S = 30.0
+"""Five, if the processor is there when it is wanted; none of its limits is so long, and the disk hangs for 60."""
+
+
+def test_the_limits_of_an_orderly_end_leave_it_five_seconds():
+    """
+    Of sockets that do not close, of what they still deliver, of a seal that does not listen, of a disk that hangs.
+    """
+    assert CLOSE_TIMEOUT_S + daemon.DRAIN_S + 2 * seal_child.END_S + daemon.COMMIT_DEADLINE_S < 5
 
 
 @pytest.fixture
@@ -678,11 +712,9 @@ def test_sigterm_under_load_commits_everything_and_exits_in_time(child, tmp_path
     """
     recorder = start_both(child, tmp_path, tick_ms=10, markets=40)
     time.sleep(0.5)
-    began = time.monotonic()
     recorder.terminate()
-    _, errors = recorder.communicate(timeout=10)
+    _, errors = recorder.communicate(timeout=ENDS_WITHIN_S)
 
-    assert time.monotonic() - began < 5
     assert recorder.returncode == 0
     assert "Traceback" not in errors
     assert [fact.reason for fact in facts(tmp_path / "root", RunStopped)] == ["SIGTERM"]
@@ -726,24 +758,21 @@ def test_a_second_signal_exits_at_once(stuck_recorder):
     """
     stuck_recorder.send_signal(signal.SIGINT)
     time.sleep(0.3)
-    began = time.monotonic()
     stuck_recorder.send_signal(signal.SIGTERM)
-    _, errors = stuck_recorder.communicate(timeout=5)
+    _, errors = stuck_recorder.communicate(timeout=WITHIN_S)
 
-    assert time.monotonic() - began < 1
     assert stuck_recorder.returncode == 1
     assert "SIGTERM again: exit without waiting" in errors
+    assert "the disk did not take" not in errors, "it waited for as long as after one signal"
 
 
 def test_a_stuck_disk_ends_as_a_process_too(stuck_recorder):
     """
     No thread that hangs holds the exit; the exit code and one line say that something is not on disk.
     """
-    began = time.monotonic()
     stuck_recorder.terminate()
-    _, errors = stuck_recorder.communicate(timeout=10)
+    _, errors = stuck_recorder.communicate(timeout=ENDS_WITHIN_S)
 
-    assert time.monotonic() - began < 5
     assert stuck_recorder.returncode == 1
     assert "the disk did not take what came after entry 0 of this run" in errors.splitlines()[-1]
 
@@ -762,7 +791,7 @@ def test_sighup_takes_over_the_markets_of_the_file(child, tmp_path):
     recorder.send_signal(signal.SIGHUP)
     wait_until(lambda: slots(root, 2))
     recorder.terminate()
-    _, errors = recorder.communicate(timeout=10)
+    _, errors = recorder.communicate(timeout=WITHIN_S)
 
     assert recorder.returncode == 0
     refused = f"{config}: markets.prep: unknown key, did you mean perp?; allowed: perp, spot, channels, grouping"
@@ -777,7 +806,7 @@ def test_run_for_ends_by_sealing_the_open_hour(child, tmp_path):
     `run --for` is a recording one can read at once.
     """
     recorder = start_both(child, tmp_path, "--for", "3")
-    out, errors = recorder.communicate(timeout=20)
+    out, errors = recorder.communicate(timeout=60)
 
     assert recorder.returncode == 0, errors
     assert re.search(r"published so far: \d+ books and trades of \d+ frames", out)
@@ -790,7 +819,7 @@ def test_run_for_that_is_interrupted_does_not_seal(child, tmp_path):
     """
     recorder = start_both(child, tmp_path, "--for", "60")
     recorder.send_signal(signal.SIGINT)
-    out, errors = recorder.communicate(timeout=10)
+    out, errors = recorder.communicate(timeout=WITHIN_S)
 
     assert (recorder.returncode, out) == (0, "")
     assert f"not sealed: run `drift-recorder seal {tmp_path / 'root'} --open`" in errors
@@ -805,7 +834,7 @@ def test_the_recording_process_loads_neither_pyarrow_nor_polars(child, tmp_path)
     time.sleep(1.5)
     maps = Path(f"/proc/{recorder.pid}/maps").read_text(encoding="utf-8")
     recorder.terminate()
-    _, errors = recorder.communicate(timeout=10)
+    _, errors = recorder.communicate(timeout=WITHIN_S)
 
     assert "zstandard" in maps
     assert "pyarrow" not in maps
@@ -823,7 +852,7 @@ def test_the_log_escapes_what_the_venue_says(child, tmp_path):
     recorder = start_both(child, tmp_path, garbage=garbage)
     wait_until(lambda: facts(tmp_path / "root", Rejected))
     recorder.terminate()
-    _, errors = recorder.communicate(timeout=10)
+    _, errors = recorder.communicate(timeout=WITHIN_S)
 
     assert "\\x1b[31m\\nforged" in errors
     assert "\x1b" not in errors

@@ -13,6 +13,7 @@ import pytest
 
 import reference
 from captures import CAPTURES, FIXTURES, capture
+from loopback import within_an_hour
 from recorder.analysis import Lake
 from recorder.config import parse_config
 from recorder.daemon import Recorder
@@ -166,6 +167,7 @@ def test_what_a_venue_sent_and_what_it_kept_back_are_both_told(tmp_path):
         ),
     )
 
+    within_an_hour(40)
     record(root, options, for_s=14, silent_after_s=2.0)
 
     lines = read_ledger(ledger)
@@ -173,7 +175,7 @@ def test_what_a_venue_sent_and_what_it_kept_back_are_both_told(tmp_path):
     books, trades, quality = lake.books(units="raw").collect(), lake.trades(units="raw").collect(), nanoseconds(lake)
     heard = [e for e in read_merged(segments(root / "journal"), start=0, end=1 << 62) if e.kind == EntryKind.FRAME]
     frames_of_ledger_are_rows(lines, heard, books, trades, quality)
-    the_silence_is_told(lines, books, quality)
+    the_silence_is_told(lines, heard, quality)
     the_withheld_fills_are_told(lines, trades, quality)
     the_drop_is_told(lines, books, quality)
     (garbage,) = lake.undecodable().collect().iter_rows(named=True)
@@ -181,7 +183,7 @@ def test_what_a_venue_sent_and_what_it_kept_back_are_both_told(tmp_path):
     assert quality.filter(kind="undecodable")["missing"].to_list() == [1]
     beats = sum(line.what == "heartbeat" for line in lines)
     coverage = lake.coverage().collect()
-    assert beats >= 2
+    assert beats >= 1
     assert set(coverage["heartbeats"]) == {beats}
     assert len(coverage) == 12
     assert verify(root).problems == []
@@ -210,23 +212,23 @@ def frames_of_ledger_are_rows(lines, heard, books, trades, quality) -> None:
             unexplained.append(line)
     assert unexplained == []
     assert stored.total() == 0, "something was stored that was not sent"
-    assert len(sent) > 1000
+    assert len(sent) > 300
     assert sorted([*books["seq"], *trades["seq"]]) == sorted(e.seq for e in data)
     fills = Counter(line.fill_id for line in sent if line.fill_id is not None)
     assert Counter(trades["fill_record_id"]) <= fills
-    assert fills.total() - len(trades) <= 5, "no more than what was on its way when the connection was cut"
+    assert fills.total() - len(trades) <= 20, "no more than what was on its way when the connection was cut"
 
 
-def the_silence_is_told(lines, books, quality) -> None:
+def the_silence_is_told(lines, heard, quality) -> None:
     """
-    From the last book to the next, on a connection that lived.
+    From the receipt of the last book that was sent before it to that of the first after it, on a connection that lived.
     """
     (fault,) = [line for line in lines if line.what == "fault_end" and line.market == "SOL-PERP"]
     (silent,) = quality.filter(kind="silent", symbol="SOL-PERP").iter_rows(named=True)
-    receipts = books.filter(symbol="SOL-PERP")["recv_ts"].dt.epoch("ns").to_list()
-    assert receipts[receipts.index(silent["start"]) + 1] == silent["end"]
-    assert abs(silent["start"] - fault.start_ns) <= SLACK_NS + 50_000_000
-    assert abs(silent["end"] - fault.end_ns) <= SLACK_NS + 50_000_000
+    sent = [line for line in lines if line.what == "sent" and line.channel == "orderbook_perp_0_grouped_1"]
+    received = {digest(entry.payload.decode()): entry.recv_ts for entry in heard}
+    assert silent["start"] == received[[line.sha for line in sent if line.t_ns < fault.start_ns][-1]]
+    assert silent["end"] == received[next(line.sha for line in sent if line.t_ns >= fault.end_ns)]
     assert silent["cause"] == "venue"
     assert quality.filter(kind="silent").filter(pl.col("symbol").is_in(["BTC-PERP", "ETH-PERP", "SOL"])).is_empty()
 

@@ -198,7 +198,7 @@ def test_kinds_are_bounded(now):
     assert len(limiter._windows) <= logs.MAX_KINDS
 
 
-def test_the_count_does_not_wait_for_another_line():
+def test_the_count_does_not_wait_for_another_line(now):
     """
     There may be none for hours: a timer tells it.
     """
@@ -207,6 +207,7 @@ def test_the_count_does_not_wait_for_another_line():
     handler.limit(logs.Limiter(handler, burst=1, window_s=0.05))
     for number in range(3):
         handler.handle(logging.LogRecord("x", logging.WARNING, "", 0, "dropped %d", (number,), None))
+    now[0] = 0.05
 
     deadline = time.monotonic() + 20
     while "more like it" not in written.getvalue():

@@ -204,9 +204,10 @@ def test_over_sockets_a_cut_of_one_copy_costs_nothing(tmp_path):
                 await until(lambda: len(facts(tmp_path, Connected)) == 3)
                 await asyncio.sleep(1.5)
                 assert not recorder.running.done()
-            return url, second
+                stopped = recorder.tape.clock.now()
+            return url, second, stopped
 
-    url, second = asyncio.run(scenario())
+    url, second, stopped = asyncio.run(scenario())
     seal(tmp_path, open_hour=True)
 
     (started,) = facts(tmp_path, RunStarted)
@@ -214,10 +215,11 @@ def test_over_sockets_a_cut_of_one_copy_costs_nothing(tmp_path):
     assert {(fact.url, fact.attempt) for fact in facts(tmp_path, Connected)} == {(url, 1), (second, 1), (second, 2)}
     heard = [Counter(e.payload for e in data(tmp_path) if e.connection == index) for index in (0, 1)]
     rows = stored(tmp_path)
-    # The first copy came before the second, and lost nothing.
-    assert len(rows) == heard[0].total() == (heard[0] | heard[1]).total() > 60
+    assert len(rows) == (heard[0] | heard[1]).total() > 30
+    # The first copy came before the second, and lost nothing until it was ended, which is not at the same moment.
+    assert set(heard[1] - heard[0]) <= {e.payload for e in data(tmp_path) if e.recv_ts > stopped}
     assert heard[1].total() < heard[0].total()
-    assert Lake(tmp_path).coverage().collect()["duplicates_removed"].sum() == heard[1].total() > 30
+    assert Lake(tmp_path).coverage().collect()["duplicates_removed"].sum() == (heard[0] & heard[1]).total() > 15
     # Of the second copy: the cut, and the end of the recording.
     down = Lake(tmp_path).quality().filter(kind="disconnected", connection=1).sort("start").collect()
     assert down["cause"].to_list() == ["network", "recorder"]

@@ -197,7 +197,7 @@ async def _life(tmp_path, *, abstract):
                 await until("STATUS=recording 4 of 4 streams on 1 connection, ")
                 recorder.send_signal(signal.SIGTERM)
                 await until("STOPPING=1\nSTATUS=stopping: SIGTERM")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert await recorder.wait() == 0
             finally:
                 if recorder.returncode is None:

@@ -29,7 +29,17 @@ from recorder.journal.reader import segments
 from recorder.lake.layout import hour_of
 from recorder.lake.sealing import seal
 from recorder.lake.verify import verify
-from recorder.records import HOUR_NS, SECOND_NS, DiskFreed, DiskFull, EntryKind, Expired, Telemetry, decode_fact
+from recorder.records import (
+    HOUR_NS,
+    SECOND_NS,
+    Disconnected,
+    DiskFreed,
+    DiskFull,
+    EntryKind,
+    Expired,
+    Telemetry,
+    decode_fact,
+)
 from recorder.status.follow import Follower
 
 MIB = 1 << 20
@@ -162,6 +172,8 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
             ballast = fill(point, what)
 
             wait_for(lambda: disk_facts(bench) == [DiskFull], 15)
+            # What its socket had delivered by then is still taken.
+            wait_for(lambda: any(isinstance(fact, Disconnected) for fact in facts_of(bench)), 15)
             heard = len(bench.data_frames())
             with closing(Follower(bench.root)) as follower:
                 follower.advance()
