@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from recorder import __version__
-from recorder.errors import DamagedFile, RecorderError, RootError, whose
+from recorder.errors import ConfigError, DamagedFile, RecorderError, RootError, whose
 from recorder.logs import set_up
 
 _FILE = click.Path(path_type=Path, readable=False)
@@ -132,6 +132,9 @@ class _Group(click.Group):
             code = _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
         except click.Abort:
             code = _complain("interrupted", _INTERRUPTED)
+        except ConfigError as error:
+            for line in error.lines:
+                code = _complain(line, error.exit_code)
         except RecorderError as error:
             code = _complain(str(error), error.exit_code)
         except OSError as error:

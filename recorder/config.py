@@ -2,7 +2,8 @@
 The configuration: every setting, its default, unit and range, once.
 
 A file is TOML and read strictly: an unknown table or key, a wrong type or a value out of range is a `ConfigError` that
-names file, key, value and what is allowed. Nothing is corrected silently, because a setting that was meant otherwise is
+names file, key, value and what is allowed, of all mistakes at once; how values fit together is looked at when each is
+right. Nothing is corrected silently, because a setting that was meant otherwise is
 found only when the recording is needed. Ranges stand beside the defaults, in the structs; what needs more than a range
 is in `config_values.py`; what it all asks for, stream by stream, in `config_streams.py`. `config/velocity-mainnet.toml`
 shows every key, and a test holds it to these defaults.
@@ -13,6 +14,7 @@ Of the package this module imports only the venue's constants and market lists; 
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +23,7 @@ from msgspec import Meta
 
 from recorder import config_values as values
 from recorder.config_ops import Lake, Metrics, Notify, check_metrics, check_notify
-from recorder.config_values import PLAINTEXT_WORDS, Wrong
+from recorder.config_values import PLAINTEXT_WORDS, Wrong, noted
 from recorder.errors import ConfigError, whose
 from recorder.records import QualitySettings
 from recorder.redaction import secrets_in
@@ -29,6 +31,8 @@ from recorder.venue.markets import NETWORKS
 from recorder.venue.protocol import Channel
 
 MAX_FILE_BYTES = 1 << 20
+MOST_NAMED = 20
+"""Of the mistakes in one file."""
 
 # The thresholds of the monitor are journaled, so their defaults are with the record that carries them.
 _QUALITY = QualitySettings()
@@ -215,7 +219,7 @@ def load_config(path: Path) -> Config:
     Read and check a file.
 
     Raises:
-        ConfigError: it cannot be read, is no TOML, or holds a mistake; the first one is named.
+        ConfigError: it cannot be read, is no TOML, or holds mistakes.
     """
     file = values.one_line(str(path))
     try:
@@ -258,7 +262,7 @@ def parse_config(text: str, *, file: str) -> Config:
     Check the text of a file; `file` is its name for messages.
 
     Raises:
-        ConfigError: it is no TOML or holds a mistake; the first one is named.
+        ConfigError: it is no TOML or holds mistakes; each is named.
     """
     try:
         # A file saved on Windows: tomllib takes CRLF, but not a byte order mark.
@@ -267,104 +271,140 @@ def parse_config(text: str, *, file: str) -> Config:
         raise ConfigError(file=file, key="TOML", problem="nested too deeply", allowed=_EXAMPLES) from None
     except ValueError as error:
         raise ConfigError(file=file, key="TOML", problem=values.one_line(str(error)), allowed=_EXAMPLES) from None
-    try:
-        return _config(document)
-    except Wrong as wrong:
-        raise ConfigError(file=file, key=wrong.key, problem=wrong.problem, allowed=wrong.allowed) from None
-
-
-def _config(document: dict[str, Any]) -> Config:
-    for name, value in document.items():
-        if name not in TABLES:
-            home = _home(name)
-            if home:
-                raise Wrong(name, "stands outside its table", f"put it under [{home}]")
-            hint = values.did_you_mean(name, TABLES)
-            what = "table" if isinstance(value, dict) else "key"
-            raise Wrong(
-                values.one_line(name), f"unknown {what}{hint}", values.allowed_words(f"[{known}]" for known in TABLES)
-            )
-        if not isinstance(value, dict):
-            raise Wrong(name, f"{values.show(value)} is not a table", f"begin it with a line [{name}]")
-    tables = {name: _table(name, struct, document.get(name, {})) for name, struct in TABLES.items()}
-    venue = _venue(tables["venue"])
-    config = Config(
-        venue=venue,
-        markets=_checked_markets(tables["markets"], venue.network),
-        storage=Storage(**{**tables["storage"], "root": values.root_folder(tables["storage"]["root"])}),
-        capture=Capture(**tables["capture"]),
-        journal=Journal(**tables["journal"]),
-        quality=Quality(**tables["quality"]),
-        seal=Seal(**tables["seal"]),
-        log=Log(**tables["log"]),
-        metrics=check_metrics(Metrics(**tables["metrics"])),
-        lake=Lake(**tables["lake"]),
-        notify=check_notify(Notify(**tables["notify"])),
-    )
-    _fit_together(config)
+    wrong: list[Wrong] = []
+    config = _config(document, wrong)
+    if config is None:
+        lines = [f"{file}: {each.key}: {each.problem}; {each.allowed}" for each in wrong[1:MOST_NAMED]]
+        more = [f"{file}: and {len(wrong) - MOST_NAMED} further mistakes"] if len(wrong) > MOST_NAMED else []
+        first = wrong[0]
+        raise ConfigError(
+            file=file, key=first.key, problem=first.problem, allowed=first.allowed, further=[*lines, *more]
+        )
     return config
 
 
-def _table(name: str, struct: type[msgspec.Struct], given: dict[str, Any]) -> dict[str, Any]:
+def _config(document: dict[str, Any], wrong: list[Wrong]) -> Config | None:
+    """
+    None, and what is wrong, if anything is. What a table means is looked at where its keys and types are right.
+    """
+    for name, value in document.items():
+        with noted(wrong):
+            _refuse_strange(name, value)
+    given = {name: document.get(name, {}) for name in TABLES}
+    tables: dict[str, dict[str, Any]] = {}
+    for name, struct in TABLES.items():
+        if isinstance(given[name], dict):
+            known = len(wrong)
+            table = _table(name, struct, given[name], wrong)
+            if len(wrong) == known:
+                tables[name] = table
+    # Of a network that has no list, any list does to see what else is wrong.
+    network = tables.get("venue", {}).get("network")
+    meaning: dict[str, Callable[[dict[str, Any]], msgspec.Struct]] = {
+        "venue": lambda table: _venue(Venue(**table), wrong),
+        "markets": lambda table: _markets(table, network if network in NETWORKS else NETWORKS[0], wrong),
+        "storage": lambda table: Storage(**{**table, "root": values.root_folder(table["root"])}),
+        "metrics": lambda table: check_metrics(Metrics(**table)),
+        "notify": lambda table: check_notify(Notify(**table)),
+    }
+    parts: dict[str, Any] = {}
+    for name, table in tables.items():
+        with noted(wrong):
+            parts[name] = meaning[name](table) if name in meaning else TABLES[name](**table)
+    config = None if wrong else Config(**parts)
+    if config is not None:
+        _fit_together(config, wrong)
+    return None if wrong else config
+
+
+def _refuse_strange(name: str, value: object) -> None:
+    if name not in TABLES:
+        home = _home(name)
+        if home:
+            raise Wrong(name, "stands outside its table", f"put it under [{home}]")
+        hint = values.did_you_mean(name, TABLES)
+        what = "table" if isinstance(value, dict) else "key"
+        raise Wrong(
+            values.one_line(name), f"unknown {what}{hint}", values.allowed_words(f"[{known}]" for known in TABLES)
+        )
+    if not isinstance(value, dict):
+        raise Wrong(name, f"{values.show(value)} is not a table", f"begin it with a line [{name}]")
+
+
+def _table(name: str, struct: type[msgspec.Struct], given: dict[str, Any], wrong: list[Wrong]) -> dict[str, Any]:
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
     for key in given:
         if key not in fields:
             home = _home(key)
             hint = f", it belongs under [{home}]" if home else values.did_you_mean(key, fields)
-            raise Wrong(f"{name}.{values.one_line(key)}", f"unknown key{hint}", values.allowed_words(fields))
+            wrong.append(Wrong(f"{name}.{values.one_line(key)}", f"unknown key{hint}", values.allowed_words(fields)))
     for key, field in fields.items():
         if field.required and key not in given:
-            raise Wrong(f"{name}.{key}", "missing", f"add under [{name}] a line {key} = {_REQUIRED[key]}")
+            allowed = f"add under [{name}] a line {key} = {_REQUIRED[key]}"
+            wrong.append(Wrong(f"{name}.{key}", "missing", allowed))
     if struct is Markets:  # its members have forms of their own
         return given
-    return {key: values.convert(f"{name}.{key}", value, fields[key].type) for key, value in given.items()}
+    taken = {}
+    for key, value in given.items():
+        if key in fields:
+            with noted(wrong):
+                taken[key] = values.convert(f"{name}.{key}", value, fields[key].type)
+    return taken
 
 
-def _venue(given: dict[str, Any]) -> Venue:
-    venue = Venue(**given)
+def _venue(venue: Venue, wrong: list[Wrong]) -> Venue:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", venue.name):
         allowed = "allowed: 1 to 64 letters, digits, - and _"
-        raise Wrong("venue.name", f"{values.show(venue.name)} cannot be a label", allowed)
+        wrong.append(Wrong("venue.name", f"{values.show(venue.name)} cannot be a label", allowed))
     if venue.network not in NETWORKS:
         hint = values.did_you_mean(venue.network, NETWORKS)
         problem = f"{values.show(venue.network)} has no market list{hint}"
-        raise Wrong("venue.network", problem, values.allowed_words(NETWORKS))
+        wrong.append(Wrong("venue.network", problem, values.allowed_words(NETWORKS)))
     if venue.allow_plaintext not in {"", PLAINTEXT_WORDS}:
         allowed = f'allowed: "" or exactly "{PLAINTEXT_WORDS}"'
-        raise Wrong("venue.allow_plaintext", f"{values.show(venue.allow_plaintext)} are not the words", allowed)
+        wrong.append(Wrong("venue.allow_plaintext", f"{values.show(venue.allow_plaintext)} are not the words", allowed))
     for key, addresses in (("venue.url", (venue.url,)), ("venue.copy_urls", venue.copy_urls)):
         for address in addresses:
-            values.check_url(key, address, plaintext_allowed=venue.allow_plaintext == PLAINTEXT_WORDS)
-            if venue.pins and not address.startswith("wss:"):
-                raise Wrong(
-                    "venue.pins", f"{key} is not encrypted, so it has no key to pin", "allowed: with wss:// only"
-                )
-    values.check_pins("venue.pins", venue.pins)
-    values.check_proxy("venue.proxy", venue.proxy)
+            with noted(wrong):
+                values.check_url(key, address, plaintext_allowed=venue.allow_plaintext == PLAINTEXT_WORDS)
+                if venue.pins and not address.startswith("wss:"):
+                    raise Wrong(
+                        "venue.pins", f"{key} is not encrypted, so it has no key to pin", "allowed: with wss:// only"
+                    )
+    with noted(wrong):
+        values.check_pins("venue.pins", venue.pins)
+    with noted(wrong):
+        values.check_proxy("venue.proxy", venue.proxy)
     return venue
 
 
-def _checked_markets(given: dict[str, Any], network: str) -> Markets:
-    defaults = Markets()
-    markets = Markets(
-        perp=values.symbols("perp", given.get("perp", []), network),
-        spot=values.symbols("spot", given.get("spot", []), network),
-        channels=values.channels(given["channels"]) if "channels" in given else defaults.channels,
-        grouping=values.groupings(given["grouping"]) if "grouping" in given else defaults.grouping,
-    )
-    if not markets.perp and not markets.spot:
+def _markets(given: dict[str, Any], network: str, wrong: list[Wrong]) -> Markets:
+    forms: dict[str, Callable[[Any], Any]] = {
+        "perp": lambda value: values.symbols("perp", value, network),
+        "spot": lambda value: values.symbols("spot", value, network),
+        "channels": values.channels,
+        "grouping": values.groupings,
+    }
+    taken: dict[str, Any] = {}
+    for key, form in forms.items():
+        if key in given:
+            with noted(wrong):
+                taken[key] = form(given[key])
+    if not any(taken.get(key, given.get(key)) for key in ("perp", "spot")):
         raise Wrong("markets", "names no market", 'give perp or spot a list of symbols, or "*" for all listed')
-    return markets
+    return Markets(**taken)
 
 
-def _fit_together(config: Config) -> None:
+def _fit_together(config: Config, wrong: list[Wrong]) -> None:
     capture, journal = config.capture, config.journal
     named, further = len(config.venue.copy_urls), capture.redundancy - 1
     if named > further:
-        raise Wrong(
-            "venue.copy_urls",
-            f"names {named} more {'server' if named == 1 else 'servers'}, with capture.redundancy = {further + 1}",
-            f"allowed: up to {further}, one for each copy after the first, or raise capture.redundancy",
+        wrong.append(
+            Wrong(
+                "venue.copy_urls",
+                f"names {named} more {'server' if named == 1 else 'servers'}, with capture.redundancy = {further + 1}",
+                f"allowed: up to {further}, one for each copy after the first, or raise capture.redundancy",
+            )
         )
     for key, value, limit, limit_value in (
         ("capture.reconnect_first_s", capture.reconnect_first_s, "capture.reconnect_max_s", capture.reconnect_max_s),
@@ -380,9 +420,8 @@ def _fit_together(config: Config) -> None:
         ("journal.frame_s", journal.frame_s, "journal.segment_s", journal.segment_s),
     ):
         if value > limit_value:
-            raise Wrong(
-                key, f"{value:.15g} is more than {limit}", f"allowed: up to {limit_value:.15g}, or raise {limit}"
-            )
+            allowed = f"allowed: up to {limit_value:.15g}, or raise {limit}"
+            wrong.append(Wrong(key, f"{value:.15g} is more than {limit}", allowed))
 
 
 _REQUIRED = {

@@ -7,7 +7,8 @@ the file's name. Pure.
 
 import ipaddress
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
@@ -34,6 +35,17 @@ class Wrong(Exception):  # reads as `raise Wrong(…)`, and is caught in one pla
     def __init__(self, key: str, problem: str, allowed: str) -> None:
         super().__init__(key)
         self.key, self.problem, self.allowed = key, problem, allowed
+
+
+@contextmanager
+def noted(mistakes: list[Wrong]) -> Iterator[None]:
+    """
+    A mistake is kept, and what comes after it is looked at as well.
+    """
+    try:
+        yield
+    except Wrong as wrong:
+        mistakes.append(wrong)
 
 
 def convert(key: str, value: object, kind: Any) -> Any:  # noqa: ANN401  # as the annotation says

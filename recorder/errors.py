@@ -1,7 +1,7 @@
 """
 The error tree: one class for each thing a caller does differently.
 
-    RecorderError                 anything this program says in one line, with an exit code
+    RecorderError                 anything this program says in a line, with an exit code
     ├── ConfigError               a setting: names file, key, value and what is allowed          exit 2
     ├── RootError                 a data root that cannot be used (foreign, not writable, …)     exit 3
     │   └── RootBusy              somebody else holds its lock                                   exit 4
@@ -14,14 +14,15 @@ The error tree: one class for each thing a caller does differently.
 import errno
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 
 class RecorderError(Exception):
     """
-    Something the user has to know, said in one line that ends with what to do.
+    Something the user has to know, said in one line (of a configuration, one for each mistake) that ends with what to
+    do.
     """
 
     exit_code = 1
@@ -31,13 +32,15 @@ class ConfigError(RecorderError):
     """
     A setting is wrong.
 
-    Args of the message: the file, the dotted key, the value as written, and what is allowed.
+    Args of the message: the file, the dotted key, the value as written, and what is allowed; and the lines of further
+    mistakes, after this one.
     """
 
     exit_code = 2
 
-    def __init__(self, *, file: str, key: str, problem: str, allowed: str) -> None:
-        super().__init__(f"{file}: {key}: {problem}; {allowed}")
+    def __init__(self, *, file: str, key: str, problem: str, allowed: str, further: Sequence[str] = ()) -> None:
+        self.lines = [f"{file}: {key}: {problem}; {allowed}", *further]
+        super().__init__("\n".join(self.lines))
         self.file, self.key, self.problem, self.allowed = file, key, problem, allowed
 
 

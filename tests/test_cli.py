@@ -254,7 +254,10 @@ def test_a_configuration_that_is_not_there(tmp_path):
     ("text", "words"),
     [
         ("[venue\n", ["TOML"]),
-        ("[venue]\nnaem = 1", ["venue.naem", "unknown key", "name"]),
+        (
+            'venue = {name="t",url="wss://h/ws",network="devnet",naem=1}\nmarkets.perp="*"\nstorage.root="x"',
+            ["venue.naem", "unknown key", "name"],
+        ),
         ("\x00", ["TOML"]),
     ],
 )
@@ -265,6 +268,24 @@ def test_a_configuration_with_a_mistake(tmp_path, text, words):
     (tmp_path / "c.toml").write_text(text)
 
     refused(invoke("run", tmp_path / "c.toml"), 2, tmp_path / "c.toml", *words)
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_a_configuration_with_several_mistakes(tmp_path, verb):
+    """
+    A line for each.
+    """
+    (tmp_path / "c.toml").write_text(
+        '[venue]\nname = "a b"\nurl = "x"\nnetwork = "mainnet-beta"\n[storage]\nroot = 1\n'
+    )
+
+    result = invoke(verb, tmp_path / "c.toml")
+
+    keys = ["storage.root", "venue.name", "venue.url", "markets"]
+    assert result.exit_code == 2
+    assert [line.split(": ")[:3] for line in result.stderr.splitlines()] == [
+        ["drift-recorder", str(tmp_path / "c.toml"), key] for key in keys
+    ]
 
 
 def test_a_configuration_name_cannot_break_the_line(tmp_path):

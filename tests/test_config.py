@@ -10,7 +10,7 @@ import pytest
 
 from recorder.capture.client import ClientSettings
 from recorder.capture.session import SessionSettings
-from recorder.config import TABLES, Config, load_config, parse_config
+from recorder.config import MOST_NAMED, TABLES, Config, load_config, parse_config
 from recorder.config_streams import connections, copies, quality_settings, streams, unlisted
 from recorder.config_values import PLAINTEXT_WORDS, is_loopback
 from recorder.daemon.settings import client_settings, journal_settings, session_settings
@@ -198,7 +198,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "key", "problem", "allowed"), MISTAKES, ids=range(len(MISTAKES)))
 def test_a_mistake_is_named_with_file_key_problem_and_what_is_allowed(text, key, problem, allowed):
     """
-    The message alone must be enough to correct the file, in one line of bearable length.
+    The message alone must be enough to correct the file, in a line of bearable length for each mistake.
     """
     with pytest.raises(ConfigError) as caught:
         parse(text)
@@ -208,10 +208,67 @@ def test_a_mistake_is_named_with_file_key_problem_and_what_is_allowed(text, key,
     assert error.key == key
     assert problem in error.problem
     assert allowed in error.allowed
-    message = str(error)
-    assert message.isprintable()
-    assert message.startswith(f"c.toml: {key}: ")
-    assert len(message) < 600
+    lines = str(error).split("\n")
+    assert lines[0].startswith(f"c.toml: {key}: ")
+    for line in lines:
+        assert line.isprintable()
+        assert line.startswith("c.toml: ")
+        assert len(line) < 600
+
+
+def test_all_mistakes_are_named_at_once():
+    """
+    Of each table its keys, types and ranges, and where those are right, what they mean.
+    """
+    text = """
+    colour = "red"
+    [venue]
+    name = "a b"
+    url = "https://h/ws"
+    network = "mainnet"
+    [markets]
+    perp = ["SOL-PERP", "sol-perp"]
+    channels = ["Trades"]
+    [capture]
+    redundancy = 5
+    max_queues = 3
+    compression = "yes"
+    [storage]
+    [journal]
+    keep_days = 3
+    """
+
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+
+    keys = [line.split(": ")[1] for line in str(caught.value).split("\n")]
+    assert keys == [
+        "colour", "storage.root", "capture.max_queues", "capture.redundancy", "capture.compression",
+        "venue.name", "venue.network", "venue.url", "markets.perp", "markets.channels",
+    ]  # fmt: skip
+
+
+def test_what_does_not_fit_together_is_all_named_once_each_value_is_right():
+    """
+    Before that it would be a guess.
+    """
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD + "[capture]\nreconnect_first_s = 40\n[journal]\nframe_s = 20\nsegment_s = 10\n")
+
+    lines = str(caught.value).split("\n")
+    assert [line.split(": ")[1] for line in lines] == ["capture.reconnect_first_s", "journal.frame_s"]
+
+
+def test_of_very_many_mistakes_some_are_named_and_the_rest_counted():
+    """
+    A file that is something else would fill the screen.
+    """
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD + "[capture]\n" + "".join(f"key{number} = 1\n" for number in range(1000)))
+
+    lines = str(caught.value).split("\n")
+    assert len(lines) == MOST_NAMED + 1
+    assert lines[-1] == f"c.toml: and {1000 - MOST_NAMED} further mistakes"
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated():

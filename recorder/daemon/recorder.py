@@ -442,7 +442,7 @@ class Recorder:
             except TimeoutError:
                 self._refuse(f"it could not be read within {REREAD_S:g} s; does its disk hang?")
             except RecorderError as error:
-                self._refuse(str(error))
+                self._refuse(str(error).replace("\n", " | "))
             except Exception as error:
                 log.exception("our own fault, in taking over another configuration")
                 self._refuse(f"our own fault: {type(error).__name__}: {error}")
