@@ -17,8 +17,10 @@ A script is TOML; kinds and their members are those of `kinds`:
 import math
 import tomllib
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import msgspec
 
@@ -34,6 +36,7 @@ from recorder.simulator.kinds import (
     Span,
     StopHeartbeats,
     WithholdFills,
+    described,
     edges,
     kind_of,
 )
@@ -58,10 +61,6 @@ _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5
 _AT_LEAST_ONE = ("every", "tick_ms", "late_ms", "lag_ms", "by_s", "after_s")
 
 
-class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    fault: list[AnyFault] = []
-
-
 def read_script(path: Path) -> list[AnyFault]:
     """
     The faults of a TOML file.
@@ -74,15 +73,15 @@ def read_script(path: Path) -> list[AnyFault]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problem = getattr(error, "strerror", None) or str(error)
         raise ConfigError(file=str(path), key="--faults", problem=problem, allowed="give a TOML file") from None
-    try:
-        script = msgspec.convert(members, _Script)
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            file=str(path), key="fault", problem=str(error), allowed=f"kinds are {_kinds()}; see `simulate --help`"
-        ) from None
-    for number, fault in enumerate(script.fault, 1):
-        _check(fault, file=str(path), key=f"fault {number}")
-    return script.fault
+    tables = members.pop("fault", [])
+    if members or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        problem = f"unknown key {next(iter(members))!r}" if members else "fault is no list of tables"
+        raise ConfigError(file=str(path), key="--faults", problem=problem, allowed="give [[fault]] tables alone")
+    faults = []
+    for number, table in enumerate(tables, 1):
+        faults.append(_fault(table, file=str(path), key=f"fault {number}"))
+        _check(faults[-1], file=str(path), key=f"fault {number}")
+    return faults
 
 
 def faults_from_arguments(
@@ -132,7 +131,7 @@ def faults_from_arguments(
 
 
 def _any_fault(argument: str) -> AnyFault:
-    kind, *words = argument.split()
+    kind, *words = argument.split() or [""]
     members: dict[str, object] = {"kind": kind}
     for word in words:
         name, _, value = word.partition("=")
@@ -140,20 +139,41 @@ def _any_fault(argument: str) -> AnyFault:
             members[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             members[name] = value  # a bare word is text
-    try:
-        fault: AnyFault = msgspec.convert(members, AnyFault)
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            file="simulate",
-            key="fault",
-            problem=f"cannot read {argument!r}: {error}",
-            allowed=f"give KIND member=value …; kinds are {_kinds()}",
-        ) from None
-    return fault
+    return _fault(members, file="simulate", key="--fault")
 
 
-def _kinds() -> str:
-    return ", ".join(sorted(str(kind.__struct_config__.tag) for kind in KINDS))
+def _fault(members: dict[str, Any], *, file: str, key: str) -> AnyFault:
+    kinds = {str(kind.__struct_config__.tag): kind for kind in KINDS}
+    name = str(members.get("kind", ""))
+    if name not in kinds:
+        near = get_close_matches(name, kinds, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        problem = f"no kind {name!r}{hint}" if name else "names no kind"
+        raise ConfigError(file=file, key=key, problem=problem, allowed=f"give one of {', '.join(sorted(kinds))}")
+    takes = next(f"{name} takes {' '.join(takes)}" for kind, takes, _ in described() if kind == name)
+    fields = {field.name: field for field in msgspec.structs.fields(kinds[name])}
+    problem = next((f"{name} has no member {member!r}" for member in members if member not in {"kind", *fields}), "")
+    for member, field in fields.items():
+        if member not in members:
+            problem = problem or (f"{name} lacks {member}" if field.required else "")
+            continue
+        try:
+            msgspec.convert(members[member], field.type)
+        except msgspec.ValidationError:
+            problem = problem or f"{member} = {members[member]!r} is not {_what(field.type)}"
+    if problem:
+        raise ConfigError(file=file, key=key, problem=problem, allowed=f"{takes}; `simulate --help` tells of each")
+    return msgspec.convert(members, AnyFault)  # type: ignore[no-any-return]
+
+
+def _what(of: Any) -> str:  # noqa: ANN401  # an annotation
+    """
+    What a member may be, in words.
+    """
+    # A type, words to choose from, or either of them or nothing.
+    options = [word for each in get_args(of) or (of,) for word in get_args(each) or (each,) if word is not NoneType]
+    words = {float: "a number", int: "a whole number", str: "text"}
+    return ", ".join(words.get(each, str(each)) for each in options)
 
 
 def _market_span(argument: str, *, key: str) -> tuple[str, float, float]:

@@ -149,6 +149,7 @@ def test_any_kind_can_be_typed_with_the_members_of_a_script():
     "arguments",
     [
         {"fault": ["earthquake at_s=1"]},
+        {"fault": [" "]},
         {"fault": ["freeze from_s=1"]},
         {"fault": ["drop at_s=1 colour=red"]},
         {"fault": ["slow_ticks from_s=1 to_s=2 late_ms=0"]},
@@ -171,5 +172,50 @@ def test_an_argument_that_cannot_be_read_says_what_can(arguments):
     """
     One line for the terminal.
     """
-    with pytest.raises(ConfigError, match=r"give|seconds"):
+    with pytest.raises(ConfigError, match=r"give|seconds|takes"):
         faults_from_arguments(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "names no kind; give one of alter, backlog"),
+        ("kind = 'freez'", "no kind 'freez', did you mean freeze?; give one of alter"),
+        ("kind = 3", "no kind '3'; give"),
+        ("kind = 'freeze'\nfrom_s = 1", "freeze lacks to_s; freeze takes from_s to_s "),
+        ("kind = 'drop'\nat_s = 1\ncolour = 'red'", "drop has no member 'colour'; drop takes at_s every_s= "),
+        ("kind = 'drop'\nat_s = 'x'", "at_s = 'x' is not a number; drop takes"),
+        ("kind = 'drop'\nat_s = 1\ncode = 1.5", "code = 1.5 is not a whole number; drop"),
+        ("kind = 'drop'\nat_s = 1\nevery_s = 'x'", "every_s = 'x' is not a number; drop"),
+        ("kind = 'silence'\nfrom_s = 1\nto_s = 2\nmarket = 3", "market = 3 is not text; silence"),
+        ("kind = 'freeze'\nfrom_s = 1\nto_s = 2\nwhat = 'x'", "what = 'x' is not all, slot, content; freeze"),
+        ("kind = 'garbage'\nat_s = 1\nwhat = 'x'", "what = 'x' is not brace, empty, array, null"),
+    ],
+)
+def test_a_fault_that_is_wrong_is_told_in_words(tmp_path, table, words):
+    """
+    Which, the member and its value, and what the kind takes; from a script and as an argument alike.
+    """
+    path = tmp_path / "faults.toml"
+    path.write_text(f"[[fault]]\nkind = 'drop'\nat_s = 1\n[[fault]]\n{table}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        read_script(path)
+    assert str(caught.value).startswith(f"{path}: fault 2: {words}")
+    assert "$" not in str(caught.value)
+
+    if table and "= 3" not in table:
+        argument = table.removeprefix("kind = ").replace(" = ", "=").replace("'", "")
+        with pytest.raises(ConfigError) as caught:
+            faults_from_arguments(fault=[argument])
+        assert str(caught.value).startswith(f"simulate: --fault: {words}")
+
+
+def test_a_script_is_tables_of_faults_alone(tmp_path):
+    """
+    A misspelt table would be a run without faults.
+    """
+    for text, words in (("[[faults]]\n", "unknown key 'faults'"), ("fault = 3", "fault is no list of tables")):
+        (tmp_path / "faults.toml").write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            read_script(tmp_path / "faults.toml")
