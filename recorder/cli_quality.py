@@ -108,19 +108,21 @@ def quality(
     reaches over several hours are shown as one. With --market: also those of the connections and the recorder, which
     concern every market.
 
-    \b
     Gaps, for --fail-on-gaps (exit code 10), are events by which something is missing or not to be
-    trusted: all but starts, stops, connects, and what was put right (repeats, failed syncs, ...); and any time
-    between --from and --to that is not sealed, or before the first run.
+    trusted, whoever caused them: also the time after an orderly stop. None are starts, stops, connects, what was put
+    right (repeats, failed syncs, ...), and what one connection did not hear while another did: if coverage has nothing
+    missing or suspect meanwhile. Any time between --from and --to that is not sealed, or before the first run, is one.
     """
     import polars as pl  # noqa: PLC0415
 
-    from recorder.analysis.events import is_gap  # noqa: PLC0415
+    from recorder.analysis.events import with_gaps  # noqa: PLC0415
 
     given = start, end
     lake, start, end = _open(root, start, end)
     unsaid_s = _unsaid_s(lake, start, end, given)
-    frame = lake.events(start, end, markets=list(markets) or None).with_columns(is_gap().alias("gap"))
+    wanted = list(markets) or None
+    spans = lake.spans(wanted, start // HOUR_NS * HOUR_NS, end).collect()
+    frame = with_gaps(lake.events(start, end, markets=wanted).collect(), spans).lazy()
     if kinds:
         frame = frame.filter(pl.col("kind").is_in(list(kinds)))
     if causes:
@@ -135,7 +137,8 @@ def quality(
         console = make_console()
         _headline(console, lake, start, end, unsaid_s)
         gaps = sum(event["gap"] for event in events)
-        console.print(f"{many(len(events), 'event')}, {'none of them a gap' if not gaps else many(gaps, 'gap')}")
+        told = "none of them tells of a gap" if not gaps else f"{gaps:,} of them tell{'s' * (gaps == 1)} of a gap"
+        console.print(f"{many(len(events), 'event')}, {told}")
         if events:
             console.print()
             print_events(console, events, left_out=max(len(events) - limit, 0) if limit else 0)
@@ -166,7 +169,6 @@ def coverage(
     missing only in --json and `Lake.coverage`, where each hour is whole, and for the condition of a day, which is of 24
     hours.
 
-    \b
     Gaps, for --fail-on-gaps (exit code 10): seconds that are missing or suspect, missing fills, a market or channel
     asked for of which there is nothing, and any time between --from and --to that is not sealed, or before the first
     run.

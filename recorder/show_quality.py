@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from recorder import timeline
+from recorder.analysis.events import UNHEARD
 from recorder.quality.events import printable
 from recorder.quality.intervals import length, union
 from recorder.quality.proof import STATES
@@ -134,6 +135,8 @@ def _cells(event: Row) -> tuple[str, str, str, str, str]:
         rest.append(f"{event['missing']:,} missing")
     if event["continues"]:
         rest.append("goes on")
+    if not event["gap"] and event["kind"] in UNHEARD:
+        rest.append("no gap")
     channel = event["channel"]
     place = " ".join(part for part in (event["symbol"], _CHANNELS.get(channel, channel)) if part)
     if not place:

@@ -77,7 +77,7 @@ def test_quality_lists_every_event_whole_with_its_evidence(root):
     result = run("quality", root)
 
     assert result.exit_code == 0
-    assert re.search(r"^\d+ events, \d+ gaps$", result.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ events, \d+ of them tell of a gap$", result.stdout, re.MULTILINE)
     (silent,) = re.findall(r"^10:59:39.000 +41.0 s +silent +SOL-PERP books +venue$", result.stdout, re.MULTILINE)
     assert silent
     assert "2 min 01 s  recorder_down" in result.stdout
@@ -327,7 +327,7 @@ def test_earlier_hours_are_left_out_and_counted(tmp_path):
     result = run("quality", tmp_path)
 
     assert "24 hours, 6 earlier hours not shown (--from)" in result.stdout
-    assert "0 events, none of them a gap" in result.stdout
+    assert "0 events, none of them tells of a gap" in result.stdout
 
 
 # ---- words

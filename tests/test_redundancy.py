@@ -5,6 +5,7 @@ Everything recorded twice: what one connection misses, the other has, and the la
 import asyncio
 import contextlib
 from collections import Counter
+from io import StringIO
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -14,12 +15,15 @@ from lake_cases import HOUR as OLD_HOUR
 from lake_cases import SOL, SOL_TRADES, Run, book, make_root, trade
 from loopback import config_text, entries, facts, recording, simulator, until
 from recorder.analysis import Lake
+from recorder.analysis.events import with_gaps
 from recorder.lake.layout import parse_hour
 from recorder.lake.sealing import seal
 from recorder.records import SECOND_NS, Connected, EntryKind, Flag, RunStarted, Stream
+from recorder.show_quality import print_events
 from recorder.simulator.core import Venue
 from recorder.simulator.drive import Link
 from recorder.simulator.markets import DEFAULT_MARKETS
+from recorder.terminal import PlainConsole
 from virtual_recorder import VirtualRecorder
 
 HOUR = parse_hour("2026-03-01T10")
@@ -85,8 +89,17 @@ def test_a_cut_of_one_connection_costs_no_row_and_is_on_record(tmp_path, cuts):
     assert min(by_connection, key=Counter.total) < union
     removed = Lake(tmp_path).coverage().collect()["duplicates_removed"].sum()
     assert removed == len(recorder.heard) - len(rows) > 1500
-    down = Lake(tmp_path).quality().filter(pl.col("kind") == "disconnected", pl.col("cause") != "recorder").collect()
+    told = with_gaps(Lake(tmp_path).events().collect(), Lake(tmp_path).spans().collect())
+    ours = pl.col("cause") == "recorder"
+    down = told.filter(~ours, kind="disconnected")
     assert Counter(down["connection"]) == {index: len(at) for index, at in cuts.items()}
+    assert not down["gap"].any(), "the other heard it"
+    printed = PlainConsole(width=80, highlight=False, markup=False, record=True, file=StringIO())
+    print_events(printed, told.with_columns(pl.col("start", "end").to_physical()).rows(named=True), left_out=0)
+    assert printed.export_text().count(", no gap\n") == len(down)
+    # Both were stopped in order, and nothing is recorded from then on.
+    assert told.filter(ours, kind="disconnected")["gap"].to_list() == [True, True]
+    assert told.filter(kind="recorder_down")["gap"].to_list() == [True]
     assert kinds(tmp_path).keys() == {*ALWAYS, "disconnected"}
     marked = rows.filter((pl.col("flags") & Flag.FIRST_AFTER_GAP.value) != 0, pl.col("channel") == "orderbook")
     assert (marked["recv_ts"].dt.epoch("ns") < START + SECOND_NS).all()

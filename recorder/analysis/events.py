@@ -4,11 +4,17 @@ Events as they were, from the rows of `quality`: the hours an event reaches over
 
 import polars as pl
 
+from recorder.analysis.holes import HOLES
 from recorder.quality.effects import EFFECTS
 from recorder.quality.gaps import GAP, LATE
+from recorder.quality.intervals import cut, difference, union
 
+_EVER = 2**63 - 1
 _FIRST = ("kind", "cause", "scope", "run", "connection", "symbol", "channel")
-_HARMLESS = sorted({kind for kind, effect in EFFECTS.items() if effect == "none"} | {"added", "connected"})
+_BEGINS = {"added", "connected"}
+_HARMLESS = sorted({kind for kind, effect in EFFECTS.items() if effect == "none"} | _BEGINS)
+UNHEARD = frozenset(kind for kind, effect in EFFECTS.items() if effect == "absent") - _BEGINS
+"""Kinds that tell of what did not come: on one connection or, where the event names none, on any."""
 
 
 def whole_events(parts: pl.LazyFrame) -> pl.LazyFrame:
@@ -43,9 +49,40 @@ def whole_events(parts: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def with_gaps(events: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+    """
+    Events with `gap`: whether something is missing or not to be trusted by it (`is_gap`).
+
+    What one connection did not hear is no gap if nothing of its market (of a whole connection: of any) is missing or
+    suspect in coverage meanwhile: another heard it, as in a handover from one run to the next.
+
+    Args:
+        events: whole ones, as `Lake.events` has them.
+        spans: of the markets in question, as `Lake.spans` has them; of time that they do not cover nothing is known.
+    """
+    told = events.with_columns(gap=is_gap(), start_ns=pl.col("start").to_physical(), end_ns=pl.col("end").to_physical())
+    states = spans.select("symbol", "state", pl.col("start", "end").to_physical())
+    all_time = [(-_EVER, _EVER)]
+    bad: dict[str | None, list[tuple[int, int]]] = {}
+    gaps = []
+    for kind, symbol, connection, start, end, gap in told.select(
+        "kind", "symbol", "connection", "start_ns", "end_ns", "gap"
+    ).iter_rows():
+        if not gap or connection is None or kind not in UNHEARD:
+            gaps.append(gap)
+            continue
+        if symbol not in bad:
+            of = states if symbol is None else states.filter(symbol=symbol)
+            known = union(of.select("start", "end").iter_rows())
+            holes = of.filter(pl.col("state").is_in(HOLES)).select("start", "end").iter_rows()
+            bad[symbol] = union(difference(all_time, known), holes)
+        gaps.append(bool(cut(bad[symbol], (start, max(end, start + 1)))))
+    return told.drop("start_ns", "end_ns").with_columns(pl.Series("gap", gaps, pl.Boolean))
+
+
 def is_gap() -> pl.Expr:
     """
-    Whether an event says that something is missing or not to be trusted.
+    Whether an event, by itself, says that something is missing or not to be trusted.
 
     Not one that is the moment of something, nor the connecting at a run's start, nor the beginning of a stream that was
     added: before it, there was no recording.

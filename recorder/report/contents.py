@@ -8,11 +8,11 @@ import msgspec
 import polars as pl
 
 from recorder.analysis import Lake
-from recorder.analysis.events import is_gap
+from recorder.analysis.events import with_gaps
 from recorder.analysis.holes import since
 from recorder.analysis.pictures import ASK, BID, MARKETS, edges, figure, graph_objects, iso, said, step_ns
 from recorder.analysis.plot import STATES_OF_COVERAGE, stream_label
-from recorder.records import SECOND_NS
+from recorder.records import HOUR_NS, SECOND_NS
 
 TOP = 12
 """Markets with a picture of their own, by value traded, then by name."""
@@ -63,8 +63,8 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
     begun = lake.begun(first)
     coverage = since(lake.coverage(None, first, last).collect(), begun)
     coverage = coverage.sort("symbol", "channel", "grouping", "start")
-    events = lake.events(first, last).with_columns(gap=is_gap()).with_columns(pl.col("start", "end").to_physical())
-    told = events.collect()
+    spans = lake.spans(None, first - first % HOUR_NS, last).collect()
+    told = with_gaps(lake.events(first, last).collect(), spans).with_columns(pl.col("start", "end").to_physical())
     sections = [
         Section(
             "What was recorded",
@@ -79,7 +79,8 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
         ),
         Section(
             "Events",
-            "What happened to the recording, and how long it lasted. Bounds are those of what is unknown.",
+            "What happened to the recording, and how long it lasted. Bounds are those of what is unknown. The table "
+            "has the gaps: what one connection did not hear is none where nothing was missing, for another heard it.",
             [_timeline(told, first, last)] if told.height else [],
             _events(told),
         ),

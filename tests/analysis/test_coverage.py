@@ -11,7 +11,7 @@ import pytest
 
 from analysis_cases import Writer, blank, event
 from recorder.analysis import Lake
-from recorder.analysis.events import is_gap
+from recorder.analysis.events import is_gap, with_gaps
 from recorder.analysis.holes import since
 from recorder.analysis.proving import FAR
 from recorder.errors import DamagedFile, RecorderError
@@ -309,6 +309,41 @@ def test_what_a_gap_is(tmp_path):
     found = Lake(tmp_path).quality().filter(is_gap()).collect()
 
     assert sorted(found["kind"]) == ["silent", "undecodable"]
+
+
+def test_what_another_connection_heard_is_no_gap(tmp_path):
+    """
+    Only if coverage has nothing missing or suspect meanwhile, of the market or of any; and only of what did not come.
+    """
+    one = {"connection": 0}
+    sol, usdc = one | {"symbol": "SOL-PERP"}, one | {"symbol": "USDC"}
+    whole = one | {"symbol": None}
+    events = [
+        (event("disconnected", DAY + 10 * S, DAY + 20 * S) | whole, False),
+        (event("disconnected", DAY + 10 * S, DAY + 101 * S) | whole, True),
+        (event("disconnected", DAY + 200 * S, DAY + 201 * S) | whole, False),
+        (event("disconnected", DAY + 3599 * S, DAY + 3601 * S) | whole, True),
+        (event("silent", DAY + 90 * S, DAY + 110 * S) | sol, False),
+        (event("silent", DAY + 90 * S, DAY + 110 * S) | usdc, True),
+        (event("silent", DAY + 90 * S, DAY + 110 * S) | sol | {"symbol": "NEW-PERP"}, True),
+        (event("undecodable", DAY + 11 * S, DAY + 11 * S) | whole | {"missing": 1}, True),
+        (event("heartbeat_gap", DAY + 11 * S, DAY + 22 * S) | whole, True),
+        (event("recorder_down", DAY + 12 * S, DAY + 13 * S) | whole | {"connection": None}, True),
+        (event("connected", DAY + 95 * S, DAY + 105 * S) | whole, False),
+    ]
+    rows = [told | {"event_id": str(number)} for number, (told, _) in enumerate(events)]
+    books = {"channel": "orderbook", "grouping": 1}
+    of_usdc = [(0, "complete", "ticks"), (100, "missing", "disconnected"), (105, "complete", "ticks")]
+    of_trades = [(0, "unverifiable", "no fill yet")]
+    hours = [coverage(0, [(0, "complete", "ticks")], **books), coverage(0, of_usdc, symbol="USDC", **books)]
+    Writer(tmp_path).hour(DAY, {("quality", None): rows, ("coverage", None): [*hours, coverage(0, of_trades)]})
+    found = Lake(tmp_path)
+
+    told = with_gaps(found.events().collect(), found.spans().collect())
+
+    assert dict(told.select("event_id", "gap").iter_rows()) == {str(n): gap for n, (_, gap) in enumerate(events)}
+    of_sol = with_gaps(found.events().collect(), found.spans("SOL-PERP").collect())
+    assert of_sol.filter(event_id="1")["gap"].to_list() == [False], "of that market alone it was heard"
 
 
 @pytest.mark.parametrize("read", [lambda lake: lake.books(), lambda lake: lake.quality(), lambda lake: lake.coverage()])
