@@ -5,6 +5,7 @@ The verbs that show what is known about the data: `quality` (events) and `covera
 import json
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -121,8 +122,7 @@ def quality(
     lake, start, end = _open(root, start, end)
     unsaid_s = _unsaid_s(lake, start, end, given)
     wanted = list(markets) or None
-    spans = lake.spans(wanted, start // HOUR_NS * HOUR_NS, end).collect()
-    frame = with_gaps(lake.events(start, end, markets=wanted).collect(), spans).lazy()
+    frame = with_gaps(lake.events(start, end, markets=wanted).collect(), partial(lake.spans, wanted)).lazy()
     if kinds:
         frame = frame.filter(pl.col("kind").is_in(list(kinds)))
     if causes:

@@ -2,12 +2,15 @@
 Events as they were, from the rows of `quality`: the hours an event reaches over each have a part of it.
 """
 
+from collections.abc import Callable
+
 import polars as pl
 
 from recorder.analysis.holes import HOLES
 from recorder.quality.effects import EFFECTS
 from recorder.quality.gaps import GAP, LATE
 from recorder.quality.intervals import cut, difference, union
+from recorder.records import HOUR_NS
 
 _EVER = 2**63 - 1
 _FIRST = ("kind", "cause", "scope", "run", "connection", "symbol", "channel")
@@ -49,7 +52,7 @@ def whole_events(parts: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def with_gaps(events: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+def with_gaps(events: pl.DataFrame, spans: Callable[[int, int], pl.LazyFrame]) -> pl.DataFrame:
     """
     Events with `gap`: whether something is missing or not to be trusted by it (`is_gap`).
 
@@ -58,10 +61,15 @@ def with_gaps(events: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         events: whole ones, as `Lake.events` has them.
-        spans: of the markets in question, as `Lake.spans` has them; of time that they do not cover nothing is known.
+        spans: of the markets in question, as `Lake.spans` has them, of a range in ns. It is asked for all of the time
+            that the events lasted, for they may begin before the range that is shown; what none covers is not known.
     """
     told = events.with_columns(gap=is_gap(), start_ns=pl.col("start").to_physical(), end_ns=pl.col("end").to_physical())
-    states = spans.select("symbol", "state", pl.col("start", "end").to_physical())
+    if told.is_empty():
+        return told.drop("start_ns", "end_ns")
+    first, last = min(told["start_ns"]), max(told["end_ns"])
+    hours = spans(first - first % HOUR_NS, last + 1)
+    states = hours.select("symbol", "state", pl.col("start", "end").to_physical()).collect()
     all_time = [(-_EVER, _EVER)]
     bad: dict[str | None, list[tuple[int, int]]] = {}
     gaps = []

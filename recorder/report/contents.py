@@ -2,6 +2,7 @@
 What a report holds: figures, tables and numbers of one range, asked of the lake.
 """
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from recorder.analysis.events import with_gaps
 from recorder.analysis.holes import since
 from recorder.analysis.pictures import ASK, BID, MARKETS, edges, figure, graph_objects, iso, said, step_ns
 from recorder.analysis.plot import STATES_OF_COVERAGE, stream_label
-from recorder.records import HOUR_NS, SECOND_NS
+from recorder.records import SECOND_NS
 
 TOP = 12
 """Markets with a picture of their own, by value traded, then by name."""
@@ -63,8 +64,8 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
     begun = lake.begun(first)
     coverage = since(lake.coverage(None, first, last).collect(), begun)
     coverage = coverage.sort("symbol", "channel", "grouping", "start")
-    spans = lake.spans(None, first - first % HOUR_NS, last).collect()
-    told = with_gaps(lake.events(first, last).collect(), spans).with_columns(pl.col("start", "end").to_physical())
+    told = with_gaps(lake.events(first, last).collect(), partial(lake.spans, None))
+    told = told.with_columns(pl.col("start", "end").to_physical())
     sections = [
         Section(
             "What was recorded",

@@ -3,6 +3,7 @@ What the hours of a lake can prove, as it is read: proof by later fills, stretch
 """
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -339,11 +340,32 @@ def test_what_another_connection_heard_is_no_gap(tmp_path):
     Writer(tmp_path).hour(DAY, {("quality", None): rows, ("coverage", None): [*hours, coverage(0, of_trades)]})
     found = Lake(tmp_path)
 
-    told = with_gaps(found.events().collect(), found.spans().collect())
+    told = with_gaps(found.events().collect(), partial(found.spans, None))
 
     assert dict(told.select("event_id", "gap").iter_rows()) == {str(n): gap for n, (_, gap) in enumerate(events)}
-    of_sol = with_gaps(found.events().collect(), found.spans("SOL-PERP").collect())
+    nothing = found.events(end=DAY).collect()
+    assert with_gaps(nothing, partial(found.spans, None)).columns == [*nothing.columns, "gap"]
+    of_sol = with_gaps(found.events().collect(), partial(found.spans, "SOL-PERP"))
     assert of_sol.filter(event_id="1")["gap"].to_list() == [False], "of that market alone it was heard"
+
+
+def test_what_began_before_the_range_is_judged_whole(tmp_path):
+    """
+    The outage of a copy over an hour's end is no gap of either hour.
+    """
+    part = {"event_id": "a", "connection": 0, "symbol": None}
+    before = event("disconnected", DAY + 3590 * S, DAY + HOUR_NS) | part | {"continues": True}
+    after = event("disconnected", DAY + HOUR_NS, DAY + HOUR_NS + 9 * S) | part | {"true_start": DAY + 3590 * S}
+    books = {"channel": "orderbook", "grouping": 1}
+    writer = Writer(tmp_path)
+    for hour, row in enumerate((before, after)):
+        rows = [coverage(hour, [(0, "complete", "ticks")], **books)]
+        writer.hour(DAY + hour * HOUR_NS, {("quality", None): [row], ("coverage", None): rows})
+    found = Lake(tmp_path)
+
+    for range_ in ((DAY, DAY + HOUR_NS), (DAY + HOUR_NS, DAY + 2 * HOUR_NS)):
+        told = with_gaps(found.events(*range_).collect(), partial(found.spans, None))
+        assert told["gap"].to_list() == [False]
 
 
 @pytest.mark.parametrize("read", [lambda lake: lake.books(), lambda lake: lake.quality(), lambda lake: lake.coverage()])
