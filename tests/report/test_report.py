@@ -8,6 +8,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
+from analysis_cases import Writer, blank
 from browser import browser, missing
 from lake_cases import HOUR, NEXT, Run, S, book, make_root, trade
 from recorder.analysis import Lake
@@ -177,6 +178,23 @@ def test_the_time_before_the_first_run_is_no_hole_and_that_before_a_later_one_is
     assert "1800 s before the first run" in heat.text[books][0]
     assert not any("before the first run" in section.words for section in later.sections)
     assert {row[0]: row[4] for row in later.sections[0].table.rows}["SOL-PERP books"] == "20.0 min"
+
+
+def test_a_tenth_of_a_second_short_of_an_hour_is_not_all_of_it(tmp_path):
+    """
+    Rounded to the nearest it would say 100 %.
+    """
+    row = blank("coverage") | {"start": HOUR, "symbol": "SOL-PERP", "market_type": "perp", "channel": "orderbook"}
+    spans = {
+        "span_start": [HOUR, HOUR + S // 10],
+        "span_state": ["missing", "complete"],
+        "span_why": ["silent", "ticks"],
+    }
+    Writer(tmp_path).hour(HOUR, {("coverage", None): [row | spans | {"missing_s": 0.1, "complete_s": 3599.9}]})
+
+    contents = gather(Lake(tmp_path), HOUR, NEXT)
+
+    assert dict(contents.facts)["proven complete"] == contents.sections[0].table.rows[0][2] == "99.99 %"
 
 
 def test_a_day_of_which_nothing_is_sealed_has_no_report(faulty_root, tmp_path):
