@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from loopback import within_an_hour
 from recorder import demo
 from recorder.analysis import Lake
 from recorder.demo import fresh_root
@@ -31,13 +32,14 @@ def shown(tmp_path_factory):
     The shortest demo: its root, and what it printed.
     """
     root = tmp_path_factory.mktemp("demo") / "a [bold] root"
+    within_an_hour(60)
     done = subprocess.run(
         [sys.executable, "-m", "recorder", "demo", "--for", "12", "--root", root],
         capture_output=True,
         text=True,
         cwd=PROJECT,
         check=False,
-        timeout=60,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

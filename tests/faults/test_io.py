@@ -128,6 +128,10 @@ def test_a_journal_whose_disk_fails_for_ever_says_so_and_goes_on_when_it_is_back
     folder = run_folder(tmp_path)
     monkeypatch.setattr(durable, "system", failing(call, first=2, times=FOR_EVER, code=code))
     journal = appended(folder)
+    deadline = time.monotonic() + 20
+    while journal.stuck is None:
+        assert time.monotonic() < deadline, "no call failed"
+        time.sleep(0.001)
 
     assert not journal.close(0.1)
     assert journal.stuck == code
