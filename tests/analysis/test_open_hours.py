@@ -371,6 +371,7 @@ def test_readers_are_right_while_a_recorder_writes_and_hours_are_sealed(tmp_path
         try:
             for at in range(NEXT - 89 * S, NEXT + 241 * S, 15 * S):
                 run.hear(at, at + 15 * S)
+                committed(root, at + 14 * S)
                 was_read.wait(10)
                 was_read.clear()
             run.close(NEXT + 241 * S)

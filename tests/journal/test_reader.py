@@ -491,13 +491,16 @@ def test_what_is_committed_can_be_read_at_every_moment(tmp_path):
         settings=JournalSettings(commit_interval_s=0.002, segment_s=0.5, frame_s=0.1, commit_bytes=4000),
     )
     journal.start()
-    done = threading.Event()
+    done, was_read = threading.Event(), threading.Event()
 
     def write() -> None:
         for number in range(3000):
             journal.append(2, connection=0, attempt=1, recv_ts=HOUR + number * 1_000_000, payload=b"{}" * (number % 50))
             if number % 100 == 0:
                 done.wait(0.01)
+            if number % 600 == 0:
+                was_read.clear()
+                was_read.wait(20)
         done.set()
 
     writer = threading.Thread(target=write)
@@ -511,6 +514,7 @@ def test_what_is_committed_can_be_read_at_every_moment(tmp_path):
         assert len(numbers) >= committed
         assert damages == []
         readings += 1
+        was_read.set()
     writer.join()
     assert journal.close(10)
     assert len(list(read_run(segments(tmp_path)))) == 3000
