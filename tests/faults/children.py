@@ -105,7 +105,7 @@ class Child:
         """
         self.process.send_signal(number)
 
-    def stop(self, within_s: float = 10.0) -> int:
+    def stop(self, within_s: float = 30.0) -> int:
         """
         Ask it to end; its exit code.
         """
