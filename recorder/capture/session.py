@@ -468,6 +468,9 @@ class Session:
     def _all_silent(self, now: int, since: int) -> list[Action]:
         if now < self._all_silent_next:
             return []
+        if self._seconds_since(self._last_frame, now) > self._settings.heartbeat_timeout_s / 2:
+            # Not even the heartbeat that was due: the line may be dead, which its own limits tell soon.
+            return []
         comes = self._last_data > max(since, self._opened) + self._silent_ns
         if comes and now - self._data_since <= self._silent_ns:
             # Other data is just coming back, and the books may follow.

@@ -494,6 +494,22 @@ def test_nothing_at_all_for_the_idle_limit_is_a_dead_peer():
     assert actions == [Abort("network", "nothing heard for 10.6 s")]
 
 
+@pytest.mark.parametrize("dies_s", [20.0, 20.4, 20.8, 22.0, 24.8])
+def test_a_line_that_dies_is_no_silence_of_the_venue(dies_s):
+    """
+    Whenever the last heartbeat came before: the books fall silent then as well, which is noticed about as soon.
+    """
+    talk = Talk([SOL, BTC])
+    talk.until(dies_s, SOL, BTC)
+    talk.acks = False
+
+    talk.until(dies_s + 12, heartbeats=False)
+
+    ((at_s, end),) = [(t, a) for t, a in talk.log if isinstance(a, Abort)]
+    assert end.cause == "network"
+    assert at_s - dies_s <= 11
+
+
 def test_nothing_is_sent_after_an_abort_until_the_next_opening():
     """
     The socket is gone; what is due then is asked for by `opened`.
