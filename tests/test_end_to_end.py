@@ -5,7 +5,6 @@ sent, by a decoder that shares no code with it and by the venue's own ledger.
 
 import asyncio
 from collections import Counter, defaultdict
-from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -177,7 +176,7 @@ def test_what_a_venue_sent_and_what_it_kept_back_are_both_told(tmp_path):
     frames_of_ledger_are_rows(lines, heard, books, trades, quality)
     the_silence_is_told(lines, heard, quality)
     the_withheld_fills_are_told(lines, trades, quality)
-    the_drop_is_told(lines, books, quality)
+    the_drop_is_told(lines, heard, books, quality)
     (garbage,) = lake.undecodable().collect().iter_rows(named=True)
     assert (garbage["kind"], garbage["payload"]) == ("undecodable", b"{not JSON")
     assert quality.filter(kind="undecodable")["missing"].to_list() == [1]
@@ -257,7 +256,7 @@ def the_withheld_fills_are_told(lines, trades, quality) -> None:
     assert told > 0, "no withheld fill lay between two that came"
 
 
-def the_drop_is_told(lines, books, quality) -> None:
+def the_drop_is_told(lines, heard, books, quality) -> None:
     """
     From the last book of the first market to fall silent to the first of the last one to come back.
     """
@@ -265,9 +264,10 @@ def the_drop_is_told(lines, books, quality) -> None:
     dropped = quality.filter(pl.col("kind") == "disconnected", pl.col("cause") != "recorder").row(0, named=True)
     assert dropped["start"] - SLACK_NS <= cut.t_ns <= dropped["end"] + SLACK_NS
     assert dropped["end"] in books["recv_ts"].dt.epoch("ns").to_list()
+    attempts = {entry.seq: entry.attempt for entry in heard}
     for (symbol,), rows in books.group_by("symbol"):
-        receipts = sorted(rows["recv_ts"].dt.epoch("ns").to_list())
-        around = [(a, b) for a, b in pairwise(receipts) if a <= dropped["end"] and b >= dropped["start"]]
-        before, after = max(around, key=lambda pair: pair[1] - pair[0])
-        assert dropped["start"] <= before < after <= dropped["end"], symbol
+        before = max(entry for entry in rows["seq"] if attempts[entry] == 1)
+        after = min(entry for entry in rows["seq"] if attempts[entry] == 2)
+        begin, end = (rows.filter(seq=seq)["recv_ts"].dt.epoch("ns").item() for seq in (before, after))
+        assert dropped["start"] <= begin < end <= dropped["end"], symbol
     assert quality.filter(kind="connected").height == 2

@@ -26,18 +26,24 @@ ERROR = '{"error":"<script>document.title=1</script>","channel":"orderbook"}'
 async def _looked_at(tmp_path):
     root = tmp_path / "root"
     faults = [
-        Silence(from_s=6, to_s=14, market="SOL-PERP"),
+        # Noticed after 5 s; not so long that the market would move to a connection of its own.
+        Silence(from_s=5, to_s=14.5, market="SOL-PERP"),
         Garbage(at_s=3, text=HOSTILE),
         Garbage(at_s=3.5, text=ERROR),
     ]
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
-    async with simulator(port=0, faults=tuple(faults)) as venue, recording(root, venue) as recorder:
+    # The browser first: how long it takes to start is nobody's business.
+    async with (
+        browser("about:blank") as tab,
+        simulator(port=0, faults=tuple(faults)) as venue,
+        recording(root, venue) as recorder,
+    ):
         await until(lambda: recorder.tape.journal.committed[0] > 20, within_s=20)
         await asyncio.to_thread(seal, root, open_hour=True)
         serving = asyncio.create_task(serve(Page(root), host="127.0.0.1", port=0, ready=address.set_result, stop=stop))
         try:
-            async with browser(await address) as tab:
-                await _use(tab)
+            await tab.send("Page.navigate", url=await address)
+            await _use(tab)
         finally:
             stop.set()
             await serving
