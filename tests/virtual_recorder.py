@@ -3,7 +3,7 @@ The recorder in virtual time: the real sessions, copies, placement and journal o
 socket or sleep. What `capture/client.py` and `daemon/recorder.py` do with asyncio is done here with time as a number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -54,6 +54,7 @@ class VirtualRecorder:
         limit: int = 0,
         links: Mapping[int, Link] | None = None,
         apart_s: float = 1.0,
+        beside: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -65,6 +66,7 @@ class VirtualRecorder:
             limit: markets per connection.
             links: the way to the venue, by connection.
             apart_s: between the first connects of two copies.
+            beside: runs that record as this one begins.
         """
         bind(root, venue="test", network=NETWORK)
         self.streams = sorted(streams)
@@ -90,7 +92,7 @@ class VirtualRecorder:
             settings=JournalSettings(queue_bytes=1 << 30),
         )
         self.journal.start()
-        self._put_fact(RunStarted(name, "host", 1, "0", "test", NETWORK, [URL], self.streams))
+        self._put_fact(RunStarted(name, "host", 1, "0", "test", NETWORK, [URL], self.streams, [*beside]))
         self._wish()
 
     def _line(self, apart_s: float, streams: list[Stream], *, probation: bool = False) -> Line:

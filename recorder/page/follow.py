@@ -2,23 +2,32 @@
 What a journal gains, as it gains it: the entries of every run that is written to, while they are committed.
 """
 
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from threading import Lock
 
 import msgspec
 
-from recorder.journal.names import is_run_name, run_started
-from recorder.journal.reader import run_segments
+from recorder.durable import is_locked
+from recorder.journal.names import RUN_LOCK, is_run_name, run_started
+from recorder.journal.reader import SegmentFile, run_segments
 from recorder.journal.tail import Tail
 from recorder.records import HOUR_NS, SECOND_NS, Entry, SegmentHeader
 
 BEFORE_NS = 300 * SECOND_NS
 """How much of what was recorded before is read at the start."""
+FOUND_NS = 2 * SECOND_NS
+"""So long after it began, a run beside another has been found."""
 _FIND_EACH = 4
 """Reads from one look for new runs to the next."""
 _RAREST = 40
 """Reads from one look at a run that has been silent for long to the next."""
+_GONE = 8
+"""Reads in a row that bring nothing of a run that is not at work: it is over."""
+_STUCK = 60
+"""Likewise of one that is at work, and writes each second: it is waited for no longer."""
+ALL = 1 << 62
 
 
 class Batch(msgspec.Struct):
@@ -28,16 +37,23 @@ class Batch(msgspec.Struct):
 
     entries: list[Entry] = []
     headers: list[SegmentHeader] = []
+    whole: int = 0
+    """All that any run recorded up to then has come, ns, unless a run has begun that took long to be found, or one that
+    stood still goes on. Past every entry where no run is at work."""
 
 
 class _Run(msgspec.Struct):
     tail: Tail
     since: int
     """What is older is left out, ns."""
+    reached: int
+    """All up to then has come, ns."""
     header: SegmentHeader | None = None
     quiet: int = 0
     """Reads in a row that brought nothing."""
     wait: int = 0
+    over: bool = False
+    """Nothing more is expected of it."""
 
 
 class Follower:
@@ -49,7 +65,8 @@ class Follower:
         """
         Args:
             journal: the root's folder of that name.
-            now: ns; what is older than BEFORE_NS is not read, but for the end of the newest run.
+            now: ns; what is older than BEFORE_NS is not read, but for the end of the newest run; if that
+                is older itself, BEFORE_NS more.
         """
         self._journal = journal
         self._since, self._begun = now - BEFORE_NS, now
@@ -89,10 +106,18 @@ class Follower:
             batch.entries += entries
             if entries and entries[-1].recv_ts < self._begun:
                 reached = min(reached or entries[-1].recv_ts, entries[-1].recv_ts)
-            run.quiet = 0 if taken else run.quiet + 1
+            if taken:
+                run.reached, run.quiet, run.over = taken[-1].recv_ts, 0, False
+            else:
+                run.quiet += 1
+                run.over = run.quiet >= _STUCK or (
+                    run.quiet >= _GONE and not is_locked(self._journal / name / RUN_LOCK)
+                )
             # A run that has ended brings nothing any more; one that lives brings something each second.
             run.wait = min(run.quiet // 20, _RAREST)
         batch.entries.sort(key=attrgetter("recv_ts"))
+        awaited = [run.reached for run in self._runs.values() if not run.over]
+        batch.whole = min(awaited) - FOUND_NS if awaited else ALL
         return batch
 
     def _find(self) -> None:
@@ -108,9 +133,12 @@ class Follower:
             if self._runs and listed[-1].start < self._since - HOUR_NS:
                 self._old.add(name)
             else:
+                if not self._runs and _written(listed[-1]) < self._since:
+                    # What a recorder wrote last does not tell how it came to that.
+                    self._since = listed[-1].start - BEFORE_NS
                 # The end of an earlier run, with nothing read of what came after it, would look like a hole.
                 since = self._since if self._runs else 0
-                self._runs[name] = _Run(Tail(self._journal / name, since=self._since), since)
+                self._runs[name] = _Run(Tail(self._journal / name, since=self._since), since, run_started(name))
 
     def close(self) -> None:
         """
@@ -123,3 +151,12 @@ class Follower:
                     run.tail.close()
             finally:
                 self._lock.release()
+
+
+def _written(segment: SegmentFile) -> int:
+    """
+    When a segment was last written to, ns; far ahead while it is being renamed.
+    """
+    with suppress(FileNotFoundError):
+        return segment.path.stat().st_mtime_ns
+    return ALL

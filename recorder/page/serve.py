@@ -25,9 +25,10 @@ from recorder.analysis.published import read_root
 from recorder.clock import wall_ns
 from recorder.errors import RecorderError
 from recorder.lake.layout import JOURNAL
-from recorder.page.follow import Follower
+from recorder.page.follow import BEFORE_NS, Follower
 from recorder.page.past import calendar, disk
 from recorder.page.view import View
+from recorder.records import SECOND_NS
 
 log = logging.getLogger("recorder.page")
 
@@ -156,27 +157,37 @@ class Page:
         self._stopping.set()
 
     async def _follow(self) -> None:
+        view = self.view
         while True:
             follower = Follower(self._root / JOURNAL, now=wall_ns())
             try:
-                await self._read_on(follower)
+                await self._read_on(follower, view)
+                log.info("%s: the last minutes are read anew", view.overtaken)
+                words = f"what is told here was judged anew, from {BEFORE_NS // SECOND_NS} s before this on"
+                anew = View(self._about["network"])
+                anew.note(wall_ns(), f"{view.overtaken}: {words}")
+                view = anew
             except Exception:
                 # What is shown is a convenience, but it must not stand still unnoticed for ever.
                 log.exception("the journal could not be followed; begun anew")
-                self.view = View(self._about["network"])
+                view = self.view = View(self._about["network"])
             finally:
                 follower.close()
             await asyncio.sleep(SPARKS_S)
 
-    async def _read_on(self, follower: Follower) -> None:
-        while True:
+    async def _read_on(self, follower: Follower, view: View) -> None:
+        """
+        Keep a view up, and show it once it has all there is; until it is overtaken.
+        """
+        while not view.overtaken:
             batch = await asyncio.to_thread(follower.read)
             for header in batch.headers:
-                self.view.adopt(header)
-            for begin in range(0, len(batch.entries), 500):
-                self.view.take(batch.entries[begin : begin + 500])
+                view.adopt(header)
+            for begin in range(0, len(batch.entries) or 1, 500):
+                view.take(batch.entries[begin : begin + 500], batch.whole)
                 await asyncio.sleep(0)
             if len(batch.entries) < CATCHING_UP:
+                self.view = view
                 self._ready.set()
                 await asyncio.sleep(READ_S)
 

@@ -2,7 +2,7 @@
 What the page shows of the present: one fold over the journal's entries, and a picture of it at any moment. Pure.
 
 Holes are judged by the monitor that the recorder and the seal use. It wants entries in order of time, and runs that
-record beside one another are read one after the other, so it is kept a moment behind.
+record beside one another are read one after the other, so it is kept behind the one that is read last.
 """
 
 from collections import Counter, deque
@@ -37,7 +37,6 @@ from recorder.venue.normalize import Book, Trade, decode
 from recorder.venue.payloads import NULL, Side
 from recorder.venue.protocol import BOOK_CHANNELS, FrameKind, Peek, peek
 
-BEHIND_NS = SECOND_NS
 LEVELS = 12
 TRADES = 60
 HOLES = 80
@@ -97,6 +96,9 @@ class View:
         self._telemetry: Telemetry | None = None
         self._numbers = 0
         self._counts: Counter[str] = Counter()
+        self.overtaken = ""
+        """Why holes are not judged any more, in words: what a run recorded came after what is later had been judged.
+        All has to be read anew, into another view."""
 
     # ---- what comes in
 
@@ -110,11 +112,18 @@ class View:
         for stream in header.streams:
             self._flows.setdefault(stream, _Flow(stream))
 
-    def take(self, entries: list[Entry]) -> None:
+    def take(self, entries: list[Entry], whole: int) -> None:
         """
         Fold what the journal has gained.
+
+        Args:
+            entries: none older than any of another run that was given with them.
+            whole: up to then nothing older is to come, ns.
         """
         for entry in entries:
+            if entry.recv_ts < self._folded and not self.overtaken:
+                late_s = (self._folded - entry.recv_ts) / SECOND_NS
+                self.overtaken = f"run {entry.run} came {late_s:.1f} s after the others"
             self._newest[entry.run] = max(entry.recv_ts, self._newest.get(entry.run, 0))
             seen, duplicate = None, False
             if entry.kind == EntryKind.FRAME:
@@ -129,15 +138,12 @@ class View:
                 self._pairing.fact(entry)
                 self._fact(entry)
             heappush(self._waiting, (entry.recv_ts, entry.run, entry.seq, entry, seen, duplicate))
-        until = max(self._newest.values(), default=0) - BEHIND_NS
-        while self._waiting and self._waiting[0][0] <= until:
+        until = min(whole, max(self._newest.values(), default=0))
+        while self._waiting and self._waiting[0][0] <= until and not self.overtaken:
             *_, entry, seen, duplicate = heappop(self._waiting)
             self._judge(entry, seen, duplicate=duplicate)
 
     def _judge(self, entry: Entry, seen: Peek | None, *, duplicate: bool) -> None:
-        if entry.recv_ts < self._folded:
-            # A run that was found late; a moment's difference is of no matter here.
-            entry = msgspec.structs.replace(entry, recv_ts=self._folded)
         if self._monitor is None:
             self._monitor = Monitor(self._listed, MonitorState(now=entry.recv_ts))
             for header in self._headers.values():
@@ -150,6 +156,12 @@ class View:
             self._tell_event(event, entry.recv_ts)
         self._monitor.openings.clear()
         self._monitor.events.clear()
+
+    def note(self, at: int, words: str) -> None:
+        """
+        Say something among the holes, at `at`, ns.
+        """
+        self._tell(at, "noticed", words)
 
     def _tell(self, at: int, kind: str, words: str, **more: Any) -> None:  # noqa: ANN401
         self._numbers += 1
@@ -340,6 +352,16 @@ class View:
             "known": exponent is not None,
         }
 
+    def _recorded_since(self, runs: list[str]) -> int:
+        """
+        Since when there was no moment without a run that recorded, as far as was read, ns.
+        """
+        since = min(run_started(run) for run in runs)
+        for run in sorted(self._newest, key=run_started, reverse=True):
+            if self._newest[run] >= since:
+                since = min(since, run_started(run))
+        return since
+
     def _recorder(self, now: int) -> dict[str, Any]:
         latest = max(self._newest.values(), default=0)
         live = [run for run, at in self._newest.items() if now - at < SILENT_NS and run not in self._stopped]
@@ -355,7 +377,7 @@ class View:
             "last": last,
             "host": header.host if header else None,
             "version": header.recorder_version if header else None,
-            "since": run_started(last) // 1_000_000 if last is not None else None,
+            "since": self._recorded_since(live or [last]) // 1_000_000 if last is not None else None,
             "streams": len(header.streams) if header else 0,
             "connections": sum(self._open.get((run, n), False) for run, n in self._open if run in live),
             "rss": telemetry.rss_bytes if telemetry else None,

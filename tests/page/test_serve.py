@@ -15,10 +15,13 @@ from aiohttp import ClientSession
 
 from loopback import recording, simulator
 from recorder.errors import RecorderError
+from recorder.journal.names import run_name
 from recorder.lake.layout import JOURNAL
 from recorder.lake.root import bind
 from recorder.page import serve as serving
+from recorder.page.follow import ALL, Batch
 from recorder.page.serve import EXPOSE_WORDS, HEADERS, Page, refuse_exposure, serve
+from recorder.records import SECOND_NS, Entry, EntryKind
 
 ASSETS = resources.files("recorder.page").joinpath("assets")
 
@@ -220,3 +223,28 @@ def test_the_page_loads_nothing_from_elsewhere_and_makes_no_markup_of_text(name)
     assert (
         re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|\bon\w+=", text) == []
     )
+
+
+def test_what_was_read_too_late_has_all_read_anew(root, monkeypatch):
+    """
+    What is shown goes on meanwhile, and says that it was begun anew.
+    """
+    at = 1_772_359_200 * SECOND_NS
+    late, other = (Entry(EntryKind.ALIVE, -1, 0, 1, at + n, b"", run_name(at + n * 1000, "aaaaaa")) for n in range(2))
+    waiting = [Batch([other], [], ALL), Batch([late], [], ALL)]
+    monkeypatch.setattr(serving, "SPARKS_S", 0.01)
+    monkeypatch.setattr(serving.Follower, "read", lambda _: waiting.pop(0) if waiting else Batch(whole=ALL))
+
+    async def scenario():
+        async with page(root) as url:
+            while not (holes := (await told(url, "now"))["now"]["holes"]):  # noqa: ASYNC110  # it comes with a push
+                await asyncio.sleep(0.05)
+            return holes
+
+    async def bounded():
+        async with asyncio.timeout(20):
+            return await scenario()
+
+    (note,) = asyncio.run(bounded())
+
+    assert note["words"].startswith(f"run {late.run} came 0.0 s after the others: what is told here was judged anew")

@@ -3,26 +3,30 @@ What the page shows of the present, of recordings made in virtual time.
 """
 
 import json
+import os
 
 import msgspec
 import pytest
 
-from recorder.journal.names import is_run_name
+from recorder.journal.names import is_run_name, run_name
+from recorder.journal.reader import read_merged, segments
 from recorder.journal.tail import Tail
 from recorder.lake.layout import JOURNAL, parse_hour
 from recorder.lake.sealing import seal
 from recorder.page import view as view_module
-from recorder.page.follow import Follower
+from recorder.page.follow import ALL, Follower
 from recorder.page.past import calendar, disk
 from recorder.page.view import TRADES, View
 from recorder.records import HOUR_NS, SECOND_NS, Stream
 from recorder.simulator.core import Venue
-from recorder.simulator.kinds import Drop, Garbage, Silence, WithholdFills
+from recorder.simulator.kinds import Drop, Garbage, Restart, Silence, WithholdFills
 from recorder.simulator.markets import DEFAULT_MARKETS
 from virtual_recorder import NETWORK, VirtualRecorder
 
 HOUR = parse_hour("2026-03-01T10")
 START = HOUR + 600 * SECOND_NS
+IDLE = 12
+"""Reads in a row that bring nothing: all has come."""
 PERPS = [market for market in DEFAULT_MARKETS if market.symbol in {"SOL-PERP", "BTC-PERP"}]
 STREAMS = [
     Stream("perp", symbol, channel, 1 if channel == "orderbook" else None)
@@ -51,19 +55,32 @@ def record(root, *faults, until_s=60.0, stop=False, start=START, **options):
     return recorder
 
 
+def record_two(root):
+    """
+    A minute of one run, and half a minute of another that began beside it: both hear the same; the names of both.
+    """
+    first, second = (run_name(began, "aaaaaa") for began in (START, at(30)))
+    record(root)
+    recorder = VirtualRecorder(root, Venue(PERPS, start=START), STREAMS, start=at(30), beside=[first])
+    recorder.until(at(60))
+    recorder.journal.close(10)
+    return first, second
+
+
 def follow(root, now, *, into=None):
     """
     What a view has made of all that is in the journal.
     """
-    follower, view = Follower(root / JOURNAL, now=now), into or View(NETWORK)
-    while True:
+    follower, view, idle = Follower(root / JOURNAL, now=now), into or View(NETWORK), 0
+    # A run that brings nothing is given a moment.
+    while idle < IDLE:
         batch = follower.read()
         for header in batch.headers:
             view.adopt(header)
-        if not batch.entries:
-            follower.close()
-            return view
-        view.take(batch.entries)
+        idle = 0 if batch.entries else idle + 1
+        view.take(batch.entries, batch.whole)
+    follower.close()
+    return view
 
 
 def test_a_market_is_shown_with_its_book_and_trades(tmp_path):
@@ -162,6 +179,83 @@ def test_a_second_run_is_followed_and_the_time_between_is_a_hole(tmp_path):
     assert shown["trades"] == sorted(shown["trades"], key=lambda trade: -trade["at"])
     (after,) = [n for n, trade in enumerate(shown["trades"]) if trade["after"]]
     assert shown["trades"][after]["at"] >= at(30) // 1_000_000 > at(20) // 1_000_000 >= shown["trades"][after + 1]["at"]
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["the first", "the second"])
+def test_runs_beside_one_another_are_judged_in_order_however_far_apart_they_are_read(tmp_path, monkeypatch, behind):
+    """
+    What one recorded while the other was read comes seconds later, and is no step of anybody's clock.
+    """
+    runs, take, kept = record_two(tmp_path), Tail.take, []
+
+    def taken(tail):
+        entries = take(tail)
+        if tail._folder.name != runs[behind] or not (entries or kept):
+            return entries
+        if not kept:
+            kept.extend(entry for entry in entries if entry.recv_ts > at(55))
+            return [entry for entry in entries if entry.recv_ts <= at(55)]
+        rest = kept[0:]
+        kept.clear()
+        return rest
+
+    monkeypatch.setattr(Tail, "take", taken)
+    view = follow(tmp_path, at(60))
+    shown = view.picture(at(60), None)
+
+    assert not view.overtaken
+    assert [hole for hole in shown["holes"] if not hole.get("quiet")] == []
+    assert view._folded > at(59)
+    assert shown["recorder"]["runs"] == list(runs)
+    assert shown["recorder"]["since"] == START // 1_000_000, "one of them has recorded all the while"
+
+
+def test_what_comes_after_later_entries_were_judged_is_not_judged_with_another_time(tmp_path):
+    """
+    A run that stood still for long and goes on: all has to be read anew, and the view says why.
+    """
+    first, second = record_two(tmp_path)
+    entries = list(read_merged(segments(tmp_path / JOURNAL), start=0, end=1 << 62))
+    view = View(NETWORK)
+    view.take([entry for entry in entries if entry.run == second], ALL)
+    assert (view.overtaken, view._folded > at(59)) == ("", True)
+
+    view.take([entry for entry in entries if entry.run == first], ALL)
+
+    assert view.overtaken.startswith(f"run {first} came ")
+    assert view.picture(at(60), None)["counts"] == {}
+
+
+def test_a_run_that_began_before_another_ended_has_recorded_without_a_pause(tmp_path):
+    """
+    A recorder that takes over goes on with what the page calls recording; one that was restarted begins anew.
+    """
+    record(tmp_path / "over", until_s=40, stop=True)
+    began = VirtualRecorder(tmp_path / "over", Venue(PERPS, start=START), STREAMS, start=at(30))
+    began.until(at(60))
+    began.journal.close(10)
+    record(tmp_path / "again", until_s=20, stop=True)
+    record(tmp_path / "again", until_s=30, start=at(30))
+
+    over, again = (follow(tmp_path / name, at(60)).picture(at(60), None)["recorder"] for name in ("over", "again"))
+
+    assert (over["since"], len(over["runs"])) == (START // 1_000_000, 1)
+    assert again["since"] == at(30) // 1_000_000
+
+
+def test_of_a_recorder_that_was_killed_while_it_was_cut_off_that_is_told_first(tmp_path):
+    """
+    Long after, its last segment alone would have markets silent, and not say that nobody was connected.
+    """
+    record(tmp_path, Restart(from_s=40, to_s=500), until_s=110)
+    for segment in tmp_path.glob("journal/*/*.zst*"):
+        os.utime(segment, ns=(at(110), at(110)))
+    assert len(list(tmp_path.glob("journal/*/*.zst*"))) > 1
+
+    holes = follow(tmp_path, at(2000)).picture(at(2000), None)["holes"]
+
+    assert holes[0]["words"].startswith("connection 0: down: ")
+    assert at(39) < holes[0]["at"] * 1_000_000 < at(42)
 
 
 def test_a_run_that_ended_before_what_is_read_is_no_hole_before_it(tmp_path, monkeypatch):
