@@ -11,12 +11,14 @@ from recorder.quality.events import printable
 from recorder.records import Event
 from recorder.show import clock, plain
 from recorder.status.markets import MarketLine, by_market, price
-from recorder.status.report import ConnectionStatus, Status
+from recorder.status.report import NAMED, ConnectionStatus, RunStatus, Status
 from recorder.terminal import lasting, many
 
 FEW = 12
 """Markets that are listed although nothing is the matter with them."""
 RECENT = 5
+"""Events of a run that are told."""
+MOST_RUNS = 4
 MOST_PROBLEMS = 8
 LEFT_OUT_FIRST = ("cadence", "late", "trades/s", "spread", "ask", "bid", "books/s", "age", "holes")
 """Where the terminal is too narrow for all."""
@@ -54,11 +56,15 @@ def print_status(console: Console, status: Status, *, everything: bool, looked_b
     console.print(table)
     console.print()
     print_markets(console, status, everything=everything)
+    if status.others:
+        console.print(f"of run {status.run} alone; above is what others had", style="dim")
     if status.recent:
         console.print()
         console.print(f"in the last {lasting(looked_back_s)} of the journal:")
-        for event in status.recent[:RECENT]:
-            words = f"{clock(event.end, date=False)[:8]} {event.kind}{place(event)}: {event.evidence}"
+        for event in status.recent[: RECENT * min(1 + len(status.others), 3)]:
+            words = (
+                f"{clock(event.end, date=False)[:8]} {whose(event, status)}{event.kind}{place(event)}: {event.evidence}"
+            )
             console.print(Text(f"  {printable(words)}"), overflow="ellipsis", no_wrap=True)
 
 
@@ -99,7 +105,9 @@ def rows(status: Status) -> list[tuple[str, str]]:
         since = f", for {lasting((status.at_ts - process.started_ts) / 1e9 - ago_s)}" if process.started_ts else ""
         pid = f" as process {process.pid} on {printable(status.host)}" if process.pid is not None else ""
         told.append(("run", f"{status.run}{pid}{since}, version {status.version}"))
-    told += [("beside", name) for name in status.beside]
+    told += [("beside" if other.alive else "before", another(other)) for other in status.others[:MOST_RUNS]]
+    if len(status.others) > MOST_RUNS:
+        told.append(("before", f"{len(status.others) - MOST_RUNS} more: --json has them all"))
     for line in status.connections:
         beat = f", heartbeat {line.heartbeat_age_s:.1f} s ago" if line.heartbeat_age_s is not None else ""
         url = f" {printable(line.url)}" if line.url else ""
@@ -138,6 +146,47 @@ def rows(status: Status) -> list[tuple[str, str]]:
         how = "taken over" if status.reload.taken else "REFUSED"
         told.append(("reload", f"{clock(status.reload.at_ts, date=False)[:8]} {how}: {printable(status.reload.words)}"))
     return told
+
+
+def another(run: RunStatus, *, short: bool = False) -> str:
+    """
+    What a run had beside the one a status is of, or before it; `short`: with the end of its name, and no problems.
+    """
+    last = run.last_ts or run.started_ts
+    if run.alive:
+        good = sum(stream.state == "recording" for stream in run.streams)
+        how = f"for {lasting((last - run.started_ts) / 1e9)}, {good} of {many(len(run.streams), 'stream')}"
+    else:
+        how = f"stopped ({printable(run.stopped)})" if run.stopped else "died, or was killed,"
+        how += f" at {clock(last, date=False)[:8]}"
+        if run.down_s is not None:
+            how += f", and nobody recorded for {lasting(run.down_s)}"
+    if short:
+        return f"{tail(run.run)} {how}; {_holes(run)}"
+    return f"{run.run} {how}; {_holes(run)}" + "".join(f"; {printable(words)}" for words in run.problems[:2])
+
+
+def _holes(run: RunStatus) -> str:
+    """
+    By market, the most first.
+    """
+    lines = sorted((line for line in by_market(run) if line.holes), key=lambda line: -line.holes)
+    named = ", ".join(f"{line.market} {cells(line)['holes']}" for line in lines[:NAMED])
+    return f"holes: {named}" + (f" and {len(lines) - NAMED} more" * (len(lines) > NAMED)) if lines else "no holes"
+
+
+def tail(run: str) -> str:
+    """
+    The end of a run's name, which is by chance and tells it from others.
+    """
+    return run.rpartition("-")[2]
+
+
+def whose(event: Event, status: Status) -> str:
+    """
+    The end of the name of an event's run, with a blank after it, where there is more than one run.
+    """
+    return f"{tail(event.run)} " if status.others and event.run else ""
 
 
 def is_wanted(line: ConnectionStatus) -> bool:

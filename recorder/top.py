@@ -21,7 +21,7 @@ from recorder.durable import size
 from recorder.errors import RecorderError
 from recorder.quality.events import printable
 from recorder.show import clock
-from recorder.show_status import STATE_STYLES, headline, is_wanted, place
+from recorder.show_status import STATE_STYLES, another, headline, is_wanted, place, whose
 from recorder.status.follow import Follower
 from recorder.status.markets import MarketLine, by_market, price
 from recorder.status.report import Status
@@ -381,7 +381,8 @@ def _connections(status: Status) -> Text:
             rows.append((f"conn {line.connection}", f"down: {printable(line.why)}"))
     rate = sum(stream.rate for stream in status.streams)
     heard = f"{rate:,.0f} frames/s" if status.recording else "nothing: nobody records"
-    return _table([("heard", heard), *rows[:4]])
+    others = [("beside" if other.alive else "before", another(other, short=True)) for other in status.others[:2]]
+    return _table([("heard", heard), *others, *rows[: 4 - len(others)]])
 
 
 def _events(status: Status) -> Text:
@@ -390,7 +391,7 @@ def _events(status: Status) -> Text:
     """
     lines = [
         Text.assemble(
-            (f"{clock(event.end, date=False)[:8]} ", "dim"),
+            (f"{clock(event.end, date=False)[:8]} {whose(event, status)}", "dim"),
             (event.kind, "bold"),
             f"{printable(place(event))}: {printable(event.evidence)}",
         )

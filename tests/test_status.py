@@ -20,7 +20,7 @@ from recorder.lake import manifest as manifests
 from recorder.lake.layout import JOURNAL, manifest_path, parse_hour
 from recorder.records import HOUR_NS, NO_CONNECTION
 from recorder.simulator.kinds import Silence
-from recorder.status import follow, presence
+from recorder.status import presence, run
 from recorder.status.follow import Follower
 from recorder.status.markets import MarketLine
 from recorder.status.storage import DAY_NS, Storage
@@ -285,7 +285,7 @@ def test_a_long_past_is_read_in_passes(tmp_path, monkeypatch):
     """
     So that a screen can show something meanwhile.
     """
-    monkeypatch.setattr(follow, "PASS", 10)
+    monkeypatch.setattr(run, "PASS", 10)
 
     async def record():
         async with simulator() as url, recording(tmp_path, url):

@@ -316,6 +316,15 @@ def run_segments(folder: Path) -> list[SegmentFile]:
     return [s for s, before in zip(found, [None, *found], strict=False) if before is None or _key(s) != _key(before)]
 
 
+def last_written(segment: SegmentFile) -> int:
+    """
+    When a segment was last written to, ns, by its file; far ahead while it is being renamed.
+    """
+    with suppress(FileNotFoundError):
+        return segment.path.stat().st_mtime_ns
+    return 1 << 62
+
+
 def _key(segment: SegmentFile) -> tuple[str, int, int]:
     return segment.run, segment.start, segment.again
 

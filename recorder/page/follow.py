@@ -2,7 +2,6 @@
 What a journal gains, as it gains it: the entries of every run that is written to, while they are committed.
 """
 
-from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from threading import Lock
@@ -11,7 +10,7 @@ import msgspec
 
 from recorder.durable import is_locked
 from recorder.journal.names import RUN_LOCK, is_run_name, run_started
-from recorder.journal.reader import SegmentFile, run_segments
+from recorder.journal.reader import last_written, run_segments
 from recorder.journal.tail import Tail
 from recorder.records import HOUR_NS, SECOND_NS, Entry, SegmentHeader
 
@@ -133,7 +132,7 @@ class Follower:
             if self._runs and listed[-1].start < self._since - HOUR_NS:
                 self._old.add(name)
             else:
-                if not self._runs and _written(listed[-1]) < self._since:
+                if not self._runs and last_written(listed[-1]) < self._since:
                     # What a recorder wrote last does not tell how it came to that.
                     self._since = listed[-1].start - BEFORE_NS
                 # The end of an earlier run, with nothing read of what came after it, would look like a hole.
@@ -151,12 +150,3 @@ class Follower:
                     run.tail.close()
             finally:
                 self._lock.release()
-
-
-def _written(segment: SegmentFile) -> int:
-    """
-    When a segment was last written to, ns; far ahead while it is being renamed.
-    """
-    with suppress(FileNotFoundError):
-        return segment.path.stat().st_mtime_ns
-    return ALL

@@ -2,7 +2,7 @@
 The status of a recorder from outside: its journal is followed, and folded as it folds it itself.
 
 The recorder is not asked, and does not notice. Where none is at work, the end of the last run's journal is read, once:
-what stands there is how things were.
+what stands there is how things were. Runs that recorded beside it, or shortly before, are followed as well.
 """
 
 from pathlib import Path
@@ -12,56 +12,34 @@ import msgspec
 from recorder import __version__
 from recorder.clock import wall_ns
 from recorder.journal.names import is_run_name, run_started
-from recorder.journal.reader import run_segments
-from recorder.journal.tail import Tail
+from recorder.journal.reader import last_written, run_segments
 from recorder.lake.layout import JOURNAL
 from recorder.lake.root import Binding, read_binding
-from recorder.quality.counts import Counts
-from recorder.quality.monitor import Monitor
-from recorder.quality.state import ConnectionState, FlowState, MonitorState
-from recorder.records import (
-    SECOND_NS,
-    AnyFact,
-    DiskFreed,
-    DiskFull,
-    Entry,
-    EntryKind,
-    Event,
-    JobFailed,
-    Reloaded,
-    Requested,
-    RunStarted,
-    RunStopped,
-    SegmentHeader,
-    Stream,
-    Telemetry,
-    decode_fact,
-)
+from recorder.quality.counts import RECENT, Counts
+from recorder.records import HOUR_NS, SECOND_NS, Event
 from recorder.status.presence import live_runs, process_of
 from recorder.status.report import (
     FORMAT,
+    LEFT,
     JournalStatus,
     ProcessStatus,
-    Reloading,
+    RunStatus,
     Status,
     connection_statuses,
     problems,
     stream_statuses,
 )
+from recorder.status.run import Followed
 from recorder.status.storage import Storage, Stored
-from recorder.venue.markets import market_list
-from recorder.venue.protocol import peek
 
 LOOK_BACK_S = 90.0
 """Of the journal that is read at first: enough to learn a cadence."""
 DISK_LOOK_NS = 30 * SECOND_NS
-PASS = 20_000
-"""Entries folded between two looks at the clock, so that a caller can show how far it is."""
 
 
 class Follower:
     """
-    One root; the newest run that is alive, else the newest there is.
+    One root; the newest run that is alive, else the newest there is, and what others had at that time.
     """
 
     def __init__(self, root: Path, *, look_back_s: float = LOOK_BACK_S) -> None:
@@ -72,10 +50,14 @@ class Follower:
         self._root = root
         self._binding: Binding = read_binding(root)
         self._look_back_ns = int(look_back_s * SECOND_NS)
+        self._since = 0
         self._storage = Storage(root)
         self._stored: Stored | None = None
         self._stored_at = 0
-        self._run: _Run | None = None
+        self._run: Followed | None = None
+        self._others: dict[str, Followed] = {}
+        self._passed: set[str] = set()
+        """Runs that ended before what is told of."""
         self._alive: list[str] = []
 
     @property
@@ -83,7 +65,7 @@ class Follower:
         """
         Whether there may be more to read at once: the last `advance` did not reach the end.
         """
-        return self._run is not None and self._run.behind
+        return any(run.behind for run in self._followed())
 
     def advance(self) -> None:
         """
@@ -93,20 +75,56 @@ class Follower:
             OSError: the disk.
         """
         self._alive = live_runs(self._root)
-        name = self._alive[-1] if self._alive else _newest(self._root)
-        if self._run is None or (name is not None and name != self._run.name):
+        name = self._alive[-1] if self._alive else max(_runs(self._root), default=None)
+        if name is None:
+            return
+        if self._run is None or name != self._run.name:
             if self._run is not None:
-                self._run.close()
-            self._run = _Run(self._root, name, self._binding, self._look_back_ns) if name is not None else None
-        if self._run is not None:
-            self._run.advance()
+                self._others[self._run.name] = self._run
+            self._run = self._others.pop(name, None) or self._begin(name)
+            self._since = _last_segment(self._root, name) - self._look_back_ns
+        for other in sorted(_runs(self._root) - {name, *self._others} - self._passed.difference(self._alive)):
+            if other in self._alive or self._is_of_the_time(other):
+                self._others[other] = Followed(self._root, other, self._binding, since=self._since)
+            else:
+                self._passed.add(other)
+        for run in self._followed():
+            run.advance()
+            if run.name not in self._alive and not run.behind:
+                run.end()
+        self._let_go(self._run.last_ts - self._look_back_ns)
+
+    def _begin(self, name: str) -> Followed:
+        since = _last_segment(self._root, name) - self._look_back_ns
+        return Followed(self._root, name, self._binding, since=since)
+
+    def _followed(self) -> list[Followed]:
+        return [*([self._run] if self._run is not None else []), *self._others.values()]
+
+    def _is_of_the_time(self, name: str) -> bool:
+        """
+        Whether a run that is over may have recorded since `_since`.
+        """
+        last = run_segments(self._root / JOURNAL / name)[-1:]
+        # Of a copy the files may be newer than what is in them.
+        return any(file.start >= self._since - HOUR_NS and last_written(file) >= self._since for file in last)
+
+    def _let_go(self, before: int) -> None:
+        """
+        Pass over the runs that ended before an instant.
+        """
+        for name, run in list(self._others.items()):
+            if name not in self._alive and not run.behind and run.last_ts < before:
+                run.close()
+                del self._others[name]
+                self._passed.add(name)
 
     def close(self) -> None:
         """
         Let go of the files.
         """
-        if self._run is not None:
-            self._run.close()
+        for run in self._followed():
+            run.close()
 
     def status(self) -> Status:
         """
@@ -146,8 +164,7 @@ class Follower:
         stopping, coming = problems(streams, journal, stored.disk, seal, paused=paused)
         if not alive:
             # How much came in the last seconds before it ended is no rate.
-            left = {"state": "down", "why": "no recorder is at work", "rate": 0.0}
-            streams = [msgspec.structs.replace(stream, **left) for stream in streams]
+            streams = [msgspec.structs.replace(stream, **LEFT) for stream in streams]
             stopping = [_absence(run, now)]
         process = process_of(self._root, run.name) if run is not None and alive else None
         return Status(
@@ -175,21 +192,53 @@ class Follower:
                 loop_lag_p99_ms=telemetry.loop_lag_p99_ms if telemetry is not None else None,
                 clock_offset_s=telemetry.clock_offset_ns / SECOND_NS if telemetry is not None else None,
             ),
-            recent=list(counts.recent)[::-1],
+            recent=self._recent(),
             reload=run.reload if run is not None else None,
             beside=[name for name in self._alive if run is not None and name != run.name],
             paused_since=paused_since,
+            others=self._told(now),
         )
 
+    def _recent(self) -> list[Event]:
+        """
+        The last events of all runs, the newest first.
+        """
+        told = [list(run.seen()[2].recent) for run in self._followed()]
+        if len(told) > 1:
+            told = [sorted((event for events in told for event in events), key=lambda event: event.end)]
+        return [event for events in told for event in events[: -RECENT - 1 : -1]]
 
-def _newest(root: Path) -> str | None:
+    def _told(self, now: int) -> list[RunStatus]:
+        """
+        What the other runs had, the newest first.
+        """
+        everyone = self._followed()
+        told = []
+        for run in sorted(self._others.values(), key=lambda run: run.started, reverse=True):
+            alive, end = run.name in self._alive, run.last_ts or run.started
+            covered = any(
+                each is not run and each.started <= end and (each.name in self._alive or each.last_ts > end)
+                for each in everyone
+            )
+            later = min((each.started for each in everyone if each.started > end), default=None)
+            down_s = None if alive or covered or later is None else round((later - end) / SECOND_NS, 3)
+            told.append(run.told(now, alive=alive, down_s=down_s))
+        return told
+
+
+def _runs(root: Path) -> set[str]:
     journal = root / JOURNAL
-    if not journal.is_dir():
-        return None
-    return max((folder.name for folder in journal.iterdir() if is_run_name(folder.name)), default=None)
+    return {folder.name for folder in journal.iterdir() if is_run_name(folder.name)} if journal.is_dir() else set()
 
 
-def _absence(run: "_Run | None", now: int) -> str:
+def _last_segment(root: Path, run: str) -> int:
+    """
+    When the last segment of a run began, ns; when the run did if it has none yet.
+    """
+    return max((segment.start for segment in run_segments(root / JOURNAL / run)), default=run_started(run))
+
+
+def _absence(run: Followed | None, now: int) -> str:
     """
     Why nobody records, in words.
     """
@@ -205,124 +254,3 @@ def _for_long(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-class _Run:
-    """
-    One run, as far as its journal was read.
-    """
-
-    def __init__(self, root: Path, name: str, binding: Binding, look_back_ns: int) -> None:
-        self.name = name
-        self.streams: list[Stream] = []
-        self.version = self.host = ""
-        self.started = run_started(name)
-        self.last_ts = 0
-        self.telemetry: Telemetry | None = None
-        self.stopped = self.seal_failed = ""
-        self.paused_since: int | None = None
-        self.reload: Reloading | None = None
-        self.behind = False
-        folder = root / JOURNAL / name
-        newest = max((segment.start for segment in run_segments(folder)), default=0)
-        self._tail = Tail(folder, since=newest - look_back_ns)
-        self._listed = market_list(binding.network)
-        self._monitor: Monitor | None = None
-        self._counts = Counts()
-        self._header: SegmentHeader | None = None
-
-    def close(self) -> None:
-        self._tail.close()
-
-    def now(self, wall: int) -> int:
-        """
-        The run's own time: its last entry is of just now, or it stands still.
-        """
-        return max(wall, self.last_ts)
-
-    def seen(self) -> tuple[list[FlowState], list[ConnectionState], Counts]:
-        if self._monitor is None:
-            return [], [], self._counts
-        return self._monitor.flows_of(self.name), self._monitor.connections_of(self.name), self._counts
-
-    def advance(self) -> None:
-        taken, self.behind = 0, False
-        while entries := self._tail.take():
-            header = self._tail.header
-            if header is not None and header is not self._header:
-                self._header = header
-                self._asks_for(header.streams)
-                self.version, self.host = header.recorder_version, header.host
-            for entry in entries:
-                self._fold(entry)
-            taken += len(entries)
-            if taken >= PASS:
-                self.behind = True
-                return
-
-    def _asks_for(self, streams: list[Stream]) -> None:
-        self.streams = list(streams)
-        self._counts.asked_for(self.streams)
-
-    def _fold(self, entry: Entry) -> None:
-        self.last_ts = entry.recv_ts
-        if self._monitor is None:
-            self._monitor = Monitor(self._listed, MonitorState(now=entry.recv_ts))
-            if self._tail.header is not None:
-                self._monitor.adopt(self._tail.header)
-        monitor, counts = self._monitor, self._counts
-        if entry.kind == EntryKind.FRAME:
-            seen = peek(entry.payload)
-            verdict = monitor.step(entry, seen)
-            stream = verdict.resolution.stream if verdict is not None else None
-            counts.frame(entry.connection, entry.recv_ts, entry.payload, seen, stream)
-        else:
-            monitor.step(entry)
-            if entry.kind == EntryKind.ALIVE:
-                counts.second()
-            elif entry.kind == EntryKind.FACT:
-                self._hear(entry)
-        if monitor.events:
-            for event in monitor.events:
-                counts.event(event, self._carried(event))
-            monitor.events.clear()
-        monitor.openings.clear()
-
-    def _carried(self, event: Event) -> list[Stream]:
-        if event.symbol is not None or self._monitor is None:
-            return []
-        if event.connection is None:
-            return self.streams
-        return [f.stream for f in self._monitor.flows_of(self.name) if f.connection == event.connection]
-
-    def _hear(self, entry: Entry) -> None:
-        try:
-            fact: AnyFact = decode_fact(entry.payload)
-        except msgspec.DecodeError:
-            return  # of a later version
-        self._counts.fact(fact, entry.connection, entry.recv_ts)
-        match fact:
-            case RunStarted():
-                self._asks_for(fact.streams)
-            case Requested() if fact.op == "subscribe" and fact.stream not in self.streams:
-                self._asks_for([*self.streams, fact.stream])
-            case Reloaded():
-                self.reload = Reloading(entry.recv_ts, taken=True, words=fact.words)
-                self._asks_for([s for s in [*self.streams, *fact.added] if s not in fact.removed])
-            case Telemetry():
-                self.telemetry = fact
-                if fact.paused is not None:
-                    # What began it may lie further back than was read.
-                    self.paused_since = (self.paused_since or entry.recv_ts) if fact.paused else None
-            case DiskFull():
-                self.paused_since = entry.recv_ts
-            case DiskFreed():
-                self.paused_since = None
-            case RunStopped():
-                self.stopped = fact.reason
-            case JobFailed() if fact.job == "reload":
-                self.reload = Reloading(entry.recv_ts, taken=False, words=fact.error)
-            case JobFailed() if fact.job == "seal":
-                self.seal_failed = fact.error
-            case _:
-                pass

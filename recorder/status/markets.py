@@ -4,7 +4,7 @@ A status by market: books and trades of one in a line, for a screen. Pure.
 
 import msgspec
 
-from recorder.status.report import State, Status, StreamStatus
+from recorder.status.report import RunStatus, State, Status, StreamStatus
 
 _WORST: dict[State, int] = {"recording": 0, "waiting": 1, "halted": 2, "silent": 3, "refused": 4, "down": 5}
 
@@ -35,7 +35,7 @@ class MarketLine(msgspec.Struct, frozen=True):
     connections: list[int]
 
 
-def by_market(status: Status) -> list[MarketLine]:
+def by_market(status: Status | RunStatus) -> list[MarketLine]:
     """
     Each configured market, in order.
     """

@@ -5,7 +5,7 @@ Instants are `*_ts`, ns since the epoch; `*_s` are seconds, `*_ms` milliseconds;
 are natural units. New members go last.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,6 +24,10 @@ State = Literal["recording", "waiting", "silent", "halted", "down", "refused"]
 _RANK: dict[State, int] = {"recording": 0, "halted": 1, "silent": 2, "refused": 3, "waiting": 4, "down": 5}
 """Of several connections that carry a stream the best one tells how it is doing."""
 _PRICE = 1_000_000
+
+
+LEFT: dict[str, Any] = {"state": "down", "why": "no recorder is at work", "rate": 0.0}
+"""How a stream is doing whose run is over: how much came in its last seconds is no rate."""
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
@@ -162,6 +166,26 @@ class Reloading(msgspec.Struct, frozen=True):
     words: str
 
 
+class RunStatus(msgspec.Struct, frozen=True):
+    """
+    What another run had in the time that was looked at.
+    """
+
+    run: str
+    alive: bool
+    started_ts: int
+    last_ts: int | None
+    """Of its last entry."""
+    stopped: str
+    """Why, as it said itself; empty: it is alive, or died, or was killed."""
+    down_s: float | None
+    """After it nobody recorded for so long, until the next one began; null: another did, or none has begun."""
+    problems: list[str]
+    """What keeps it from recording all it is to, now; nothing of one that is over."""
+    streams: list[StreamStatus]
+    """Without prices."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """
     All of it.
@@ -188,12 +212,15 @@ class Status(msgspec.Struct, frozen=True):
     seal: SealStatus | None
     process: ProcessStatus
     recent: list[Event]
-    """Of the live monitor, the newest first."""
+    """Of the live monitor, the newest first; seen from outside, of each run that was followed."""
     reload: Reloading | None = None
     beside: list[str] = []
     """Other runs that record into the same root."""
     paused_since: int | None = None
     """Capture is stopped, for the disk is full; since when, ns. Null while it goes on."""
+    others: list[RunStatus] = []
+    """Seen from outside: the runs beside this one, and those that ended within the time that is looked at, the newest
+    first. All else but `recent` is of `run` alone."""
 
 
 def stream_statuses(
@@ -356,18 +383,6 @@ def problems(
         seal: None if nobody seals here.
         paused: for how long (ns) capture has been stopped for want of space; None: it is not.
     """
-    stopping = []
-    if paused is not None:
-        stopping.append(f"the disk is full: capture stopped {max(paused, 0) // SECOND_NS} s ago, until it is not")
-    if journal.commit_age_s is not None and journal.commit_age_s > COMMIT_LATE_S:
-        stopping.append(f"nothing was committed for {journal.commit_age_s:.0f} s: the disk does not take it")
-    by_why: dict[tuple[str, str], list[str]] = {}
-    for stream in streams:
-        if stream.state != "recording":
-            by_why.setdefault((stream.state, stream.why), []).append(f"{stream.market} {stream.channel}")
-    for (state, why), names in by_why.items():
-        shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-        stopping.append(f"{shown}: {state}, {why}" if why else f"{shown}: {state}")
     coming = []
     if disk is not None and disk.days_left is not None and disk.days_left < DAYS_WARNING:
         coming.append(f"the disk is full in {disk.days_left:.1f} days")
@@ -381,7 +396,26 @@ def problems(
         )
     if journal.dropped:
         coming.append(f"{journal.dropped} entries were dropped since the start: the disk was too slow")
-    return stopping, coming
+    return stopping(streams, paused=paused, commit_age_s=journal.commit_age_s), coming
+
+
+def stopping(streams: list[StreamStatus], *, paused: int | None, commit_age_s: float | None) -> list[str]:
+    """
+    What keeps a run from recording all that is configured; see `problems`.
+    """
+    told = []
+    if paused is not None:
+        told.append(f"the disk is full: capture stopped {max(paused, 0) // SECOND_NS} s ago, until it is not")
+    if commit_age_s is not None and commit_age_s > COMMIT_LATE_S:
+        told.append(f"nothing was committed for {commit_age_s:.0f} s: the disk does not take it")
+    by_why: dict[tuple[str, str], list[str]] = {}
+    for stream in streams:
+        if stream.state != "recording":
+            by_why.setdefault((stream.state, stream.why), []).append(f"{stream.market} {stream.channel}")
+    for (state, why), names in by_why.items():
+        shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        told.append(f"{shown}: {state}, {why}" if why else f"{shown}: {state}")
+    return told
 
 
 NAMED = 6
