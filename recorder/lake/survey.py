@@ -34,6 +34,7 @@ from recorder.records import (
     Event,
     Flag,
     MarketType,
+    Requested,
     SegmentHeader,
     Stream,
     Telemetry,
@@ -249,6 +250,8 @@ class _Surveyor:
         self._unasked: dict[tuple[str, int, str, str | None], bool] = {}
         """Of frames before the hour, by run, the number of changes until then, and names."""
         self._streams = set(monitor.streams())
+        self._carried = monitor.carriers()
+        """Where each stream was asked for as the hour began, and since: also where none of it came."""
         self._wanted: dict[str, set[Stream]] = {}
         """What each run of the window meant to record, as its segments say."""
         self._ran: set[str] = set()
@@ -358,7 +361,7 @@ class _Surveyor:
                 lane = UNPLACED
         elif entry.kind == _FACT:
             self._streams.update(self._monitor.streams())
-            self._keep_telemetry(entry)
+            self._keep_fact(entry)
         survey.lane.append(lane)
         survey.flags.append(flags)
 
@@ -401,13 +404,15 @@ class _Surveyor:
         partition.rows += 1
         return flags
 
-    def _keep_telemetry(self, entry: Entry) -> None:
+    def _keep_fact(self, entry: Entry) -> None:
         try:
             fact = decode_fact(entry.payload)
         except msgspec.DecodeError:
             return
         if isinstance(fact, Telemetry):
             self._survey.telemetry.append((entry, fact))
+        elif isinstance(fact, Requested) and fact.op == "subscribe":
+            self._carried.setdefault(fact.stream, set()).add((entry.run, entry.connection))
 
     def _end_hour(self, until: int) -> None:
         """
@@ -420,6 +425,9 @@ class _Surveyor:
         survey.streams = sorted(self._streams | set(monitor.streams()), key=sortable)
         for stream, carriers in monitor.carriers().items():
             survey.carriers.setdefault(stream, set()).update(carriers)
+        for stream, carriers in self._carried.items():
+            sure = {(run, of) for run, of in carriers if run in self._ran and of != UNKNOWN_CONNECTION}
+            survey.carriers.setdefault(stream, set()).update(sure)
         for run in self._ran & self._wanted.keys():
             # One that ended before it came to ask for a stream, or in vain, speaks of that stream all the same.
             for stream in self._wanted[run]:

@@ -257,8 +257,12 @@ def _said_by(event: Event, voices: Mapping[Carrier, _Voice], *, asked: bool) -> 
     # A run that died and left a stream to nobody speaks for all: the event says that none beside it asked.
     if event.run is None or (event.kind == "recorder_down" and event.symbol is not None):
         return list(voices)
-    return [
+    said_by = [
         (run, connection)
         for run, connection in voices
         if run == event.run and (connection == UNKNOWN_CONNECTION or event.connection in {None, connection})
     ]
+    if not said_by and event.connection is not None and event.symbol is not None and event.channel is not None:
+        # A silence goes along where the stream is moved, and is told of the connection that it began on.
+        return [(event.run, event.connection)]
+    return said_by

@@ -418,7 +418,9 @@ class Flows:
             event = self._silence(flow, now, ended_by, first_slot=first_slot, last_slot=last_slot, ended_as=ended_as)
             self._findings.events.append(event)
         flow.silent = flow.halted = False
-        flow.silent_on = None
+        if flow.silent_on is not None:
+            # Only now is it sure to come here: until now the connection that the silence began on speaks for it.
+            flow.since, flow.silent_on = now, None
 
     def _silence(
         self,

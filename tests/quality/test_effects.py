@@ -156,6 +156,18 @@ def test_a_connection_that_may_not_have_carried_the_stream_outweighs_nothing():
     assert seconds(said(events, carriers=BOTH, surely=False).absent) == {"silent": [(10, 20)]}
 
 
+def test_what_names_the_stream_counts_though_its_connection_carried_it_in_no_part_of_the_hour():
+    """
+    A silence is of the connection that it began on; what a connection says of itself is of those that carried it.
+    """
+    silent = event("silent", 0, 10, symbol="SOL-PERP", channel="orderbook")
+    moved = {("a", 1): at(10)}
+
+    assert seconds(said([silent], carriers=moved).absent) == {"silent": [(0, 10)]}
+    assert seconds(said([silent], carriers={**moved, ("b", 0): HOUR}).absent) == {}
+    assert said([event("disconnected", 0, 10)], carriers=moved).any_absent == {}
+
+
 def test_something_doubtful_is_better_than_nothing():
     """
     One connection is down, the other has no heartbeat: what there is, is suspect and not missing.

@@ -145,9 +145,11 @@ def test_a_silence_that_ends_soon_after_the_move_is_on_record_to_its_end():
     tape.connection(31, 60, [SOL], connection=1)
     tape.without(31, 34, channel="orderbook_perp_0_grouped_1")
 
-    events = fold(tape)
+    judge = monitor()
+    feed(judge, tape.entries())
 
-    assert unusual(events) == [("silent", 19.9, 34, "venue")]
+    assert unusual(judge.events) == [("silent", 19.9, 34, "venue")]
+    assert [(f.connection, since(f.since)) for f in judge.state().flows if f.stream == SOL] == [(1, 34)]
 
 
 def test_a_silence_that_moves_to_a_connection_in_an_outage_leaves_no_crack():
