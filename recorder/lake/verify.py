@@ -198,14 +198,16 @@ def _verify_journal(
             inputs[i.run, i.name] = max((i.bytes, i.sha256), inputs.get((i.run, i.name), (0, "")))
     doubted = _legible_inputs(root, all_made)
     numbers: dict[str, _Numbers] = {}
+    changed: set[tuple[str, str]] = set()
     for at, segment in enumerate(found, 1):
         _check_segment(root, binding, segment, report, numbers.setdefault(segment.run, _Numbers()))
-        _check_input(root, segment, report, inputs, doubted)
+        if not _check_input(root, segment, report, inputs, doubted):
+            changed.add((segment.run, segment.name))
         if progress is not None:
             progress("journal", at, len(found))
     ends = run_ends(root, found)
     alive = {end.run for end in ends if end.alive}
-    _check_ends(root, found, report, made, numbers, inputs, alive)
+    _check_ends(root, found, report, made, numbers, inputs, changed, alive)
     _name_unvouched(root, [s for s in found if s.run not in alive], report, all_made, {*inputs, *doubted})
     on_record = hours_to_seal(found, ends)
     report.problems += [Problem(*each) for each in vanished_hours(on_record, all_made)]
@@ -242,11 +244,12 @@ def _check_ends(
     made: dict[int, Manifest],
     numbers: dict[str, _Numbers],
     inputs: dict[tuple[str, str], tuple[int, str]],
+    changed: set[tuple[str, str]],
     alive: set[str],
 ) -> None:
     """
     A run begins with number 1, and its last finished segment with its end: a recorder that is killed leaves an open
-    one. What an hour was sealed from is compared by digest instead.
+    one. What an hour was sealed from is compared by digest instead: what is `changed` since may have begun otherwise.
     """
     firsts: dict[str, SegmentFile] = {}
     lasts: dict[str, SegmentFile] = {}
@@ -255,7 +258,8 @@ def _check_ends(
         lasts[segment.run] = segment
     for run, of in numbers.items():
         first, last = firsts[run], lasts[run]
-        if of.first is not None and of.first > 1 and not has_sealed_start(run, first.name.removesuffix(".open"), made):
+        sealed = (run, first.name) in changed or has_sealed_start(run, first.name.removesuffix(".open"), made)
+        if of.first is not None and of.first > 1 and not sealed:
             problem = f"begins with number {of.first}; what was before it is missing, and was not sealed"
             report.problems.append(Problem(first.path.relative_to(root).as_posix(), problem, "restore it"))
         if of.last is None or of.stopped or last.open or run in alive or (run, last.name) in inputs:
@@ -366,24 +370,27 @@ def _check_input(
     report: Report,
     inputs: dict[tuple[str, str], tuple[int, str]],
     doubted: dict[tuple[str, str], tuple[int, str, str]],
-) -> None:
+) -> bool:
     """
-    A segment that an hour was made from must still begin with the bytes it was made from.
+    A segment that an hour was made from must still begin with the bytes it was made from. Returns whether it does.
     """
     name = segment.run, segment.name.removesuffix(".open")
     size, digest = inputs.get(name, (0, ""))
     doubted_size, doubted_digest, damaged = doubted.get(name, (0, "", ""))
     if not size and not doubted_size:
-        return
+        return True
     try:
         data = segment.path.read_bytes()
     except OSError:
-        return
+        return True
     relative = segment.path.relative_to(root).as_posix()
     if size and sha256(data[:size]).hexdigest() != digest:
         report.problems.append(
             Problem(relative, "is not what its hour was sealed from", "the sealed files still hold it")
         )
-    elif doubted_size > size and sha256(data[:doubted_size]).hexdigest() != doubted_digest:
+        return False
+    if doubted_size > size and sha256(data[:doubted_size]).hexdigest() != doubted_digest:
         problem = f"is not what {damaged} lists, which is damaged itself: one of the two is wrong"
         report.problems.append(Problem(relative, problem, "the sealed files still hold it"))
+        return False
+    return True

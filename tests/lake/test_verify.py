@@ -179,6 +179,27 @@ def test_a_segment_that_changed_after_its_hour_was_sealed_is_named(root):
     assert "is not what its hour was sealed from" in of_first
 
 
+def test_a_run_whose_beginning_was_damaged_after_its_hour_was_sealed_was_sealed_from_its_beginning(tmp_path):
+    """
+    What is missing before its first entry is in the sealed files; damaged before the seal, it is in none.
+    """
+    for sealed_first in (True, False):
+        root = make_root(tmp_path / f"sealed {sealed_first}")
+        recorded(root, HOUR + 10 * S, HOUR + 200 * S)
+        first = journal(root)[0]
+        if sealed_first:
+            seal(root)
+        first.write_bytes(b"\xff" * 40 + first.read_bytes()[40:])
+        if not sealed_first:
+            seal(root)
+
+        found = [p.problem for p in verify(root).problems if p.path == first.relative_to(root).as_posix()]
+
+        assert any(words.startswith("damaged in the zstd frame at byte 0") for words in found)
+        assert ("is not what its hour was sealed from" in found) == sealed_first
+        assert any("was not sealed" in words for words in found) != sealed_first
+
+
 def test_what_is_no_root_or_in_use_is_a_clear_error(root, tmp_path):
     """
     Nothing is read then.
