@@ -104,7 +104,8 @@ class Reader:
         view: View | None = None,
     ) -> pl.LazyFrame:
         """
-        Rows of a table that arrived in the range, market by market, as `Tables.books` says.
+        Rows of a table that arrived in the range, market by market and each unsealed hour for itself, as `Tables.books`
+        says; where holes are marked, market by market.
         """
         if units not in {"natural", "raw"}:
             raise RecorderError(f'units={units!r} is unknown; give "natural" or "raw"')

@@ -6,7 +6,9 @@ is never read, and of the hours outside the wanted range not even the manifest i
 that are not sealed yet are read from the journal, up to the last entry that is committed at the call; of a lake that
 was made with `live=True` they always are.
 
-Rows come market by market, and in each by time. Nothing is read before a frame is collected.
+Rows come market by market, and in each by time. Those of each hour that is not sealed come behind all of the hours
+before it, again market by market: `.sort("symbol", maintain_order=True)` puts them where they will be once it is.
+Nothing is read before a frame is collected.
 """
 
 from collections.abc import Mapping, Sequence

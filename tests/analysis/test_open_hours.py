@@ -68,6 +68,30 @@ def test_live_rows_are_those_that_the_seal_will_write(tmp_path):
         assert told.filter(pl.col("table") == "books").select("symbol", "recv_ts").collect().equals(last)
 
 
+def test_rows_of_unsealed_hours_come_hour_by_hour_and_each_market_by_time(tmp_path):
+    """
+    Behind those that are sealed; put market by market, they are in the order they will be read in once sealed.
+    """
+    root = make_root(tmp_path / "root")
+    run = Run(root, NEXT - 30 * S)
+    run.connect(NEXT - 30 * S)
+    for begin in (NEXT, NEXT + HOUR_NS):
+        run.hear(begin - 20 * S, begin + 20 * S)
+    run.close(NEXT + HOUR_NS + 20 * S)
+    seal(root, hour=HOUR)
+    live = Lake(root, live=True).books(columns=["symbol", "recv_ts"]).collect()
+    masked = Lake(root, live=True).books(columns=["symbol", "recv_ts"], gaps="mask").collect()
+
+    seal(root, open_hour=True)
+
+    sealed = Lake(root).books(columns=["symbol", "recv_ts"]).collect()
+    markets = ["BTC-PERP", "SOL-PERP"]
+    assert live["symbol"].rle().struct.field("value").to_list() == 3 * markets
+    for each in (sealed, masked):
+        assert each["symbol"].rle().struct.field("value").to_list() == markets
+    assert live.sort("symbol", maintain_order=True).equals(sealed)
+
+
 def test_what_is_not_sealed_is_refused_or_read_but_never_cut_off(tmp_path):
     """
     A range that reaches into it is told where; live the replay, the exports and the venue's replay have what the seal
