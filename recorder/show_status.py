@@ -150,7 +150,7 @@ def rows(status: Status) -> list[tuple[str, str]]:
 
 def another(run: RunStatus, *, short: bool = False) -> str:
     """
-    What a run had beside the one a status is of, or before it; `short`: with the end of its name, and no problems.
+    What a run had beside the one a status is of, or before it; `short`: for a narrow place.
     """
     last = run.last_ts or run.started_ts
     if run.alive:
@@ -162,7 +162,7 @@ def another(run: RunStatus, *, short: bool = False) -> str:
         if run.down_s is not None:
             how += f", and nobody recorded for {lasting(run.down_s)}"
     if short:
-        return f"{tail(run.run)} {how}; {_holes(run)}"
+        return f"{tail(run.run)} {_holes(run)}; {how}"
     return f"{run.run} {how}; {_holes(run)}" + "".join(f"; {printable(words)}" for words in run.problems[:2])
 
 

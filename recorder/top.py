@@ -62,7 +62,7 @@ class Top(App[None]):
     #facts > Static { width: 1fr; height: auto; }
     #connections { margin: 0 0 0 2; }
     #markets { height: 1fr; scrollbar-size-vertical: 1; }
-    #events, #problems { text-wrap: nowrap; text-overflow: ellipsis; }
+    #events, #problems, #connections { text-wrap: nowrap; text-overflow: ellipsis; }
     #events { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
     #filter { display: none; height: 1; border: none; padding: 0 1; }
     #filter.shown { display: block; }

@@ -7,6 +7,7 @@ import io
 import msgspec
 import pytest
 
+from recorder import top
 from recorder.durable import Lock
 from recorder.journal.names import RUN_LOCK, run_name
 from recorder.lake.layout import JOURNAL, parse_hour
@@ -115,6 +116,12 @@ def test_what_the_others_had_is_told_soon_after_a_run_began_beside_them(record, 
     assert f"before        {killed} died, or was killed, at 10:10:30; holes: BTC-PERP 1 (2" in words
     assert f"of run {newest} alone" in words
     assert "aaaaaa silent SOL-PERP orderbook: no book for 2" in words
+    lines = str(top._connections(status)).splitlines()
+    assert [line.partition(";")[0] for line in lines[1:]] == [
+        "before  aaaaaa holes: BTC-PERP 1 (20.4 s)",
+        "beside  aaaaaa holes: SOL-PERP 1 (20.8 s)",
+        f"conn 0  up, 4 streams, beat {status.connections[0].heartbeat_age_s:.0f} s ago",
+    ]
     assert len(msgspec.json.decode(msgspec.json.encode(status))["others"]) == 2
 
 
