@@ -11,6 +11,7 @@ from recorder.quality.cadence import MS
 from recorder.quality.findings import Findings
 from recorder.quality.state import FlowState
 from recorder.quality.steps import Steps
+from recorder.quality.telling import Telling
 from recorder.quality.track import Feeds, Track
 
 
@@ -19,14 +20,16 @@ class Alternation:
     The two feeds of each stream that has them.
     """
 
-    def __init__(self, steps: Steps, findings: Findings, fed: dict[str, int]) -> None:
+    def __init__(self, steps: Steps, telling: Telling, findings: Findings, fed: dict[str, int]) -> None:
         """
         Args:
             steps: where each book of a feed is judged.
+            telling: for what is found of one or both.
             findings: for what is told at once.
             fed: when two feeds were last heard, by stream.
         """
         self._steps = steps
+        self._telling = telling
         self._findings = findings
         self._fed = fed
 
@@ -176,7 +179,7 @@ class Alternation:
         if not mine.slot:
             mine.slot, mine.moved = slot, now
             return
-        self._steps.tell(flow, now, slots.follow(mine, slot, now, before))
+        self._telling.tell(flow, now, slots.follow(mine, slot, now, before))
 
     def together(self, flow: FlowState, track: Track, now: int) -> None:
         """
@@ -190,7 +193,7 @@ class Alternation:
             for part in (track, second):
                 # One book is no proof that a feed that had gone is back.
                 for hole in part.holes if not two.lone or part.recv > min(track.recv, second.recv) else ():
-                    self._steps.hole(flow, part, hole, now)
+                    self._telling.hole(flow, part, hole, now)
                 part.holes.clear()
             two.second = None
             if second.recv > track.recv:
@@ -215,9 +218,9 @@ class Alternation:
                     two.lone = first.recv  # its book was due before the last of the other
             self.together(flow, track, now)
             if two.total or not two.expected:
-                self._steps.add(flow, now, feeds.alternate(two, both_until(two, end)))
+                self._telling.add(flow, now, feeds.alternate(two, both_until(two, end)))
             if two.lone and two.lone < end:
-                self._steps.add(flow, now, feeds.alone(two, end))
+                self._telling.add(flow, now, feeds.alone(two, end))
             if two.total or not two.expected:
                 # Whichever connection is told of first.
                 self._fed[key] = max(self._fed.get(key, 0), both_until(two, end))

@@ -3,7 +3,7 @@ The pace each book stream last kept, remembered for a while after it ends, acros
 
 A run that starts learns a stream's cadence from its first books. If just every second one of them is lost, those teach
 one that is twice as slow, and nothing would seem to be missing. So what the stream kept to before holds until it is
-plain that it has changed: `steps` waits as it does where half of the books stay away within a run.
+plain that it has changed: `slowing` waits as it does where half of the books stay away within a run.
 """
 
 from recorder.quality.cadence import CRISP_NS, RETURNS_NS, is_near, is_uneven

@@ -1,30 +1,24 @@
 """
 Book streams, step by step: each book's time against the cadence, for missed ticks, late books and stepped clocks. Pure.
 
-What is found here is a stretch of one stream; `spells` tells whether its neighbours on the connection had the same.
+Ticks that are missed one after another may be a slower cadence (`slowing`); what is found goes by way of `telling`.
 """
 
 from itertools import pairwise
-from statistics import median_low
 
-from recorder.quality import cadence, feeds, hindsight, lateness, slots
-from recorder.quality.cadence import MS, NEVER, is_near
+from recorder.quality import cadence, hindsight, lateness, slots
+from recorder.quality.cadence import MS, NEVER
 from recorder.quality.findings import Findings
 from recorder.quality.flows import Flows
 from recorder.quality.paces import Paces
-from recorder.quality.spells import DOUBTED, TARDY, Spells
-from recorder.quality.state import FlowState, Stretch
+from recorder.quality.slowing import DOUBT_NS, Slowing
+from recorder.quality.state import FlowState
+from recorder.quality.telling import Telling, is_all
 from recorder.quality.track import Hole, Track
 from recorder.records import SECOND_NS, Flag
 
 AHEAD_NS = 500 * MS
 """A book this much earlier than any before it, by its own clock, came by another clock."""
-STOOD_STILL_MS = 1000
-"""A publisher whose timer stands still for this long is slow; for longer, it was down."""
-DOUBT_NS = 30 * SECOND_NS
-"""How long half of the books is waited for, before it is believed that no more will come."""
-MAX_HELD = 256
-"""Holes that wait for that, at most."""
 SKEWED_NS = SECOND_NS
 """A smaller step of the publisher's clock is not told of."""
 STEPPED = 3
@@ -43,11 +37,12 @@ class Steps:
     Judges the books of all tracks.
     """
 
-    def __init__(self, flows: Flows, spells: Spells, findings: Findings, paces: Paces) -> None:
+    def __init__(self, flows: Flows, telling: Telling, findings: Findings, paces: Paces) -> None:
         self._flows = flows
-        self._spells = spells
+        self._telling = telling
         self._findings = findings
         self._paces = paces
+        self._slowing = Slowing(flows, telling, findings)
 
     # ---- ticks
 
@@ -82,7 +77,7 @@ class Steps:
             flags |= self._late(flow, track, now, late)
         track.ts, track.recv = ts, now
         track.strays = track.useless = track.alt_count = 0
-        self._judge(flow, track, step, now)
+        self._slowing.judge(flow, track, step, now)
         return flags
 
     def _anchor(self, track: Track, ts: int, now: int, lag: int) -> None:
@@ -104,7 +99,7 @@ class Steps:
         others = [o.track for o in self._flows.of_run(flow.run) if o is not flow and o.track is not None and o.up]
         paces = sorted((t.cadence, t.spread) for t in others if t.cadence and t.paced > track.recv and not t.anew)
         if paces and paces[-1][0] * 20 <= paces[0][0] * 21 and abs(paces[0][0] - track.cadence) * 7 > track.cadence:
-            self._change(track, paces[len(paces) // 2][0], now, spread=paces[len(paces) // 2][1])
+            self._slowing.change(track, paces[len(paces) // 2][0], now, spread=paces[len(paces) // 2][1])
 
     def _step(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int, *, gap: int) -> int:
         """
@@ -123,7 +118,7 @@ class Steps:
             late = cadence.lateness(track)
             held = late > lateness.LATE_NS
             start = track.recv - (late if held else 0)
-            left_slot = flow.last_slot if _only(flow, track) else track.slot
+            left_slot = flow.last_slot if is_all(flow, track) else track.slot
             hole = Hole(start, now, track.ts - tardy, ts, missed, step, left_slot, slot, late=held)
             # Off by either: the book before was late, or it was not.
             hole.off_ms = min(cadence.off_grid(step + tardy, track.cadence), cadence.off_grid(step, track.cadence))
@@ -132,7 +127,7 @@ class Steps:
             track.odd += 1
             if track.odd <= cadence.STREAK and not self._flows.heard_by_another(flow, ts - track.high):
                 flags = _FIRST_AFTER_GAP
-            self._slower(flow, track, ts, now)
+            self._slowing.follow(flow, track, ts, now)
         else:
             if track.doubt:
                 for hole in track.holes:
@@ -152,195 +147,6 @@ class Steps:
                 # Others may have lost a book just then.
                 track.past = steps[-cadence.BLOCK : -len(last)]
         return flags
-
-    def _slower(self, flow: FlowState, track: Track, ts: int, now: int) -> None:
-        """
-        Ticks are missed one after another: perhaps that is the cadence now. If its neighbours have it too, it is.
-        """
-        if track.odd < cadence.STREAK:
-            return
-        pace = cadence.slower(track)
-        if pace is None:
-            if track.odd >= 2 * cadence.STREAK and not track.doubt:
-                track.alone = track.alone or now
-            return
-        if track.alone and now - track.alone > lateness.STEADY_NS:
-            self._change(track, pace, now)
-            return
-        if track.doubt:
-            if now - track.doubt > DOUBT_NS or len(track.holes) > MAX_HELD:
-                if _only(flow, track):
-                    # It is believed from here on; that no book was lost until then, nothing proves.
-                    for hole in track.holes:
-                        self.hole(flow, track, hole, now)
-                    track.holes.clear()
-                self._slow_down(flow, track, pace, now, holes=track.odd, until=ts)
-            return
-        others = self._others(flow)
-        if (sister := _sister(flow, track)) is not None:
-            if sister.odd < cadence.STREAK - 1 and abs(sister.cadence - pace) * 5 > pace:
-                # The other of two feeds keeps the old pace.
-                track.alone = track.alone or now
-                return
-            others.append(sister)
-        with_it = self._with_it(others, pace, cadence.STREAK - 1)
-        if not with_it and track.odd == cadence.STREAK and self._with_it(others, pace, cadence.STREAK - 2):
-            return  # it had missed one more before: the next book tells
-        if not with_it:
-            track.alone = track.alone or now
-            return
-        track.alone = 0
-        if self._is_every_second(track, pace, now):
-            hindsight.pass_on([track, *self._others(flow)])
-            track.doubt = now
-            return
-        self._slow_down(flow, track, pace, now, holes=track.odd, until=ts)
-
-    @staticmethod
-    def _with_it(others: list[Track], pace: int, odd: int) -> bool:
-        """
-        Whether no more streams speak against a slower pace than have it, or have missed so many ticks in a row.
-        """
-        has = [other.odd >= odd or cadence.comes_each(other, pace) for other in others]
-        # One that has kept to nothing since an outage does not speak against it.
-        return sum(has) >= sum(not (with_it or other.anew) for other, with_it in zip(others, has, strict=True))
-
-    def _pace_of_all(self, flow: FlowState, track: Track) -> int | None:
-        """
-        The slower cadence that all its neighbours have learned, if a stream's last steps, too few to tell one by
-        themselves, are all of it.
-        """
-        steps, others = track.ring[-track.odd :], self._others(flow)
-        if not track.odd or not steps or not others:
-            return None
-        pace = median_low([other.cadence for other in others])
-        alike = is_near(pace, max(o.cadence for o in others)) and is_near(pace, min(o.cadence for o in others))
-        slower = 4 * pace > 5 * track.cadence and not is_near(pace, 2 * track.cadence)
-        return pace if alike and slower and all(is_near(pace, step) for step in steps) else None
-
-    def _slow_down(
-        self, flow: FlowState, track: Track, pace: int, now: int, *, holes: int, until: int | None = None
-    ) -> None:
-        """
-        The cadence is a slower one, and has been since the first of the last `holes`: of them, those are left that miss
-        whole ticks of it as well, up to the book at `until`. One that is too short for the new cadence is of the old
-        one, and where others had books meanwhile those are missing.
-        """
-        first = max(len(track.holes) - holes, 0)
-        earlier, late = track.holes[:first], track.holes[first:]
-        hindsight.pass_on([track, *self._others(flow)])
-        before = [hole for hole in late if hole.passed or _is_before(track, hole, pace)]
-        for hole in before:
-            hole.missing = hole.passed or hole.missing
-            self.hole(flow, track, hole, now)
-            late.remove(hole)
-        self._change(track, pace, now)
-        changed, until = late[0] if late else None, track.ts if until is None else until
-        still = [hole for hole in late if cadence.misses_still(track, hole, until, first=hole is changed)]
-        track.holes = earlier + still
-
-    def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
-        """
-        Just half as many books as there were for a while: a slower publisher, or every second one is lost.
-        """
-        even = not cadence.is_uneven(track) and now - track.paced > cadence.CRISP_NS
-        if cadence.may_return(track, pace, now):
-            return False  # as it was before
-        return even and cadence.is_twice(track, pace)
-
-    def _change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
-        self._findings.opening(f"books come each {pace} ms, no more each {track.cadence} ms")
-        cadence.adopt(track, pace, track.spread if spread is None else spread, now)
-        track.ring.clear()
-        track.past, track.whole = [], track.ts
-        track.odd = track.alone = track.doubt = 0
-
-    def _judge(self, flow: FlowState, track: Track, step: int, now: int) -> None:
-        # Some paces are too slow for the one that is known, and not slow enough to miss two of its ticks.
-        between = track.high < step < 2 * track.cadence - track.allow
-        if not track.odd and (track.holes or between):
-            pace = cadence.slower(track)
-            if pace is not None and self._with_it(self._others(flow), pace, cadence.STREAK - 1):
-                # Books that are all late are no holes but another cadence.
-                self._slow_down(flow, track, pace, now, holes=len(track.holes))
-        if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
-            track.holes.clear()
-            self._change(track, pairs[0], now, spread=pairs[1])
-        if track.holes and track.holes[0].anew and not track.odd:
-            self._judge_anew(flow, track)
-        if track.holes and not _is_undecided(flow):
-            for hole in cadence.ripe(track, track.ts):
-                self.hole(flow, track, hole, now)
-
-    def _judge_anew(self, flow: FlowState, track: Track) -> None:
-        """
-        Holes one after another from an outage on, all alike: while nothing was heard the pace had become a slower one,
-        and has become the old one again. Unless others kept to that all the while, nothing tells it from books lost:
-        where just every second one may be, that is said, and no other loss is so even.
-        """
-        anew = [hole for hole in track.holes if hole.anew]
-        steps = [hole.step_ms for hole in anew]
-        if len(steps) > 2 and 4 * steps[-1] < 5 * steps[-2]:
-            steps.pop()  # in which it became the old one again
-        alike = len(steps) > 1 and (max(steps) - min(steps)) * 10 <= min(steps)
-        others = [
-            other
-            for other in self._others(flow)
-            if not other.anew and not other.odd and (other.feeds is None or other.feeds.before is None)
-        ]
-        if alike and not any(other.kept < anew[-1].start for other in others):
-            halved = is_near(median_low(steps), 2 * track.cadence)
-            track.holes = [hole for hole in track.holes if halved or not hole.anew]
-            for hole in anew:
-                hole.doubted = True
-        for hole in track.holes:
-            hole.anew = False
-
-    def _others(self, flow: FlowState) -> list[Track]:
-        """
-        Of the other book streams of the connection that speak.
-        """
-        return [
-            other.track
-            for other in self._flows.of_connection(flow.run, flow.connection)
-            if other is not flow and other.track is not None and other.track.cadence and not other.silent
-        ]
-
-    def hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
-        """
-        Tell of missed ticks. Where two feeds cannot be told apart nothing is sure: that they alternate is told there.
-        """
-        if _is_undecided(flow, believed=True):
-            return
-        two, sister = flow.track.feeds if flow.track is not None else None, _sister(flow, track)
-        if two is not None and sister is not None and feeds.took_over(track, sister, hole):
-            # It is that feed which has come on, late by part of a tick: of the other one nothing has been heard since.
-            for other in sister.holes:
-                self.hole(flow, sister, other, now)
-            feeds.exchange(two, track, sister, hole)
-            if hole.missing <= 0:
-                return
-        if two is not None and sister is not None and feeds.stands_in(two, track, sister, hole):
-            return
-        track.told = max(track.told, hole.right_ts)
-        off, late = "", int(hole.late)
-        if cadence.was_late(track, hole):
-            off = "; those after it came off the old grid: the publisher began anew"
-            late = TARDY if hole.step_ms - track.cadence <= STOOD_STILL_MS else late
-        doubt = "; or books come half as often now" if track.doubt else ""
-        if hole.doubted:
-            doubt = "; or books came half as often until then"
-        if not _only(flow, track):
-            doubt += "; of one of two feeds"
-        usual = f"another market had {hole.passed}" if hole.passed else f"one comes each {track.cadence} ms"
-        words = f"{hole.step_ms} ms between two books, where {usual}{off}{doubt}"
-        self.add(
-            flow,
-            now,
-            ("cadence_hole", hole.start, hole.end, words, hole.left_slot, hole.right_slot),
-            missing=hole.missing,
-            late=DOUBTED if track.doubt or hole.doubted else late,
-        )
 
     # ---- learning
 
@@ -375,7 +181,7 @@ class Steps:
         if first and (gone := (track.recv - early[first - 1][1]) // MS - track.allow) > track.cadence:
             words = f"none for {gone / 1e3:.1f} s after a stored copy, where one comes each {track.cadence} ms"
             found = ("cadence_hole", early[first - 1][1], track.recv, words, None, early[first][2])
-            self.add(flow, now, found, missing=gone // track.cadence)
+            self._telling.add(flow, now, found, missing=gone // track.cadence)
         for at, recv, _ in early[first + 1 :]:
             self.take(flow, track, at, None, recv, gap=0)
 
@@ -439,7 +245,7 @@ class Steps:
         not.
         """
         if not track.deaf:
-            found = hindsight.passed_over(track, steps, lambda: self._others(flow), until=until, waits=waits)
+            found = hindsight.passed_over(track, steps, lambda: self._slowing.others(flow), until=until, waits=waits)
             self._tell_found(flow, track, found, now, passed=True)
 
     def _tell_found(
@@ -454,7 +260,7 @@ class Steps:
                 start, end = left * MS + base, min((right + track.allow) * MS + base, now)
                 hole = Hole(start, end, left, right, missing, right - left)
                 hole.passed = missing if passed else 0
-                self.hole(flow, track, hole, now)
+                self._telling.hole(flow, track, hole, now)
 
     # ---- the publisher's clock
 
@@ -478,11 +284,11 @@ class Steps:
         if track.alt_count < STEPPED:
             return
         before = track.base or 0
-        pace = self._pace_of_all(flow, track)
+        pace = self._slowing.pace_of_all(flow, track)
         if pace is not None:
-            self._slow_down(flow, track, pace, now, holes=track.odd)
+            self._slowing.slow_down(flow, track, pace, now, holes=track.odd)
         for hole in track.holes:
-            self.hole(flow, track, hole, now)
+            self._telling.hole(flow, track, hole, now)
         track.holes.clear()
         # Only our own clock tells how many were missed meanwhile.
         passed = (track.alt_since - track.recv) // MS
@@ -492,7 +298,7 @@ class Steps:
                 f"{passed} ms between two books, where one comes each {track.cadence} ms; the publisher's clock stepped"
             )
             found = ("cadence_hole", track.recv, track.alt_since, words, None, None)
-            self.add(flow, now, found, missing=missed)
+            self._telling.add(flow, now, found, missing=missed)
         if abs(lag - before) >= SKEWED_NS:
             self._skewed(flow, track, before, lag, now)
         track.ts, track.recv, track.base, track.lag_min = ts, now, lag, NEVER
@@ -513,7 +319,7 @@ class Steps:
 
     def _end_skew(self, flow: FlowState, track: Track, now: int, how: str, *, end: int | None = None) -> None:
         if track is flow.track:
-            self.add(flow, now, self.skew(track, now if end is None else end, how))
+            self._telling.add(flow, now, self.skew(track, now if end is None else end, how))
         track.skew_since = track.skew_ref = 0
 
     def skew(self, track: Track, end: int, how: str) -> slots.Words:
@@ -529,76 +335,5 @@ class Steps:
         was_late = track.late_since
         for found in lateness.follow(track, late, now):
             if track is flow.track:
-                self.add(flow, now, found, late=track.late_first)
+                self._telling.add(flow, now, found, late=track.late_first)
         return _BACKLOG if track.late_since or (was_late and late > lateness.CAUGHT_UP_NS) else 0
-
-    # ---- findings
-
-    def tell(self, flow: FlowState, now: int, found: list[slots.Words]) -> None:
-        """
-        What has ended.
-        """
-        for words in found:
-            self.add(flow, now, words)
-
-    def add(self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0) -> None:
-        """
-        A finding, for `spells` to compare.
-        """
-        self._spells.add(self.stretch(flow, now, found, missing=missing, late=late))
-
-    def stretch(
-        self, flow: FlowState, now: int, found: slots.Words, *, missing: int | None = None, late: int = 0
-    ) -> Stretch:
-        """
-        A finding as `spells` takes it.
-        """
-        kind, start, end, words, first, last = found
-        # By a publisher's clock that leapt, what was due seems to have been due long ago.
-        start = max(start, now - self._flows.recorded_for(flow.run, now))
-        return Stretch(
-            kind=kind,
-            run=flow.run,
-            connection=flow.connection,
-            stream=flow.stream,
-            start=start,
-            end=max(start, end),
-            added=now,
-            words=words,
-            missing=missing,
-            first_slot=first or None,
-            last_slot=last or None,
-            late=late,
-        )
-
-
-def _only(flow: FlowState, track: Track) -> bool:
-    """
-    Whether a track is all there is of its stream.
-    """
-    return track is flow.track and (track.feeds is None or track.feeds.second is None)
-
-
-def _sister(flow: FlowState, track: Track) -> Track | None:
-    """
-    The track of the other of two feeds.
-    """
-    if flow.track is None or flow.track.feeds is None:
-        return None
-    return flow.track.feeds.second if track is flow.track else flow.track
-
-
-def _is_before(track: Track, hole: Hole, pace: int) -> bool:
-    """
-    Whether a hole lies before the cadence became a slower one: no step of that is so short, and it is whole ticks of
-    the one that is known so far.
-    """
-    return 8 * hole.step_ms < 7 * pace and 8 * cadence.off_grid(hole.step_ms, track.cadence) <= track.cadence
-
-
-def _is_undecided(flow: FlowState, *, believed: bool = False) -> bool:
-    """
-    Whether two feeds alternate, or may (unless `believed`), and are not told apart yet.
-    """
-    two = flow.track.feeds if flow.track is not None else None
-    return two is not None and two.before is not None and (two.believed or not believed)

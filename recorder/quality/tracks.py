@@ -17,6 +17,7 @@ from recorder.quality.paces import Paces
 from recorder.quality.spells import CUT_OFF, Spells
 from recorder.quality.state import FlowState, Stretch
 from recorder.quality.steps import AHEAD_NS, Steps
+from recorder.quality.telling import Telling
 from recorder.quality.track import Feeds, Track
 from recorder.records import SECOND_NS, Flag
 from recorder.venue.protocol import Peek
@@ -46,8 +47,9 @@ class Tracks:
         self._flows = flows
         self._findings = findings
         self._paces = paces
-        self._steps = Steps(flows, spells, findings, paces)
-        self._alternation = Alternation(self._steps, findings, fed)
+        self._telling = Telling(flows, spells)
+        self._steps = Steps(flows, self._telling, findings, paces)
+        self._alternation = Alternation(self._steps, self._telling, findings, fed)
 
     def sort(self, now: int) -> None:
         """
@@ -85,7 +87,7 @@ class Tracks:
         if mine.recv == now and mine.ring and not len(mine.ring) & 3:
             self.sample(flow, mine, now, payload)
         elif track.content_frozen:
-            self._steps.tell(flow, now, contents.look(track, payload, now))
+            self._telling.tell(flow, now, contents.look(track, payload, now))
         self.calm(track)
         return flags
 
@@ -133,7 +135,7 @@ class Tracks:
         """
         if track is flow.track:
             frozen = track.content_frozen
-            self._steps.tell(flow, now, contents.look(track, payload, now))
+            self._telling.tell(flow, now, contents.look(track, payload, now))
             if track.content_frozen and not frozen:
                 self._findings.opening(f"{flow.stream.label()}: its content stands still")
                 self.calm(track)
@@ -228,7 +230,7 @@ class Tracks:
         elif gap == 2 or not track.slot:
             track.slot, track.moved = slot, now
         else:
-            self._steps.tell(flow, now, slots.follow(track, slot, now, flow.last or now))
+            self._telling.tell(flow, now, slots.follow(track, slot, now, flow.last or now))
             if gap:
                 track.moved = now
 
@@ -285,14 +287,14 @@ class Tracks:
         self._alternation.end(flow, track, end, now)
         self._steps.compare(flow, track, track.past + track.ring, now, until=track.ts)
         for hole in track.holes:
-            self._steps.hole(flow, track, hole, now)
+            self._telling.hole(flow, track, hole, now)
         track.holes.clear()
         track.early.clear()
         track.odd = track.alone = track.doubt = track.strays = track.alt_count = 0
         for found in lateness.end(track, end):
-            self._steps.add(flow, now, found, late=track.late_first)
-        self._steps.tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
-        self._steps.tell(flow, now, contents.end(track, end))
+            self._telling.add(flow, now, found, late=track.late_first)
+        self._telling.tell(flow, now, slots.end_watch(track) + slots.end_frozen(track, end))
+        self._telling.tell(flow, now, contents.end(track, end))
         self.calm(track)
 
     def cut_off(self, flow: FlowState, at: int, what: str) -> None:
@@ -312,7 +314,7 @@ class Tracks:
             if missing > 0:
                 words = f"none for {(at - last) / 1e9:.1f} s before {what}, where one comes each {track.cadence} ms"
                 found = ("cadence_hole", last, at, words, track.slot or flow.last_slot, None)
-                self._steps.add(flow, at, found, missing=missing, late=CUT_OFF)
+                self._telling.add(flow, at, found, missing=missing, late=CUT_OFF)
         if flow.track is not None and flow.track.feeds is not None and flow.track.feeds.lone:
             # Of the one that has gone a book may have been due until then.
             self._alternation.end(flow, flow.track, at, at)
@@ -336,21 +338,21 @@ class Tracks:
             if track is None:
                 continue
             if track.late_since:
-                yield self._steps.stretch(flow, at, lateness.backlog(track, at, "so far"), late=track.late_first)
+                yield self._telling.stretch(flow, at, lateness.backlog(track, at, "so far"), late=track.late_first)
             two = track.feeds
             if two is not None and two.believed:
                 if two.total or not two.expected:
                     until = both_until(two, at) if two.lone else at
-                    yield self._steps.stretch(flow, at, feeds.alternate(two, until))
+                    yield self._telling.stretch(flow, at, feeds.alternate(two, until))
                 if two.lone:
-                    yield self._steps.stretch(flow, at, feeds.alone(two, at))
+                    yield self._telling.stretch(flow, at, feeds.alone(two, at))
             if track.frozen:
                 words = f"the slot has stood at {track.slot} for {(at - track.frozen) / 1e9:.1f} s while books come"
-                yield self._steps.stretch(flow, at, ("frozen", track.frozen, at, words, track.slot, track.slot))
+                yield self._telling.stretch(flow, at, ("frozen", track.frozen, at, words, track.slot, track.slot))
             if track.content_frozen:
-                yield self._steps.stretch(flow, at, contents.still(track, at))
+                yield self._telling.stretch(flow, at, contents.still(track, at))
             if track.skew_since:
-                yield self._steps.stretch(flow, at, self._steps.skew(track, at, "and still is"))
+                yield self._telling.stretch(flow, at, self._steps.skew(track, at, "and still is"))
 
     def unjudged(self, at: int) -> None:
         """
@@ -366,9 +368,9 @@ class Tracks:
             self._steps.compare(flow, track, track.past + track.ring, at, until=track.ts)
             for part in tracks_of(flow):
                 for hole in part.holes:
-                    self._steps.hole(flow, part, hole, at)
+                    self._telling.hole(flow, part, hole, at)
             if track.watch is not None and (two is None or not two.believed):
-                self._steps.tell(flow, at, slots.end_watch(track))
+                self._telling.tell(flow, at, slots.end_watch(track))
 
 
 def _newest(track: Track) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from virtual import Absence, Frame, Life, Scenario, Side, record
 
 from recorder.lake.sealing import seal
 from recorder.quality import cadence
-from recorder.quality.steps import Steps
+from recorder.quality.telling import Telling
 from recorder.records import Stream
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Drop, Garbage, RepeatFrames, Silence, WithholdFills
@@ -90,7 +90,7 @@ def test_a_monitor_that_keeps_missed_ticks_to_itself_does_not_pass(name, monkeyp
     Coverage made by the same recorder has its doubts; they do not save it.
     """
     (case,) = [case for case in CASES if case.name == name]
-    monkeypatch.setattr(Steps, "hole", lambda *_: None)
+    monkeypatch.setattr(Telling, "hole", lambda *_: None)
 
     verdict = judge(case)
 

@@ -255,7 +255,7 @@ def test_nothing_of_a_stream_begins_before_its_run():
     feed(judge, steady(10).entries())
     (flow, *_) = judge.flows_of("a")
 
-    stretch = judge._tracks._steps.stretch(flow, at(10), ("cadence_hole", -1, at(10), "", None, None))
+    stretch = judge._tracks._telling.stretch(flow, at(10), ("cadence_hole", -1, at(10), "", None, None))
 
     assert (stretch.start, stretch.end) == (at(0), at(10))
 
