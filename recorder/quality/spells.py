@@ -3,7 +3,7 @@ What several streams of one connection had at once is one event of the connectio
 
 A tick that all markets missed is the publisher's, or that of the way here; one that a single market missed is that
 market's. So what is found of one stream waits until its neighbours have been judged, too: `GATHER_NS` after the last
-of them, and while others still have the same, for a minute at most.
+of them, and while more is found, or others still have the same, for half a minute at most.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,9 @@ from recorder.records import SECOND_NS, Cause, Event
 
 GATHER_NS = 2 * SECOND_NS
 PATIENCE_NS = 20 * SECOND_NS
-"""How long what has ended waits for neighbours that still have the same."""
+"""How long what has ended waits for neighbours that still have the same, and for a pause in what is found."""
+SETTLED_NS = 10 * SECOND_NS
+"""Where there is no pause, what has had no more neighbours for so long is told."""
 FEWEST = 3
 SHARE = 0.8
 """So many streams of a connection, and so much of all it carries, and the event is the connection's."""
@@ -35,7 +37,7 @@ APART_NS = 100_000_000
 """Books of one tick come nearer to each other than this."""
 MINUTE_NS = 60 * SECOND_NS
 MAX_A_MINUTE = 8
-"""Events of one kind and place in a minute; more are told as one."""
+"""Events of one kind and place in a minute; more are told as one, a minute long at most."""
 
 _Key = tuple[str, int, str]
 
@@ -77,14 +79,17 @@ class Spells:
         Time has come to `now`, as an entry of the run says; `going_on` is looked at only if something waits.
         """
         if self._gathered:
-            waiting = [key for key in sorted(self._gathered) if key[0] == run]
-            ripe = [key for key in waiting if now - max(s.added for s in self._gathered[key]) >= GATHER_NS]
-            if ripe:
-                others = {_key(stretch) for stretch in going_on}
-                for key in ripe:
-                    oldest = min(s.added for s in self._gathered[key])
-                    if key not in others or now - oldest >= PATIENCE_NS:
+            others: set[_Key] | None = None
+            for key in [key for key in sorted(self._gathered) if key[0] == run]:
+                added = [stretch.added for stretch in self._gathered[key]]
+                waited = now - min(added) >= PATIENCE_NS
+                if now - max(added) >= GATHER_NS:
+                    if not waited and others is None:
+                        others = {_key(stretch) for stretch in going_on}
+                    if waited or key not in (others or ()):
                         self._tell(key, [])
+                elif waited:
+                    self._tell_settled(key, now - SETTLED_NS)
         if self._often:
             for place in [k for k, o in self._often.items() if o.run == run and now - max(o.since, o.last) > MINUTE_NS]:
                 self._end_often(self._often.pop(place))
@@ -121,6 +126,20 @@ class Spells:
         return events
 
     # ---- events
+
+    def _tell_settled(self, key: _Key, before: int) -> None:
+        """
+        Tell what had the last of its neighbours before a time.
+        """
+        settled: list[Stretch] = []
+        waiting: list[Stretch] = []
+        for cluster in clusters(self._gathered[key]):
+            (settled if max(stretch.added for stretch in cluster) <= before else waiting).extend(cluster)
+        if settled:
+            self._gathered[key] = settled
+            self._tell(key, [])
+        if waiting:
+            self._gathered[key] = waiting
 
     def _tell(self, key: _Key, still: list[Stretch]) -> list[Event]:
         """
@@ -240,8 +259,10 @@ class Spells:
             often.told += 1
             self._findings.events.append(event)
             return
-        if often.first is not None and event.start - often.first.end > MINUTE_NS // MAX_A_MINUTE:
-            # What lies between is no hole.
+        if often.first is not None and (
+            event.start - often.first.end > MINUTE_NS // MAX_A_MINUTE or event.start - often.first.start > MINUTE_NS
+        ):
+            # What lies between is no hole; or it has gone on for long enough to be told.
             self._end_often(often)
             often.first, often.count, often.missing = None, 0, 0
         often.last = found.added

@@ -13,12 +13,13 @@ from quality_cases import BTC, ETH, SOL, carried, monitor
 from quality_runs import START, events_of, folded, hear, seconds_of, unusual_events
 from recorder.quality.spells import clusters
 from recorder.quality.state import Stretch
-from recorder.records import HOUR_NS, SECOND_NS, Entry, Event, Stream
+from recorder.records import HOUR_NS, SECOND_NS, Entry, EntryKind, Event, Stream
 from recorder.simulator.drive import Link
 from recorder.simulator.kinds import Freeze, SkipFrames
 from recorder.simulator.markets import DEFAULT_MARKETS
 from recorder.simulator.mixtures import random_faults
 from recorder.simulator.rhythm import AS_CAPTURED
+from recorder.venue.protocol import peek
 
 
 def stretch(start: int, end: int, stream: Stream = SOL) -> Stretch:
@@ -80,6 +81,28 @@ def test_what_ended_waits_for_what_goes_on():
     (event,) = events_of(hear(*faults, seconds=90))
 
     assert (event.kind, event.scope, seconds_of(event)) == ("frozen", "connection", (30.0, 66.4))
+
+
+def test_losses_that_never_pause_are_told_while_they_go_on():
+    """
+    Each market loses some books in its own rhythm, so that there is a hole every second: the live screens know of the
+    first ones within half a minute, and a minute that is told as one ends.
+    """
+    losses = [SkipFrames(from_s=20, to_s=260, market=m.symbol, every=5 + n) for n, m in enumerate(DEFAULT_MARKETS[:4])]
+    entries = hear(*losses, seconds=270, markets=4)
+    judge, told = monitor(), []
+    for entry in entries:
+        known = len(judge.events)
+        judge.step(entry, peek(entry.payload) if entry.kind == EntryKind.FRAME else None)
+        told += [(entry.recv_ts, event) for event in judge.events[known:] if event.kind == "cadence_hole"]
+
+    (first_ts, first), *_ = told
+    assert first_ts - first.end < 30 * SECOND_NS
+    assert max(event.end - event.start for _, event in told) < 65 * SECOND_NS
+    assert max(at - event.start for at, event in told) < 100 * SECOND_NS
+    frames = len([e for e in hear(seconds=270, markets=4) if e.kind == EntryKind.FRAME])
+    lost = frames - len([e for e in entries if e.kind == EntryKind.FRAME])
+    assert sum(event.missing or 0 for event in events_of(entries)) == lost
 
 
 def test_streams_with_and_without_a_grouping_can_be_told_of_together():
