@@ -95,8 +95,10 @@ def passed_over(
     found: dict[int, int] = {}
     for other in islice((other for other in others() if other.feeds is None), WITNESSES) if open_ else ():
         those = _times(other.past + other.ring, other.ts, since=other.unbroken)
-        for n in list(open_):
-            more = _more(those, times, n, allow)
+        around = {n: range(n - 1, min(n + 2 + WAIT_TICKS, len(times))) for n in open_}
+        near = {number: _at(those, times[number], allow) for number in set().union(*around.values())}
+        for n, numbers in around.items():
+            more = _more([near[number] for number in numbers])
             if more is not None and more > 0:
                 found[n] = min(more, found.get(n, more))
             if more is not None and abs(steps[n] + steps[n + 1] - 2 * cadence) <= allow:
@@ -106,12 +108,15 @@ def passed_over(
     return [(times[n], times[n + 1], more) for n, more in sorted(found.items())]
 
 
-def _more(those: list[int], times: list[int], number: int, allow: int) -> int | None:
+def _more(near: list[int | None]) -> int | None:
     """
     Books that another stream has after one of this and before the next, and that those after it do not make up for.
     None if it has not just those two and the ones next to them, so that it keeps to another pace, or is out of step.
+
+    Args:
+        near: which of its books are at the times of ours: of the one before, of the first of the two, and so on.
     """
-    before, left, *after = [_at(those, time, allow) for time in times[number - 1 : number + 2 + WAIT_TICKS]]
+    before, left, *after = near
     if left is None or after[0] is None:
         return None
     if before != left - 1 or len(after) < 2 or after[1] != after[0] + 1:
@@ -124,8 +129,11 @@ def _at(those: list[int], time: int, allow: int) -> int | None:
     Which of another stream's books is the nearest to a time, if that is near enough.
     """
     n = bisect_left(those, time)
-    off, near = min(((abs(those[i] - time), i) for i in (n - 1, n) if 0 <= i < len(those)), default=(allow + 1, n))
-    return near if off <= allow else None
+    before = time - those[n - 1] if n else allow + 1
+    after = those[n] - time if n < len(those) else allow + 1
+    if min(before, after) > allow:
+        return None
+    return n - 1 if before <= after else n
 
 
 def pass_on(tracks: list[Track]) -> None:
