@@ -76,6 +76,9 @@ class Alternation:
                 break
         else:
             return
+        for hole in track.holes:
+            if hole.right_ts <= books[0][0]:  # those of `books` are found again
+                self._telling.hole(flow, track, hole, track.recv)
         two = Feeds(books[max(found[0].index(True) - 1, 0)][1], recent=books, before=feeds.copied(track))
         assert two.before is not None
         two.before.slot = 0
@@ -212,6 +215,9 @@ class Alternation:
             return
         key = flow.stream.label()
         if two.believed:
+            one = feeds.after_step_back(two.recent) if two.before is not None else []
+            if len(one) > feeds.FEWEST_EACH:
+                two.lone = two.lone or one[0][1]  # of both, slots would have stepped back since
             if two.second is not None and not two.lone:
                 first, last = sorted((track, two.second), key=lambda part: part.ts)
                 if last.ts - first.ts > first.cadence + 2 * first.allow:

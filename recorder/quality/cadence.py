@@ -306,7 +306,7 @@ def slower_pairs(track: Track) -> tuple[int, int] | None:
         return None
     pairs = [a + b for a, b in pairwise(steps[1:])]
     cadence, spread = rhythm(steps[1:])
-    even = all(abs(pair - 2 * cadence) * 10 <= 2 * cadence for pair in pairs)
+    even = all(abs(pair - 2 * cadence) * 25 <= 2 * cadence for pair in pairs)
     return (cadence, spread) if even and 4 * cadence > 5 * track.cadence else None
 
 

@@ -117,12 +117,12 @@ class Slowing:
 
     def _is_every_second(self, track: Track, pace: int, now: int) -> bool:
         """
-        Just half as many books as there were for a while: a slower publisher, or every second one is lost.
+        Just half as many books as there were for a while: a slower publisher, or every second one is lost, or all of
+        one of two feeds.
         """
-        even = not cadence.is_uneven(track) and now - track.paced > cadence.CRISP_NS
         if cadence.may_return(track, pace, now):
             return False  # as it was before
-        return even and cadence.is_twice(track, pace)
+        return now - track.paced > cadence.CRISP_NS and cadence.is_twice(track, pace)
 
     def change(self, track: Track, pace: int, now: int, *, spread: int | None = None) -> None:
         """
@@ -145,7 +145,8 @@ class Slowing:
             if pace is not None and self._with_it(self.others(flow), pace, cadence.STREAK - 1):
                 # Books that are all late are no holes but another cadence.
                 self.slow_down(flow, track, pace, now, holes=len(track.holes))
-        if track.holes and (pairs := cadence.slower_pairs(track)) is not None:
+        # Where they are even, one of two feeds may be gone, and the holes are its books.
+        if track.holes and cadence.slower(track) is None and (pairs := cadence.slower_pairs(track)) is not None:
             track.holes.clear()
             self.change(track, pairs[0], now, spread=pairs[1])
         if track.holes and track.holes[0].anew and not track.odd:
