@@ -6,6 +6,8 @@ Two feeds that alternate in one stream: how they come to be believed, told apart
 
 from itertools import accumulate
 
+import msgspec
+
 from recorder.quality import cadence, feeds, lateness, slots
 from recorder.quality.cadence import MS
 from recorder.quality.findings import Findings
@@ -91,7 +93,8 @@ class Alternation:
         """
         watch = track.watch
         if watch is not None and (watch.feeds or two.believed):
-            two.believed, track.watch = True, None
+            self._believe(flow, two, now)
+            track.watch = None
         if not two.believed and track.watch is None and two.total:
             # It was a step back, not another feed.
             track.feeds = None
@@ -135,8 +138,8 @@ class Alternation:
         feeds.become(track, feeds.anchored(before, ours, tick, spread))
         two.second = feeds.anchored(before, theirs, tick, spread)
         if not two.believed:
-            two.believed = True
             self._findings.opening(f"{flow.stream.label()}: two feeds alternate")
+        self._believe(flow, two, two.recent[-1][1])
         track.feeds, two.before, two.recent, two.lone = two, None, [], 0
         for book, other in books:
             if book not in {ours, theirs}:
@@ -145,6 +148,16 @@ class Alternation:
                 before_it = mine.recv
                 self._steps.take(flow, mine, ts, slot, recv, gap=0)
                 self._follow(flow, mine, slot, recv, before_it)
+
+    def _believe(self, flow: FlowState, two: Feeds, now: int) -> None:
+        """
+        There are two. If one of them is back that was given up not long ago, all of the time between is in doubt.
+        """
+        before = self._fed.get(flow.stream.label(), 0)
+        given_up = max(before, flow.since) + feeds.LONE_NS
+        if not two.believed and given_up < two.start <= before + feeds.KEPT_NS:
+            self._telling.add(flow, now, feeds.alone(msgspec.structs.replace(two, lone=given_up), two.start))
+        two.believed = True
 
     def take(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> int:
         """
