@@ -166,14 +166,16 @@ def relearn(track: Track, now: int) -> None:
 
 def learn(track: Track, steps: list[int], now: int) -> None:
     """
-    Learn from steps. A much slower cadence is not believed while every other step may be one that lost a book.
+    Learn from steps. A much slower cadence is not believed while every other step may be one that lost a book, nor if it
+    was one and is over.
     """
     cadence, spread = rhythm(steps)
     if spread * 8 > cadence and track.cadence and not is_uneven(track) and _keeps_to(steps, track.cadence):
         return  # some of its ticks are missed
     slower = cadence * 20 > track.cadence * 23
     busy = track.odd or track.alone or track.doubt
-    if not slower or (not busy and is_even(steps, cadence)):
+    over = min(steps[-STREAK:]) * 4 < cadence * 3
+    if not slower or (not busy and not over and is_even(steps, cadence)):
         adopt(track, cadence, spread, now)
 
 

@@ -12,18 +12,19 @@ faster, and a book is lost just then.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from heapq import nsmallest
 from itertools import accumulate, islice, pairwise
 from statistics import median_low
 
 from recorder.quality.cadence import FEWEST, WAIT_TICKS, is_even, is_uneven, off_grid
-from recorder.quality.track import Track
+from recorder.quality.track import Hole, Track
 
 WITNESSES = 8
 """So many streams tell what the others may have missed."""
 Pace = tuple[int, int]
 """Cadence, and how much shorter two ticks may be, ms."""
-Missed = tuple[int, int, int]
-"""Publisher's time of the book before and of the book after, ms; and books missed between them."""
+Missed = tuple[int, int, int, int]
+"""Publisher's time of the book before and of the book after, ms; books missed between, where one came each so many."""
 
 
 def faster(track: Track, old: Pace) -> bool:
@@ -105,7 +106,7 @@ def passed_over(
                 open_.remove(n)  # like a late book, as there are many: one that has the same is enough
         if not open_:
             break
-    return [(times[n], times[n + 1], more) for n, more in sorted(found.items())]
+    return [(times[n], times[n + 1], more, cadence) for n, more in sorted(found.items())]
 
 
 def _more(near: list[int | None]) -> int | None:
@@ -136,19 +137,32 @@ def _at(those: list[int], time: int, allow: int) -> int | None:
     return n - 1 if before <= after else n
 
 
-def pass_on(tracks: list[Track]) -> None:
+def pass_on(track: Track, others: list[Track]) -> None:
     """
     Note in the holes of each of a connection's streams how many books the others had meanwhile: when the cadence
-    becomes slower, what was lost just before looks like the first of the longer steps.
+    becomes slower, what was lost just before looks like the first of the longer steps. All of them are to change
+    together: each is asked of once, for whoever has changed forgets what it had.
     """
-    even = [track for track in tracks if track.feeds is None and not is_uneven(track)]
+    even = [each for each in (track, *others) if each.feeds is None and not is_uneven(each)]
+    unasked = [
+        (each, hole) for each in even for hole in each.holes if not hole.asked and (each is track or _old(each, hole))
+    ]
+    if not unasked:
+        return
     # The fewest books are missing where there are any that the others have not.
-    even.sort(key=lambda track: sum(hole.missing for hole in track.holes))
-    theirs = [_times(other.past + other.ring, other.ts, since=other.whole) for other in even[:WITNESSES]]
-    for track in even:
-        allow = max(2 * track.allow, track.cadence // 16)
-        for hole in track.holes:
-            hole.passed = hole.passed or _between(theirs, hole.left_ts, hole.right_ts, allow)
+    fewest = nsmallest(WITNESSES, even, key=lambda each: sum(hole.missing for hole in each.holes))
+    theirs = [_times(other.past + other.ring, other.ts, since=other.whole) for other in fewest]
+    for each, hole in unasked:
+        allow = max(2 * each.allow, each.cadence // 16)
+        hole.passed = hole.passed or _between(theirs, hole.left_ts, hole.right_ts, allow)
+        hole.asked = _old(each, hole)
+
+
+def _old(track: Track, hole: Hole) -> bool:
+    """
+    Whether the others have long had a book since a hole.
+    """
+    return track.ts - hole.right_ts >= 2 * track.cadence
 
 
 def _between(theirs: list[list[int]], left: int, right: int, allow: int) -> int:
@@ -199,5 +213,5 @@ def _of(times: list[int], pace: Pace, *, begin: int) -> list[Missed]:
         after = times[n + 1 : n + 2 + WAIT_TICKS]
         count = min((at - left + allow) // cadence - books for books, at in enumerate(after, 1))
         if count > 0:
-            found.append((left, times[n + 1], count))
+            found.append((left, times[n + 1], count, cadence))
     return found

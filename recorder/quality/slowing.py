@@ -67,7 +67,7 @@ class Slowing:
             return
         track.alone = 0
         if self._is_every_second(track, pace, now):
-            hindsight.pass_on([track, *self.others(flow)])
+            hindsight.pass_on(track, self.others(flow))
             track.doubt = now
             return
         self.slow_down(flow, track, pace, now, holes=track.odd, until=ts)
@@ -104,7 +104,7 @@ class Slowing:
         """
         first = max(len(track.holes) - holes, 0)
         earlier, late = track.holes[:first], track.holes[first:]
-        hindsight.pass_on([track, *self.others(flow)])
+        hindsight.pass_on(track, self.others(flow))
         before = [hole for hole in late if hole.passed or _is_before(track, hole, pace)]
         for hole in before:
             hole.missing = hole.passed or hole.missing

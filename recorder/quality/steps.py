@@ -255,12 +255,12 @@ class Steps:
         Holes that were found afterwards; `passed`: for another stream had books meanwhile.
         """
         base = track.base or 0
-        for left, right, missing in found:
+        for left, right, missing, pace in found:
             if right > track.told and not any(hole.right_ts == right for hole in track.holes):
                 start, end = left * MS + base, min((right + track.allow) * MS + base, now)
                 hole = Hole(start, end, left, right, missing, right - left)
                 hole.passed = missing if passed else 0
-                self._telling.hole(flow, track, hole, now)
+                self._telling.hole(flow, track, hole, now, pace=pace)
 
     # ---- the publisher's clock
 

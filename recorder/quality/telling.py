@@ -21,9 +21,16 @@ class Telling:
         self._flows = flows
         self._spells = spells
 
-    def hole(self, flow: FlowState, track: Track, hole: Hole, now: int) -> None:
+    def hole(self, flow: FlowState, track: Track, hole: Hole, now: int, *, pace: int = 0) -> None:
         """
         Tell of missed ticks. Where two feeds cannot be told apart nothing is sure: that they alternate is told there.
+
+        Args:
+            flow: whose.
+            track: of which.
+            hole: between two of its books.
+            now: the time of the last entry, ns.
+            pace: the cadence it was judged by, ms, if that is not the one there is now.
         """
         if is_undecided(flow, believed=True):
             return
@@ -47,7 +54,7 @@ class Telling:
             doubt = "; or books came half as often until then"
         if not is_all(flow, track):
             doubt += "; of one of two feeds"
-        usual = f"another market had {hole.passed}" if hole.passed else f"one comes each {track.cadence} ms"
+        usual = f"another market had {hole.passed}" if hole.passed else f"one comes each {pace or track.cadence} ms"
         words = f"{hole.step_ms} ms between two books, where {usual}{off}{doubt}"
         self.add(
             flow,

@@ -34,6 +34,8 @@ class Hole(msgspec.Struct):
     """Just half of the books came for a while, of all streams of the connection: they may have been all there were."""
     passed: int = 0
     """Books that another stream of the connection had meanwhile, where the cadence became another one."""
+    asked: bool = False
+    """The others have been asked for those, when they had long had a book since."""
 
 
 class Watch(msgspec.Struct):

@@ -311,3 +311,50 @@ def test_of_two_feeds_at_the_same_time_slots_tell_which_has_lost_a_book(lag_ms):
     holes = [e for e in fold(tape) if e.kind == "cadence_hole"]
 
     assert [(e.missing, round(since(e.start), 1)) for e in holes] == [(1, 47.6), (1, 51.6), (1, 56.0)]
+
+
+@pytest.mark.parametrize("lag_ms", [150, 180, 250])
+@pytest.mark.parametrize("market", ["SOL-PERP", "*"])
+@pytest.mark.parametrize("lost_s", [1.5, 3, 8, 20])
+def test_books_of_one_of_two_feeds_that_no_slot_tells_apart_are_missed(lag_ms, market, lost_s):
+    """
+    Of one market alone that is sure, as the others have theirs; of all, half of the books stay away, and that is said.
+    """
+    two = TwoFeeds(from_s=0, to_s=200, lag_ms=lag_ms, slots_behind=0)
+    whole = hear(two, seconds=100)
+    heard = hear(two, Silence(from_s=30, to_s=30 + lost_s, market=market, channels="books", feed=2), seconds=100)
+
+    events = [e for e in events_of(heard) if e.kind != "two_feeds"]
+
+    lost = sum(e.kind == EntryKind.FRAME for e in whole) - sum(e.kind == EntryKind.FRAME for e in heard)
+    assert {e.kind for e in events} == {"cadence_hole"}
+    assert sum(e.missing or 0 for e in events) == lost > 0
+    assert min(e.start for e in events) > START + 29 * SECOND_NS
+    assert max(e.end for e in events) < START + (31.5 + lost_s) * SECOND_NS
+
+
+def test_a_feed_that_comes_back_after_it_was_given_up_was_lost_or_switched_off_meanwhile():
+    """
+    Half a minute after it went one feed is taken for all there is; as the other comes back, that is in doubt.
+    """
+    gone = Silence(from_s=30, to_s=90, market="SOL-PERP", channels="books", feed=2)
+
+    doubted = [seconds_of(e) for e in events_of(hear(FEEDS, gone, seconds=120)) if "only one of two" in e.evidence]
+
+    assert doubted[0][0] < 30.5
+    assert doubted[1][0] <= doubted[0][1]
+    assert 89.5 < doubted[1][1] < 91
+    assert len(doubted) == 2
+
+
+def test_of_two_feeds_that_were_there_before_an_outage_one_that_has_gone_is_doubted():
+    """
+    Also where the run ends before there are enough books to tell them apart.
+    """
+    gone = Silence(from_s=42.5, to_s=90, market="SOL-PERP", channels="books", feed=2)
+    heard = hear(FEEDS, Drop(40.05), gone, seconds=44.5)
+
+    doubted = [seconds_of(e) for e in events_of(heard) if "only one of two" in e.evidence and e.symbol == "SOL-PERP"]
+
+    assert [end for _, end in doubted[-1:]] == [pytest.approx(44.4, abs=0.4)]
+    assert 41.9 < doubted[-1][0] < 42.9
