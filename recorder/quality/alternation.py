@@ -147,7 +147,7 @@ class Alternation:
                 mine = two.second if other else track
                 before_it = mine.recv
                 self._steps.take(flow, mine, ts, slot, recv, gap=0)
-                self._follow(flow, mine, slot, recv, before_it)
+                self._follow(mine, slot, recv, before_it)  # what slots have to tell was told as they came
 
     def _believe(self, flow: FlowState, two: Feeds, now: int) -> None:
         """
@@ -172,7 +172,7 @@ class Alternation:
         mine, other = (two.second, track) if second else (track, two.second)
         before = mine.recv
         flags = self._steps.take(flow, mine, ts, slot, now, gap=0)
-        self._follow(flow, mine, slot, now, before)
+        self._telling.tell(flow, now, self._follow(mine, slot, now, before))
         count_back(two, slot, now)
         if cadence.is_uneven(mine) or mine.deaf or (mine.watch is not None and mine.watch.feeds):
             self.together(flow, track, now)
@@ -189,13 +189,17 @@ class Alternation:
                 self.end(flow, track, now, now)
         return flags
 
-    def _follow(self, flow: FlowState, mine: Track, slot: int | None, now: int, before: int) -> None:
+    @staticmethod
+    def _follow(mine: Track, slot: int | None, now: int, before: int) -> list[slots.Words]:
+        """
+        What the slot of a feed's book tells.
+        """
         if slot is None:
-            return
+            return []
         if not mine.slot:
             mine.slot, mine.moved = slot, now
-            return
-        self._telling.tell(flow, now, slots.follow(mine, slot, now, before))
+            return []
+        return slots.follow(mine, slot, now, before)
 
     def together(self, flow: FlowState, track: Track, now: int) -> None:
         """

@@ -166,8 +166,8 @@ def relearn(track: Track, now: int) -> None:
 
 def learn(track: Track, steps: list[int], now: int) -> None:
     """
-    Learn from steps. A much slower cadence is not believed while every other step may be one that lost a book, nor if it
-    was one and is over.
+    Learn from steps. A much slower cadence is not believed while every other step may be one that lost a book, nor if
+    it is over.
     """
     cadence, spread = rhythm(steps)
     if spread * 8 > cadence and track.cadence and not is_uneven(track) and _keeps_to(steps, track.cadence):
