@@ -146,8 +146,8 @@ KINDS: Mapping[str, Kind] = {
         "publisher's (`ts`) and ours, so a late book is none, nor is a change of the cadence (but to just half as many "
         "books: what nothing tells from every second one lost is told for half a minute), nor a publisher's timer that "
         "stood still for up to a second in all its markets; a book that another market has between two is missing. So "
-        "are those that were due while we moved a stream to another connection, though it still came. More "
-        "than eight a minute are told as one, with no more than 7.5 s between them. A hole longer than "
+        "are those that were due while we moved a stream to another connection, though it still came. More than eight "
+        "a minute are told as one, for a minute at a time, with no more than 7.5 s between them. A hole longer than "
         "`capture.silent_after_s` is `silent` instead.",
         "book before → book after, or the end of the run (where books were late: from when the one before was due; "
         "where the hole showed only once a faster cadence or another market told: both by the publisher's clock; at "
@@ -188,13 +188,15 @@ KINDS: Mapping[str, Kind] = {
         "connection",
         "A quarter of the steps in slot, or more, go back, or there are twice as many books, of which every other one "
         "keeps to the old pace: the server forwards two feeds. All frames are kept, and each feed is judged by its own "
-        "cadence. Also where only one of the two comes from then on, for half a minute, and after an outage",
+        "cadence. Also where only one of the two comes from then on, for half a minute, and after an outage; if the "
+        "other is back within ten minutes, also for all of the time between",
         "book before the first step back → last step back; then last book of the one that is gone → its return, its "
-        "end, or half a minute later",
+        "end, or half a minute later; from there → its return, if that is later",
         "venue",
-        "whether a feed that is gone was switched off or is lost: `coverage` is suspect meanwhile. Two feeds of equal "
-        "slots that tick just between each other look like one of half the cadence; of two such that tick at the same "
-        "time nothing tells whose a book is, so one that only one of them lost is not seen",
+        "whether a feed that is gone was switched off or is lost: `coverage` is suspect meanwhile. Two feeds whose "
+        "slots do not step back (equal ones, or the later feed is ahead) look like one of half the cadence, and are "
+        "judged as that; of two such that tick at the same time nothing tells whose a book is, so one that only one of "
+        "them lost is not seen. Of two feeds of different paces most losses are doubted, or not seen",
     ),
     "frozen": Kind(
         "stream",
