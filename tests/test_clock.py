@@ -52,6 +52,26 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     return hands
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_process_that_is_stopped_as_it_looks_at_the_clocks_looks_again(times, monkeypatch, at):
+    """
+    Else all times of the run would be wrong by as much, or a clock seem to have been set that was not.
+    """
+    looks = iter(range(1, 9))
+    monotonic_ns = times.monotonic_ns
+
+    def stopped_between():
+        if next(looks, 0) == at:
+            times.pass_by(3 * SECOND_NS)
+        return monotonic_ns()
+
+    monkeypatch.setattr(times, "monotonic_ns", stopped_between)
+    ours = SystemClock()
+
+    assert ours.now() == times.wall
+    assert ours.offset() == 0
+
+
 def test_a_run_begins_at_wall_time_and_goes_on_by_the_monotonic_clock(times):
     """
     Setting the wall clock changes nothing by itself.
