@@ -154,7 +154,7 @@ class Alternation:
         There are two. If one of them is back that was given up not long ago, all of the time between is in doubt.
         """
         before = self._fed.get(flow.stream.label(), 0)
-        given_up = max(before, flow.since) + feeds.LONE_NS
+        given_up = before + feeds.LONE_NS
         if not two.believed and given_up < two.start <= before + feeds.KEPT_NS:
             self._telling.add(flow, now, feeds.alone(msgspec.structs.replace(two, lone=given_up), two.start))
         two.believed = True

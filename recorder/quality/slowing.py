@@ -145,8 +145,9 @@ class Slowing:
             if pace is not None and self._with_it(self.others(flow), pace, cadence.STREAK - 1):
                 # Books that are all late are no holes but another cadence.
                 self.slow_down(flow, track, pace, now, holes=len(track.holes))
-        # Where they are even, one of two feeds may be gone, and the holes are its books.
-        if track.holes and cadence.slower(track) is None and (pairs := cadence.slower_pairs(track)) is not None:
+        pairs = cadence.slower_pairs(track) if track.holes else None
+        # Where a stream is one and its steps are even, all of one of two feeds may be gone: the holes are its books.
+        if pairs is not None and not (is_all(flow, track) and cadence.slower(track) is not None):
             track.holes.clear()
             self.change(track, pairs[0], now, spread=pairs[1])
         if track.holes and track.holes[0].anew and not track.odd:
