@@ -90,7 +90,7 @@ def test_a_monitor_that_keeps_missed_ticks_to_itself_does_not_pass(name, monkeyp
     Coverage made by the same recorder has its doubts; they do not save it.
     """
     (case,) = [case for case in CASES if case.name == name]
-    monkeypatch.setattr(Telling, "hole", lambda *_: None)
+    monkeypatch.setattr(Telling, "hole", lambda *_, **__: None)
 
     verdict = judge(case)
 
