@@ -413,7 +413,7 @@ class Connections:
         return [
             event
             for c in self._connections.values()
-            if c.up and (event := self._heartbeat_gap(c, at, "nothing yet", c.last_frame)) is not None
+            if c.up and (event := self._heartbeat_gap(c, at, "now", c.last_frame)) is not None
         ]
 
     def _end_heartbeat_gap(

@@ -378,7 +378,7 @@ class Flows:
         The silences that go on at `at`.
         """
         return [
-            self._silence(flow, at, "nothing yet")
+            self._silence(flow, at, "now")
             for flow in self._flows.values()
             if not flow.halted and (flow.silent or self._overdue(flow, at))
         ]
