@@ -502,7 +502,7 @@ def test_a_bad_file_changes_nothing_and_says_what_the_start_would_say(tmp_path, 
                 reloading.write(ALL_THREE)
                 hang_up()
                 await until(lambda: books(root)["ETH"])
-            return str(told.value)
+            return str(told.value).replace("\n", " | ")
 
     said = asyncio.run(scenario())
 

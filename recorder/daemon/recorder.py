@@ -58,6 +58,8 @@ OUT_OF_MEMORY_S = 10
 _NO_MEMORY = "out of memory"
 REREAD_S = 20.0
 """For the configuration to be read again; on a disk that hangs it is refused."""
+MAX_REFUSAL = 4000
+"""Characters of what is wrong with it: as many mistakes as are named at once."""
 TELEMETRY_S = 60.0
 
 _QUIET = frozenset({"added", "connected", "recorder_started", "recorder_stopped", "reloaded", "expired"})
@@ -474,7 +476,7 @@ class Recorder:
         """
         Recording goes on by the old one. On record as well: whoever misses a market later looks there.
         """
-        words = printable(words)
+        words = printable(words, MAX_REFUSAL)
         log.error("the new configuration is refused, recording goes on by the old one: %s", words)
         self._supervision.warn(f"the new configuration is refused: {words}")
         self._watch.reloaded(words, taken=False)
