@@ -119,11 +119,23 @@ class Runs:
             self._state.configured = sorted(asked_for(run).union(orphans), key=sortable)
             # From here on nobody records anything.
             self._take_in(orphans, down_since)
-        elif stopped_by is None:
+            return
+        self._began_too_late(live)
+        if stopped_by is None:
             carried = {stream for other in live for stream in other.streams}
             carried.update(orphan.stream for orphan in self._state.orphans)
             left = sorted(asked_for(run) - carried, key=sortable)
             self._state.orphans += [Orphan(stream, run.run, run.last_ts) for stream in left]
+
+    def _began_too_late(self, live: list[RunState]) -> None:
+        """
+        Tell if those that record now began only after the last entry of all others: one that stood still seemed to.
+        """
+        since = max(run.last_ts for run in self.by_name.values() if run.gone)
+        begun = min(run.started for run in live)
+        if begun > since:
+            self._findings.outage(Outage(since, begun, "recorder", "the recorder was down"))
+            self._findings.events.append(_down(since, begun, None))
 
     def disk_full(self, run: RunState, at: int) -> list[Event]:
         """

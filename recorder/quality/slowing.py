@@ -146,8 +146,9 @@ class Slowing:
                 # Books that are all late are no holes but another cadence.
                 self.slow_down(flow, track, pace, now, holes=len(track.holes))
         pairs = cadence.slower_pairs(track) if track.holes else None
-        # Where a stream is one and its steps are even, all of one of two feeds may be gone: the holes are its books.
-        if pairs is not None and not (is_all(flow, track) and cadence.slower(track) is not None):
+        # Where there never were two, and steps are even, one of two feeds may be gone: the holes are its books.
+        one = flow.track is not None and flow.track.feeds is None
+        if pairs is not None and not (one and cadence.slower(track) is not None):
             track.holes.clear()
             self.change(track, pairs[0], now, spread=pairs[1])
         if track.holes and track.holes[0].anew and not track.odd:

@@ -133,6 +133,34 @@ def test_a_run_that_stood_still_beside_another_goes_on():
     assert unusual(judge.events) == []
 
 
+@pytest.mark.parametrize("back", [22.7, 60])
+@pytest.mark.parametrize("begins", [11.5, 14.0, 15.3, 20.0])
+def test_a_run_that_begins_beside_one_that_stands_still_tells_that_nobody_recorded(begins, back):
+    """
+    Whoever starts takes the one that stands still for alive, as it holds its lock. Whether it goes on later or not.
+    """
+    tape = Tape()
+    tape.run(0, 10, [SOL])
+    tape.run(begins, 60, [SOL], run="b", beside=["a"])
+    tape.alive(back, 60)
+
+    events = fold(tape)
+
+    assert told(events, "recorder_down") == [("recorder_down", 9.05, begins, "recorder")]
+
+
+def test_a_run_that_stands_still_for_moments_as_another_begins_is_still_recording():
+    """
+    What it had in its socket it reads.
+    """
+    tape = Tape()
+    tape.run(0, 10, [SOL])
+    tape.run(11.5, 60, [SOL], run="b", beside=["a"])
+    tape.alive(13, 60)
+
+    assert told(fold(tape), "recorder_down") == []
+
+
 def test_a_run_that_continues_another_of_its_process_does_not_end_it():
     """
     After a backward step of the clock the entries of both lie side by side.
