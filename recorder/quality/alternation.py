@@ -122,6 +122,9 @@ class Alternation:
             two.lone = two.lone or began
             two.before = None
             track.holes = [hole for hole in track.holes if hole.left_ts >= ts]
+        elif count == feeds.TRIED[-1] and two.believed and not two.total and cadence.is_uneven(track):
+            # Two were expected, and may be here, but their slots do not step back any more: judged as one from here on.
+            track.feeds = None
         elif count == feeds.TRIED[-1] and two.believed:
             track.holes.clear()
             two.before = feeds.as_one(track)

@@ -358,3 +358,21 @@ def test_of_two_feeds_that_were_there_before_an_outage_one_that_has_gone_is_doub
 
     assert [end for _, end in doubted[-1:]] == [pytest.approx(44.4, abs=0.4)]
     assert 41.9 < doubted[-1][0] < 42.9
+
+
+@pytest.mark.parametrize("lag_ms", [100, 238])
+@pytest.mark.parametrize("lost_s", [3, 10, 25])
+def test_two_feeds_that_step_back_no_more_after_an_outage_are_judged_as_one(lag_ms, lost_s):
+    """
+    Two are expected, for there were two; what one of them loses is counted all the same.
+    """
+    both = [TwoFeeds(from_s=20, to_s=45), TwoFeeds(from_s=50, to_s=200, lag_ms=lag_ms, slots_behind=0)]
+    gone = Silence(from_s=75, to_s=75 + lost_s, market="SOL-PERP", channels="books", feed=2)
+    whole = hear(*both, Drop(60.05), seconds=115)
+    heard = hear(*both, Drop(60.05), gone, seconds=115)
+
+    events = [e for e in events_of(heard) if e.end > at(70)]
+
+    lost = sum(e.kind == EntryKind.FRAME for e in whole) - sum(e.kind == EntryKind.FRAME for e in heard)
+    assert {(e.kind, e.symbol) for e in events} == {("cadence_hole", "SOL-PERP")}
+    assert sum(e.missing or 0 for e in events) == lost > 0
