@@ -80,7 +80,7 @@ class Disk:
             if done.returncode == 0:
                 # A namespace that was made meanwhile, for a container or a browser, may hold on for a moment to the
                 # file system without power, and would be given that one again.
-                wait_until(lambda: not losetup("-j", str(self._image)), 20, "the disk is still in use")
+                wait_until(lambda: not losetup("-j", str(self._image)), 90, "the disk is still in use")
                 return
             time.sleep(0.02)
         raise AssertionError(done.stderr)
