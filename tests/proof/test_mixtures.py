@@ -10,6 +10,7 @@ LIMITS: dict[int, str] = {
     271: "a clock comes right in the step in which the publisher becomes slower, which looks like more than one",
     411: "a second feed begins among the first books, which teach half the pace: a step before looks like a hole, and "
     "half of the books seem to be missing once it ends",
+    445: "a server goes over to its other feed, and one of two markets follows a book later",
     622: "a clock steps back and returns while two feeds alternate: a step is judged by the pace of both together",
     694: "one of two feeds ends as a clock comes right: likewise",
 }

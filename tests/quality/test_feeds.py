@@ -313,9 +313,9 @@ def test_of_two_feeds_at_the_same_time_slots_tell_which_has_lost_a_book(lag_ms):
     assert [(e.missing, round(since(e.start), 1)) for e in holes] == [(1, 47.6), (1, 51.6), (1, 56.0)]
 
 
-@pytest.mark.parametrize("lag_ms", [150, 180, 250])
+@pytest.mark.parametrize("lag_ms", [150, 180])
 @pytest.mark.parametrize("market", ["SOL-PERP", "*"])
-@pytest.mark.parametrize("lost_s", [1.5, 3, 8, 20])
+@pytest.mark.parametrize("lost_s", [3, 20])
 def test_books_of_one_of_two_feeds_that_no_slot_tells_apart_are_missed(lag_ms, market, lost_s):
     """
     Of one market alone that is sure, as the others have theirs; of all, half of the books stay away, and that is said.
@@ -360,8 +360,7 @@ def test_of_two_feeds_that_were_there_before_an_outage_one_that_has_gone_is_doub
     assert 41.9 < doubted[-1][0] < 42.9
 
 
-@pytest.mark.parametrize("lag_ms", [100, 238])
-@pytest.mark.parametrize("lost_s", [3, 10, 25])
+@pytest.mark.parametrize(("lag_ms", "lost_s"), [(100, 10), (238, 3), (238, 25)])
 def test_two_feeds_that_step_back_no_more_after_an_outage_are_judged_as_one(lag_ms, lost_s):
     """
     Two are expected, for there were two; what one of them loses is counted all the same.
