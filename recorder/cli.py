@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from recorder import __version__
-from recorder.errors import ConfigError, DamagedFile, RecorderError, RootError, whose
+from recorder.errors import ConfigError, DamagedFile, OutOfMemory, RecorderError, RootError, whose
 from recorder.logs import set_up
 
 _FILE = click.Path(path_type=Path, readable=False)
@@ -135,6 +135,8 @@ class _Group(click.Group):
         except ConfigError as error:
             for line in error.lines:
                 code = _complain(line, error.exit_code)
+        except (MemoryError, OutOfMemory) as error:
+            _without_memory(error)
         except RecorderError as error:
             code = _complain(str(error), error.exit_code)
         except OSError as error:
@@ -186,6 +188,18 @@ def _complain(words: str, code: int) -> int:
     with suppress(BrokenPipeError):
         click.echo(f"drift-recorder: {line}", err=True)
     return code
+
+
+def _without_memory(error: MemoryError | OutOfMemory) -> NoReturn:
+    """
+    Exit at once. Python's own end needs memory: a thread that ends in it has the C library load another one, and what
+    cannot be loaded is a crash instead of a word and an exit code.
+    """
+    try:
+        said = isinstance(error, OutOfMemory)
+        _complain(str(error) if said else "out of memory; free some on this machine, or raise our limit", 1)
+    finally:
+        os._exit(1)
 
 
 def _exit(code: int) -> NoReturn:

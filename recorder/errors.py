@@ -8,7 +8,8 @@ The error tree: one class for each thing a caller does differently.
     ├── ForeignFile               a file that is not what it was given as                        exit 5
     ├── DamagedFile               a file of ours with bytes that are not what was written        exit 6
     ├── SealFailed                an hour could not be published                                 exit 7
-    └── Unreachable               the venue could not be reached (`check --connect`)             exit 8
+    ├── Unreachable               the venue could not be reached (`check --connect`)             exit 8
+    └── OutOfMemory               there is none left: the process ends at once                   exit 1
 """
 
 import errno
@@ -108,6 +109,12 @@ class Unreachable(RecorderError):
     """
 
     exit_code = 8
+
+
+class OutOfMemory(RecorderError):
+    """
+    There is no memory left; what was heard is committed as far as it could be.
+    """
 
 
 def whose(error: OSError) -> str:

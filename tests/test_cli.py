@@ -898,6 +898,40 @@ def test_an_output_that_is_closed_is_no_crash():
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+HUNGRY = """
+import atexit, sys
+import click
+from recorder import cli, errors
+
+atexit.register(print, "Python ended in order", file=sys.stderr)
+
+@cli.main.command()
+def hungry():
+    raise {error}
+
+cli.main(["hungry"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("MemoryError", "out of memory; free some on this machine, or raise our limit"),
+        ("errors.OutOfMemory('out of memory; see X')", "out of memory; see X"),
+    ],
+)
+def test_without_memory_it_ends_at_once_with_a_line(error, words):
+    """
+    Not by Python's own end, which needs memory itself: there a thread's end may crash the process.
+    """
+    command = [sys.executable, "-c", HUNGRY.format(error=error)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+    result = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=100)
+
+    assert (result.returncode, result.stderr.decode()) == (1, f"drift-recorder: {words}\n")
+
+
 @pytest.mark.parametrize("form", ["book_snapshot_5", "raw"])
 def test_a_reader_that_has_enough_of_an_export_ends_it_quietly(root, form):
     """

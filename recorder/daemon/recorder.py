@@ -38,7 +38,7 @@ from recorder.daemon.settings import client_settings, session_settings
 from recorder.daemon.supervision import Pulse, Supervision
 from recorder.daemon.vitals import Vitals
 from recorder.daemon.watch import Watch
-from recorder.errors import RecorderError
+from recorder.errors import OutOfMemory, RecorderError
 from recorder.lake.gone import write_note
 from recorder.lake.removal import Removal
 from recorder.lake.root import bind
@@ -254,7 +254,7 @@ class Recorder:
             self._watch.close()
             self._reader.shutdown(wait=False)
         if self._out_of_memory:
-            raise RecorderError(
+            raise OutOfMemory(
                 f"{_NO_MEMORY}; raise its limit, or see `journal.queue_bytes` and what else runs on this machine"
             )
         if failure is not None:
