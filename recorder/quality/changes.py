@@ -75,7 +75,7 @@ class Changes:
         """
         fact = decoded(entry) if entry.kind == EntryKind.FACT else None
         if run is not None and not run.gone:
-            self._runs.goes_on(entry.recv_ts)
+            self._runs.goes_on(run, entry.recv_ts)
             if self._runs.interrupted(run, entry, fact):
                 self._interrupted(run.run, entry.recv_ts)
             self._routes.clear()

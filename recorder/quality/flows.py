@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from recorder.quality import cadence, lateness
-from recorder.quality.connections import Connections
+from recorder.quality.connections import DEAD_AFTER_NS, Connections
 from recorder.quality.events import build, channel_of
 from recorder.quality.findings import Findings
 from recorder.quality.state import UNKNOWN_CONNECTION, FlowState, RunState
@@ -335,7 +335,7 @@ class Flows:
         self._end_refusal(flow, now)
         if late:
             flow.silent = False
-        elif flow.silent or self._overdue(flow, now):
+        elif self._is_silent(flow, now):
             flow.silent = True
             self._end_silence(flow, now, "the next frame", first_slot=flow.last_slot, last_slot=slot)
             flags |= FIRST_AFTER_GAP
@@ -380,8 +380,19 @@ class Flows:
         return [
             self._silence(flow, at, "now")
             for flow in self._flows.values()
-            if not flow.halted and (flow.silent or self._overdue(flow, at))
+            if not flow.halted and self._is_silent(flow, at)
         ]
+
+    def was_still(self, flow: FlowState, now: int) -> bool:
+        """
+        Whether its run stood still in part of the time since its last frame: not long enough to be told of by itself,
+        nor was the stream silent for long without it.
+        """
+        longest = 2 * (round(self._runs[flow.run].settings.silent_after_s * SECOND_NS) + DEAD_AFTER_NS)
+        return now - flow.last < longest and not self._is_silent(flow, now)
+
+    def _is_silent(self, flow: FlowState, now: int) -> bool:
+        return flow.silent or self._overdue(flow, now)
 
     def _overdue(self, flow: FlowState, now: int) -> bool:
         if not flow.up or flow.stream.channel not in BOOK_CHANNELS:

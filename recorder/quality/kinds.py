@@ -148,7 +148,7 @@ KINDS: Mapping[str, Kind] = {
         "stood still for up to a second in all its markets; a book that another market has between two is missing. So "
         "are those that were due while we moved a stream to another connection, though it still came. More than eight "
         "a minute are told as one, for a minute at a time, with no more than 7.5 s between them. A hole longer than "
-        "`capture.silent_after_s` is `silent` instead.",
+        "`capture.silent_after_s` is `silent` instead, unless we stood still in it.",
         "book before → book after, or the end of the run (where books were late: from when the one before was due; "
         "where the hole showed only once a faster cadence or another market told: both by the publisher's clock; at "
         "the beginning: from a stored copy)",

@@ -182,6 +182,8 @@ class Monitor:
                     if late and not track.cadence:
                         track.gap = 0  # it goes on teaching
                 halted = flow.halted
+                if track is not None and track.gap == 1 and self._flows.was_still(flow, now):
+                    track.gap = 0  # no silence tells of it, but the books do
                 flags = self._flows.wake(flow, now, seen.slot, late=late)
                 if halted:
                     self._halts.resumed(connection, now)

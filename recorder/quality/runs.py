@@ -112,6 +112,9 @@ class Runs:
         if run.full_since:
             self.disk_freed(run, run.last_ts)
         live = self.live()
+        if all(other.started > run.last_ts for other in live):
+            # No other seems to have recorded from here on: where one did not stand still, that is so.
+            self._tell_unrecorded(run.last_ts, until_live=True)
         if not live:
             down_since = max(other.last_ts for other in self.by_name.values())
             orphans = [orphan.stream for orphan in self._state.orphans]
@@ -119,23 +122,25 @@ class Runs:
             self._state.configured = sorted(asked_for(run).union(orphans), key=sortable)
             # From here on nobody records anything.
             self._take_in(orphans, down_since)
-            return
-        self._began_too_late(live)
-        if stopped_by is None:
+        elif stopped_by is None:
             carried = {stream for other in live for stream in other.streams}
             carried.update(orphan.stream for orphan in self._state.orphans)
             left = sorted(asked_for(run) - carried, key=sortable)
             self._state.orphans += [Orphan(stream, run.run, run.last_ts) for stream in left]
 
-    def _began_too_late(self, live: list[RunState]) -> None:
+    def _tell_unrecorded(self, since: int, *, until_live: bool) -> int:
         """
-        Tell if those that record now began only after the last entry of all others: one that stood still seemed to.
+        Tell where, from `since` on, one run began only after the last entry of all before it. Returns the last entry of
+        those. `until_live`: up to the first that is not over, as what comes after that its own end will tell.
         """
-        since = max(run.last_ts for run in self.by_name.values() if run.gone)
-        begun = min(run.started for run in live)
-        if begun > since:
-            self._findings.outage(Outage(since, begun, "recorder", "the recorder was down"))
-            self._findings.events.append(_down(since, begun, None))
+        for run in sorted(self.by_name.values(), key=lambda run: (run.started, run.run)):
+            if run.started > since:
+                self._findings.outage(Outage(since, run.started, "recorder", "the recorder was down"))
+                self._findings.events.append(_down(since, run.started, None))
+            if until_live and not run.gone:
+                break
+            since = max(since, run.last_ts)
+        return since
 
     def disk_full(self, run: RunState, at: int) -> list[Event]:
         """
@@ -238,15 +243,16 @@ class Runs:
             )
         return True
 
-    def goes_on(self, now: int) -> None:
+    def goes_on(self, run: RunState, now: int) -> None:
         """
-        A run that nothing says was dead has an entry: if no other recorded for long before it, nobody did.
+        A run that nothing says was dead has an entry: if it stood still, it may have been the only one.
 
         The hour in which that began may have been sealed in between, and has called it so: this is the same event.
         """
-        since = max(run.last_ts for run in self.live())
-        if now - since > DEAD_AFTER_NS:
-            self._findings.events.append(_down(since, now, None))
+        if now - run.last_ts > DEAD_AFTER_NS:
+            since = self._tell_unrecorded(run.last_ts, until_live=False)
+            if now - since > DEAD_AFTER_NS:
+                self._findings.events.append(_down(since, now, None))
 
     # ---- streams
 

@@ -161,6 +161,65 @@ def test_a_run_that_stands_still_for_moments_as_another_begins_is_still_recordin
     assert told(fold(tape), "recorder_down") == []
 
 
+@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.parametrize("back", [None, 17])
+def test_a_run_that_begins_beside_one_that_stands_still_and_ends_before_it_is_missed(back, stops):
+    """
+    Nobody recorded before it, nor after it; whether the one that stood still comes back, or a third begins.
+    """
+    tape = Tape()
+    tape.run(0, 10, [SOL])
+    tape.run(10.5, 11.8, [SOL], run="b", beside=["a"])
+    if stops:
+        tape.stop(11.6, run="b")
+    if back:
+        tape.alive(back, 60)
+    else:
+        tape.run(13, 60, [SOL], run="c", beside=["a"])
+
+    events = fold(tape)
+
+    ended, after = 11.6 if stops else 11.55, 17.05 if back else 13
+    assert told(events, "recorder_down") == [
+        ("recorder_down", 9.05, 10.5, "recorder"),
+        ("recorder_down", ended, after, "recorder"),
+    ]
+
+
+def test_a_run_that_goes_on_after_another_was_stopped_was_missed_from_there():
+    """
+    Until it stopped, that one recorded.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL])
+    tape.run(10, 23, [SOL], run="b", beside=["a"])
+    tape.stop(23.5, run="b")
+    tape.alive(40, 60)
+
+    assert told(fold(tape), "recorder_down") == [("recorder_down", 23.5, 40.05, "recorder")]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("books_s", [4.4, 4.8, 5.2])
+def test_books_that_are_lost_while_a_run_stands_still_are_missing(books_s, beside):
+    """
+    Also where it stands still for less than what is taken for dead, and its books stay away for more than a silence.
+    """
+    tape = Tape()
+    tape.run(0, 20, [SOL])
+    tape.connection(0.1, 20, [SOL])
+    tape.alive(19.1 + books_s, 60)
+    tape.books(19.9 + books_s, 60, SOL)
+    if beside:
+        tape.run(5, 60, [SOL], run="b", beside=["a"])
+        tape.connection(5.1, 60, [SOL], run="b")
+
+    (hole,) = [e for e in fold(tape) if e.kind in {"cadence_hole", "silent"} and e.run == "a"]
+
+    assert (hole.kind, since(hole.start), since(hole.end)) == ("cadence_hole", 19.9, round(19.9 + books_s, 1))
+    assert hole.missing == round(books_s / 0.4) - 1
+
+
 def test_a_run_that_continues_another_of_its_process_does_not_end_it():
     """
     After a backward step of the clock the entries of both lie side by side.
