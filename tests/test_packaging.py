@@ -52,7 +52,7 @@ def test_a_worker_of_the_tests_that_dies_is_a_failure_and_no_hang(tmp_path):
         (tmp_path / f"test_{name}.py").write_text(many + ("; n == 5 and os._exit(0)" if name == "c" else ""))
     arguments = ["-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *arguments, "-n", "2", "--dist", "loadfile", str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
 
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "crashed while running" in ended.stdout
