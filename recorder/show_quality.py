@@ -137,8 +137,8 @@ def _cells(event: Row) -> tuple[str, str, str, str, str]:
         rest.append("goes on")
     if not event["gap"] and event["kind"] in UNHEARD:
         rest.append("no gap")
-    channel = event["channel"]
-    place = " ".join(part for part in (event["symbol"], _CHANNELS.get(channel, channel)) if part)
+    channel, *grouping = (event["channel"] or "").split("/")  # `orderbook/100`
+    place = " ".join(part for part in (event["symbol"], "/".join([_CHANNELS.get(channel, channel), *grouping])) if part)
     if not place:
         place = "recorder" if event["connection"] is None else f"connection {event['connection']}"
     return (

@@ -20,7 +20,7 @@ from recorder.cli import main
 from recorder.cli_quality import GAPS_FOUND
 from recorder.lake.sealing import seal
 from recorder.records import HOUR_NS
-from recorder.show_quality import print_events
+from recorder.show_quality import label, print_events
 from recorder.terminal import WIDTH_OF_A_FILE, PlainConsole, lasting, many
 
 
@@ -99,6 +99,22 @@ def test_what_lasted_at_once_counts_once():
     assert ["disconnected", "network", "1", "18.0", "s", "18.0", "s", "–"] in rows
     assert ["silent", "network", "3", "15.0", "s", "10.0", "s", "–"] in rows
     assert ["every", "gap", "4", "21.0", "s", "18.0", "s"] in rows
+
+
+def test_a_stream_is_called_as_coverage_calls_it():
+    """
+    Also one of a coarser grouping.
+    """
+    console = PlainConsole(width=120, highlight=False, markup=False, record=True, file=StringIO())
+    of = {"cause": "venue", "evidence": "", "missing": None, "gap": True, "kind": "silent", "continues": False}
+    of |= {"start": HOUR, "end": HOUR + S, "connection": 0, "symbol": "SOL-PERP"}
+    channels = ("orderbook", "orderbook/100", "orderbook_indicative/10", "trades")
+
+    print_events(console, [of | {"channel": channel} for channel in channels], left_out=0)
+
+    told = re.findall(r"SOL-PERP (\S+)", console.export_text())
+    assert told == ["books", "books/100", "indicative/10", "trades"]
+    assert f"SOL-PERP {told[1]}" == label({"symbol": "SOL-PERP", "channel": "orderbook", "grouping": 100})
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

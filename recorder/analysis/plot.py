@@ -265,7 +265,7 @@ class Plots:
     def coverage(self, start: Instant | None = None, end: Instant | None = None) -> Any:  # noqa: ANN401
         """
         A calendar: each stream by hour, how much of it is proven complete. Grey is one of which nothing is known; of
-        the hour in which the recording began, what was before is left out.
+        the hour in which the recording began, what was before is left out, and of an hour so far what comes after.
         """
         go = graph_objects()
         first, last = self._lake.bounds(start, end)
@@ -287,9 +287,12 @@ class Plots:
                 words.append(["never recorded"] * width)
             at = (row["start"] - first) // HOUR_NS
             before_s = row["start"] % HOUR_NS / SECOND_NS
-            shares[labels[label]][at] = row["complete_s"] / (HOUR_NS / SECOND_NS - before_s) * 100
+            judged_s = sum(row[f"{state}_s"] for state in STATES_OF_COVERAGE)
+            shares[labels[label]][at] = row["complete_s"] / judged_s * 100 if judged_s else None
             told = ", ".join(f"{state} {row[f'{state}_s']:.0f} s" for state in STATES_OF_COVERAGE)
             left_out = f", {before_s:.0f} s before the first run" if before_s else ""
+            later_s = HOUR_NS / SECOND_NS - before_s - judged_s
+            left_out += f", {later_s:.0f} s not sealed yet" if later_s >= 1 else ""
             words[labels[label]][at] = f"{told}{left_out}<br>{row['rows']:,} rows"
         made = figure("Coverage: proven complete, % of each hour", height=110 + 22 * max(len(labels), 2))
         made.add_trace(

@@ -265,7 +265,8 @@ class Seen(Tables):
 
         A book stands until the next one, until the hole after it, or the range's end; no instant inside a hole counts
         (`ignore`: the book before it stands over it). So an average says what was, where that is known, and `covered_s`
-        for how many seconds.
+        for how many seconds. Books of which a value is null (the spread, where a side is empty) are left out of its
+        average, and count in `covered_s`.
 
         Args:
             market: None for all with rows in the range.

@@ -75,7 +75,8 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
         ),
         Section(
             "Coverage by hour",
-            "Grey is an hour of which nothing is known." + (LEFT_OUT if begun > first else ""),
+            "Grey is an hour of which nothing is known; one so far counts as far as it goes."
+            + (LEFT_OUT if begun > first else ""),
             [lake.plot.coverage(first, last)],
         ),
         Section(
@@ -97,8 +98,9 @@ def gather(lake: Lake, first: int, last: int) -> Contents:
         ),
         Section(
             "Top of book",
-            f"Best bid and ask, holes shaded; the {TOP} markets with the most trading.",
-            [lake.plot.price(symbol, first, last, trades=False) for symbol in _busiest(lake, first, last)],
+            f"Best bid and ask, holes shaded; the {TOP} markets with the most trading."
+            + (LEFT_OUT if begun > first else ""),
+            [lake.plot.price(symbol, begun, last, trades=False) for symbol in _busiest(lake, first, last)],
         ),
     ]
     return Contents(

@@ -176,8 +176,33 @@ def test_the_time_before_the_first_run_is_no_hole_and_that_before_a_later_one_is
     books = list(heat.y).index("SOL-PERP books")
     assert list(heat.z[books]) == pytest.approx([99.9, 66.6], abs=0.1)
     assert "1800 s before the first run" in heat.text[books][0]
+    drawn = contents.sections[-1].figures[0]
+    assert drawn.layout.xaxis.range[0].startswith("2025-03-01 10:30:00")
+    assert not any(shape.x0 < drawn.layout.xaxis.range[0] for shape in drawn.layout.shapes)
     assert not any("before the first run" in section.words for section in later.sections)
     assert {row[0]: row[4] for row in later.sections[0].table.rows}["SOL-PERP books"] == "20.0 min"
+
+
+def test_of_an_hour_so_far_the_calendar_says_what_the_table_does(tmp_path):
+    """
+    What is not sealed yet is neither complete nor missing: a minute without a hole is no hour of holes.
+    """
+    row = blank("coverage") | {"start": HOUR, "symbol": "SOL-PERP", "market_type": "perp", "channel": "orderbook"}
+    spans = {
+        "span_start": [HOUR, HOUR + 600 * S, HOUR + 601 * S],
+        "span_state": ["missing", "missing", "complete"],
+        "span_why": ["not running", "connected", "ticks"],
+    }
+    row |= spans | {"missing_s": 601.0, "complete_s": 59.0}
+    Writer(tmp_path).hour(HOUR, {("coverage", None): [row]}, complete=False)
+
+    contents = gather(Lake(tmp_path), HOUR, NEXT)
+
+    shares = {row[0]: float(row[2].removesuffix(" %")) for row in contents.sections[0].table.rows}
+    heat = contents.sections[1].figures[0].data[0]
+    assert shares == {"SOL-PERP books": 98.33}
+    assert {name: share for name, (share,) in zip(heat.y, heat.z, strict=True)} == pytest.approx(shares, abs=0.02)
+    assert "600 s before the first run, 2940 s not sealed yet" in heat.text[0][0]
 
 
 def test_a_tenth_of_a_second_short_of_an_hour_is_not_all_of_it(tmp_path):
