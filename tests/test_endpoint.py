@@ -18,6 +18,8 @@ from recorder.daemon import endpoint as module
 from recorder.simulator.kinds import Silence
 from recorder.status.report import stream_statuses
 
+QUIET_S = 6.0
+"""By then a recorder has been asked how it does, however slow the machine."""
 LISTEN = '[metrics]\nlisten = "127.0.0.1:0"'
 CONFIG = """
     [venue]
@@ -141,7 +143,7 @@ def test_ready_means_that_everything_configured_is_recorded(tmp_path):
     """
 
     async def scenario():
-        quiet = Silence(market="SOL-PERP", from_s=0.0, to_s=3.0)
+        quiet = Silence(market="SOL-PERP", from_s=0.0, to_s=QUIET_S)
         async with (
             simulator(faults=(quiet,)) as url,
             recording(tmp_path, text=config(url, tmp_path)) as recorder,

@@ -49,6 +49,7 @@ def test_status_tells_from_outside_what_the_recorder_tells_itself(tmp_path):
     async def scenario():
         async with simulator() as url, recording(tmp_path, url) as recorder:
             await until(lambda: len(entries(tmp_path)) > 120)
+            await until(lambda: all(s.state == "recording" for s in followed(tmp_path).streams))
             inside = (await recorder._watch.look()).status
             outside = await asyncio.to_thread(followed, tmp_path)
             code, out, _ = await said("status", tmp_path, "--json")

@@ -19,6 +19,8 @@ from recorder.simulator.ledger import digest, read_ledger
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 ROTATED_WITHIN_S = 2.0
+UNTOLD_S = 1.0
+"""Less than that a loop may stand still without a word."""
 
 
 class Wall:
@@ -194,7 +196,10 @@ def test_segments_turn_with_the_hour(bench, tmp_path, from_hour_s):
     wall.set(to_hour_s - 600)
     recorder = bench.recorder(bench.config(), environment=wall.environment())
     bench.recording(recorder)
-    wall.set((hour - time.time_ns()) / SECOND_NS + from_hour_s)
+    ahead_s = (hour - time.time_ns()) / SECOND_NS + from_hour_s
+    wall.set(ahead_s)
+    # When the recorder can know at the earliest: a leap over the hour may take the test a while.
+    known_s = max(0.0, time.time_ns() / SECOND_NS + ahead_s - hour / SECOND_NS)
 
     def turned():
         return [s for s in segments(bench.root / JOURNAL) if hour_of(s.start) == hour]
@@ -207,8 +212,8 @@ def test_segments_turn_with_the_hour(bench, tmp_path, from_hour_s):
     # Where the machine stood still, so did the recorder, and said so.
     stood_s = sum(fact.stall_ns for fact in bench.facts(LoopStalled)) / SECOND_NS
     late_s = (first.start - hour) / SECOND_NS
-    print(f"first entry {late_s:.3f} s past the hour; stood still for {stood_s:.1f} s")
-    assert 0 <= late_s <= ROTATED_WITHIN_S + stood_s
+    print(f"first entry {late_s:.3f} s past the hour, known {known_s:.3f} s past it; stood still for {stood_s:.1f} s")
+    assert 0 <= late_s <= known_s + ROTATED_WITHIN_S + stood_s + UNTOLD_S
     for segment in segments(bench.root / JOURNAL):
         inside = [e.recv_ts for e in read_merged([segment], start=0, end=1 << 62)]
         assert {hour_of(at) for at in inside} == {hour_of(segment.start)}

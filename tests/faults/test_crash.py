@@ -4,6 +4,7 @@ SIGKILL for writers, sealers, retention and repair: at random moments and at eve
 Children are forked, hundreds of them; `test_crash_program.py` does the like with the program as it is installed.
 """
 
+import os
 import random
 import shutil
 import signal
@@ -67,7 +68,8 @@ def killed_writers_lose_nothing(zygote: Zygote, root: Path, *, kills: int) -> No
     """
     The whole of it, from a printed seed.
     """
-    seed = random.randrange(1 << 32)
+    # The gate must say the same of the same commit, as far as a real clock lets it.
+    seed = 6 if os.environ.get("CI") else random.randrange(1 << 32)
     print(f"seed {seed}")
     make_root(root)
 

@@ -2,6 +2,7 @@
 SIGKILL for the recorder and the sealer, at random moments, on one root: what was committed is in the lake, once.
 """
 
+import os
 import random
 import signal
 import time
@@ -100,7 +101,8 @@ def test_nothing_committed_is_lost_or_doubled_by_random_kills(bench):
     """
     Recorder and sealer are killed in the middle of whatever they do; every window without a recorder has its event.
     """
-    seed = random.randrange(1 << 32)
+    # The gate must say the same of the same commit, as far as a real clock lets it.
+    seed = 9 if os.environ.get("CI") else random.randrange(1 << 32)
     print(f"seed {seed}")
 
     deaths = crash_and_restart(bench, random.Random(seed), rounds=6)

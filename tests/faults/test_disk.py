@@ -7,11 +7,12 @@ import datetime as dt
 import os
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from socket import socket
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Event
 from types import SimpleNamespace
 from urllib.request import urlopen
@@ -125,13 +126,16 @@ def fill(point: Path, what: str) -> list[Path]:
         return made
 
 
-def free_port() -> int:
+@contextmanager
+def free_port() -> Iterator[int]:
     """
-    One that nobody listens at.
+    One that nobody listens at, and that the system gives to nobody else meanwhile: it is held, as two may hold an
+    address that say so and of which one listens.
     """
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket() as held:
+        held.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 def disk_facts(bench: Bench) -> list[type]:
@@ -159,8 +163,8 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
     The fact is written while nothing is free; ≤ 5 s after there is space again frames are committed, and what was
     published is as it was.
     """
-    with tmpfs(tmp_path / "disk", size="12m", inodes=400) as point:
-        listen = f"127.0.0.1:{free_port()}"
+    with tmpfs(tmp_path / "disk", size="12m", inodes=400) as point, free_port() as port:
+        listen = f"127.0.0.1:{port}"
         settings = f'[seal]\nenabled = false\n[metrics]\nlisten = "{listen}"\n'
         bench = Bench(tmp_path, root=point / "root", settings=settings, storage=SETTINGS)
         recorder = bench.recorder()
@@ -195,7 +199,7 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
             print(f"frames again {took_s:.1f} s after there was space")
             assert took_s <= 5
             recorder.send_signal(signal.SIGTERM)
-            assert recorder.wait(10) == 0, bench.said()
+            assert recorder.wait(30) == 0, bench.said()
         finally:
             recorder.kill()
             recorder.wait(10)
@@ -251,7 +255,7 @@ reserve_bytes = {MIB}
             bench.wait_recording(than=len(bench.data_frames()) + 20)
             assert recorder.poll() is None, bench.said()
             recorder.send_signal(signal.SIGTERM)
-            assert recorder.wait(10) == 0, bench.said()
+            assert recorder.wait(30) == 0, bench.said()
         finally:
             recorder.kill()
             recorder.wait(10)
@@ -317,7 +321,7 @@ def test_a_recorder_that_starts_on_a_full_disk_waits_for_space(tmp_path):
             fill(point, "bytes")
             wait_for(lambda: disk_facts(bench) == [DiskFull, DiskFreed, DiskFull], 15)
             recorder.send_signal(signal.SIGTERM)
-            assert recorder.wait(10) == 0, "what was heard before it was full is committed"
+            assert recorder.wait(30) == 0, "what was heard before it was full is committed"
             rows = [fact for fact in facts_of(bench) if isinstance(fact, Telemetry)]
             assert rows[-1].paused, "the minute in which it stood still does not say so"
         finally:

@@ -187,7 +187,8 @@ def power_cuts_lose_nothing(powered: Disks, name: str, *, cuts: int) -> None:
     """
     The whole of it, from a printed seed.
     """
-    seed = random.randrange(1 << 32)
+    # The gate must say the same of the same commit, as far as a real clock lets it.
+    seed = 7 if os.environ.get("CI") else random.randrange(1 << 32)
     print(f"seed {seed}")
     with powered(name) as (disk, writer, sealer):
         root = make_root(disk.point / "root")

@@ -2,6 +2,7 @@
 Bit rot: bytes flipped anywhere in a root are found, named and set aside, and what the journal holds is made again.
 """
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -86,7 +87,8 @@ def flips_are_found(root: Path, count: int) -> None:
     digest hides. That is a flip which zstd reads as if it were not there (entries have checksums, so they are right),
     or one in the last entries of a killed run, which looks like its torn tail.
     """
-    seed = random.randrange(1 << 32)
+    # The gate must say the same of the same commit.
+    seed = 8 if os.environ.get("CI") else random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     whole = {path: path.read_bytes() for path in files(root)}

@@ -57,7 +57,7 @@ def test_a_start_opens_none_of_thousands_of_damaged_segments(tmp_path):
         recorder = bench.recorder(config, program=["-c", WATCHED, tmp_path / "opened"])
         bench.recording(recorder, than=0)
         recorder.signal(signal.SIGTERM)
-        assert recorder.wait(10) == 0, recorder.said
+        assert recorder.wait(30) == 0, recorder.said
     finally:
         bench.close()
 

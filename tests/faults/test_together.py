@@ -4,6 +4,7 @@ no hole where either heard it. That is also how one upgrades.
 """
 
 import datetime as dt
+import os
 import random
 import signal
 import socket
@@ -86,7 +87,7 @@ def test_a_dead_endpoint_beside_a_good_one_costs_nothing(bench):
         dead = f"ws://127.0.0.1:{nobody.getsockname()[1]}/ws"
         config = bench.config(url=dead, venue=f'copy_urls = ["{bench.url}"]', extra="[capture]\nredundancy = 2")
         recorder = bench.recorder(config)
-        bench.recording(recorder)
+        bench.carrying(recorder)
         since = time.time_ns() + SECOND_NS
         time.sleep(3)
         until = time.time_ns()
@@ -135,7 +136,8 @@ def test_of_two_processes_either_may_be_killed(bench):
     """
     Beside each other on one root; in turn one is killed and started again, at a random moment, while the other lives.
     """
-    seed = random.randrange(1 << 32)
+    # The gate must say the same of the same commit, as far as a real clock lets it.
+    seed = 5 if os.environ.get("CI") else random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     config = bench.config()
@@ -165,13 +167,13 @@ def test_an_upgrade_leaves_no_hole(bench, end):
     """
     config = bench.config()
     old = bench.recorder(config, name="old")
-    bench.recording(old)
+    bench.carrying(old)
     since = time.time_ns() + SECOND_NS
     time.sleep(1.5)
     new = bench.recorder(config, "--beside", name="new")
     hears(bench, 2)
     old.signal(end)
-    old.wait(10)
+    old.wait(30)
     time.sleep(1.5)
     bench.recording(new)
     until = time.time_ns()
