@@ -62,7 +62,7 @@ def export(
                       price, amount
     book_snapshot_N   CSV of Tardis' book_snapshot_5 and _25, with N levels a side
     hftbacktest       .npz of events for hftbacktest, books and trades of one market
-    raw               lines `recv_ns frame` from the journal, as long as that is kept
+    raw               lines `recv_ns frame` from the journal; refused where that is gone
 
     Beside OUTPUT stands OUTPUT.holes.csv: every stretch of the range in which a stream is not known to be complete,
     with its bounds in ns. Nothing is filled in or interpolated. A range that reaches into what is not sealed is refused

@@ -11,8 +11,10 @@ from typing import BinaryIO
 
 import msgspec
 
+from recorder.errors import RecorderError
 from recorder.journal.reader import Damage
-from recorder.lake.heard import frames
+from recorder.lake.heard import frames, gone
+from recorder.lake.layout import hour_label
 from recorder.venue.protocol import FrameKind, Peek
 
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
@@ -43,7 +45,17 @@ def write(
         indices: (market type, index) of the wanted markets; None: every frame.
         copies: also what further connections heard of the same.
         all_: also acknowledgements, errors and heartbeats, and what is no frame of the venue's.
+
+    Raises:
+        RecorderError: of an hour that the range touches some of the journal is gone: lines would be missing, unsaid.
     """
+    lost = gone(root, first, last)
+    if lost:
+        more = f" and of {len(lost) - 1:,} more up to {hour_label(lost[-1])}" if len(lost) > 1 else ""
+        raise RecorderError(
+            f"{root}: the journal of {hour_label(lost[0])}{more} is gone, or not all there; give a range without "
+            "(`--from`, `--to`). Books and trades are exported from the sealed files, and `replay` rebuilds frames"
+        )
     told = Told()
     for recv_ts, payload in _wanted(root, first, last, told, indices=indices, copies=copies, all_=all_):
         line = payload

@@ -17,10 +17,9 @@ from recorder.analysis import Lake
 from recorder.analysis.replay import windows
 from recorder.errors import RecorderError
 from recorder.history.rebuilt import book_frame, channel_of, fees_frame, trade_frame
-from recorder.journal.names import parse_segment_name
-from recorder.journal.reader import segments
 from recorder.lake import layout, manifest
 from recorder.lake.heard import frames as heard
+from recorder.lake.heard import hour_of_segment, present, sources
 from recorder.records import HOUR_NS
 from recorder.simulator.markets import SimMarket, market_named
 from recorder.simulator.replay import Due
@@ -115,15 +114,15 @@ class History:
         """
         Parts in order; hours of which there is nothing are left out.
         """
-        there = {(segment.run, segment.name.removesuffix(".open")) for segment in segments(self._root / layout.JOURNAL)}
-        starts = {hour for _, name in there if (hour := _hour_of_segment(name)) is not None}
+        there = present(self._root)
+        starts = {hour for _, name in there if (hour := hour_of_segment(name)) is not None}
         published = dict.fromkeys(manifest.hours(self._root))
         parts: list[Part] = []
         for hour in sorted(starts | published.keys()):
             begin, over = max(hour, self.start), min(hour + HOUR_NS, self.end)
             if begin >= over:
                 continue
-            whole = hour not in published or self._inputs(hour) <= there
+            whole = hour not in published or sources(self._root, hour) <= there
             if source == "journal" and not (whole and hour in starts):
                 raise RecorderError(
                     f"{self._root}: the journal of {layout.hour_label(hour)} is gone; "
@@ -133,15 +132,6 @@ class History:
             if exact or hour in published:
                 parts.append(Part(begin, over, exact))
         return parts
-
-    def _inputs(self, hour: int) -> set[tuple[str, str]]:
-        """
-        Segments that hold what an hour was sealed from; those around it, which only helped to judge it, left out.
-        """
-        found = manifest.read(self._root, hour)
-        if found is None:  # withdrawn this moment, to be replaced
-            return set()
-        return {(of.run, of.name) for of in found.inputs if _hour_of_segment(of.name) == hour}
 
     def batches(self) -> Iterator[list[Due]]:
         """
@@ -201,11 +191,6 @@ _OURS = ("Subscribe received", "Error subscribing", "Error unsubscribing")
 
 def _key(row: dict[str, Any]) -> tuple[int, str, int]:
     return row["recv_ts"], row["run"], row["seq"]
-
-
-def _hour_of_segment(name: str) -> int | None:
-    parsed = parse_segment_name(name)
-    return None if parsed is None else layout.hour_of(parsed[0])
 
 
 __all__ = ["BATCH", "From", "History", "Part", "SimMarket"]

@@ -6,10 +6,11 @@ before. The same choice as the seal's, so that each row of the lake has its fram
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from recorder.journal.names import parse_segment_name
 from recorder.journal.reader import Damage, read_merged, segments
-from recorder.lake import layout
+from recorder.lake import layout, manifest
 from recorder.quality.pairing import PAIRING_WINDOW_NS, Pairing
-from recorder.records import Entry, EntryKind
+from recorder.records import HOUR_NS, Entry, EntryKind
 from recorder.venue.protocol import FrameKind, Peek, peek
 
 
@@ -41,3 +42,39 @@ def frames(
                 continue
         if entry.recv_ts >= first:
             yield entry, seen
+
+
+def present(root: Path) -> set[tuple[str, str]]:
+    """
+    Run and name of each segment that is there; of an open one, the name that it closes under.
+    """
+    return {(segment.run, segment.name.removesuffix(".open")) for segment in segments(root / layout.JOURNAL)}
+
+
+def sources(root: Path, hour: int) -> set[tuple[str, str]]:
+    """
+    Run and name of the segments that hold what a published hour was sealed from; those around it, which only helped to
+    judge it, left out.
+    """
+    found = manifest.read(root, hour)
+    if found is None:  # withdrawn this moment, to be replaced
+        return set()
+    return {(of.run, of.name) for of in found.inputs if hour_of_segment(of.name) == hour}
+
+
+def gone(root: Path, first: int, last: int) -> list[int]:
+    """
+    Published hours that `[first, last)` touches and that `frames` has not all of: segments they were sealed from are
+    not there any more.
+    """
+    there = present(root)
+    hours = (hour for hour in manifest.hours(root) if first < hour + HOUR_NS and hour < last)
+    return [hour for hour in hours if not sources(root, hour) <= there]
+
+
+def hour_of_segment(name: str) -> int | None:
+    """
+    ns; None where the name is of no segment.
+    """
+    parsed = parse_segment_name(name)
+    return None if parsed is None else layout.hour_of(parsed[0])

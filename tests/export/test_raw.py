@@ -2,13 +2,18 @@
 The journal as lines: each frame as it came, once.
 """
 
+import shutil
+
 import polars as pl
+import pytest
 
 from lake_cases import HOUR, SOL_TRADES, Run, S, book, frame, make_root, recorded, trade
 from recorder.analysis import Lake
+from recorder.errors import RecorderError
 from recorder.export.raw import write
+from recorder.lake.layout import JOURNAL
 from recorder.lake.sealing import seal
-from recorder.records import EntryKind, Requested, Stream
+from recorder.records import HOUR_NS, EntryKind, Requested, Stream
 
 
 def lines(root, tmp_path, **options):
@@ -32,6 +37,24 @@ def test_each_row_of_the_lake_has_its_line_and_each_line_its_row(faulty, faulty_
     rows = pl.concat([t.select("recv_ts") for t in (faulty.books(), faulty.trades())]).collect()
     told = [int(line.partition(b" ")[0]) for line in (tmp_path / "raw").read_bytes().splitlines()]
     assert told == sorted(rows["recv_ts"].to_physical().to_list())
+
+
+def test_an_hour_of_whose_journal_something_is_gone_is_refused(faulty, faulty_root, tmp_path):
+    """
+    Its holes tell what was not heard; what was, and is not there any more, would be missing unsaid.
+    """
+    shutil.copytree(faulty_root, tmp_path / "root")
+    victim = min((tmp_path / "root" / JOURNAL).rglob("*.zst"))
+    victim.unlink()
+    first, last = faulty.bounds()
+
+    with (tmp_path / "raw").open("wb") as to:
+        with pytest.raises(RecorderError, match="the journal of 2026-03-01T10 is gone, or not all there"):
+            write(tmp_path / "root", first, last, to, indices=None, copies=False, all_=False)
+        assert not to.tell()
+        told = write(tmp_path / "root", first + HOUR_NS, last, to, indices=None, copies=False, all_=False)
+
+    assert told.lines
 
 
 def test_a_frame_is_written_as_it_came_and_once(tmp_path):
