@@ -56,6 +56,7 @@ def print_status(console: Console, status: Status, *, everything: bool, looked_b
     console.print(table)
     console.print()
     print_markets(console, status, everything=everything)
+    console.print(f"holes are of the last {lasting(looked_back_s)} of the journal", style="dim")
     if status.others:
         console.print(f"of run {status.run} alone; above is what others had", style="dim")
     if status.recent:
