@@ -124,7 +124,8 @@ class Alternation:
             track.holes = [hole for hole in track.holes if hole.left_ts >= ts]
         elif count == feeds.TRIED[-1] and two.believed and not two.total and cadence.is_uneven(track):
             # Two were expected, and may be here, but their slots do not step back any more: judged as one from here on.
-            track.feeds = None
+            # What each of them kept to is no pace that may return: half of the books would be missing then.
+            track.feeds, track.former = None, 0
         elif count == feeds.TRIED[-1] and two.believed:
             track.holes.clear()
             two.before = feeds.as_one(track)

@@ -361,17 +361,19 @@ def test_of_two_feeds_that_were_there_before_an_outage_one_that_has_gone_is_doub
 
 
 @pytest.mark.parametrize(("lag_ms", "lost_s"), [(100, 10), (238, 3), (238, 25)])
-def test_two_feeds_that_step_back_no_more_after_an_outage_are_judged_as_one(lag_ms, lost_s):
+@pytest.mark.parametrize("market", ["SOL-PERP", "*"])
+def test_two_feeds_that_step_back_no_more_after_an_outage_are_judged_as_one(lag_ms, lost_s, market):
     """
-    Two are expected, for there were two; what one of them loses is counted all the same.
+    Two are expected, for there were two; what one of them loses is counted all the same. If that is so of all markets,
+    it is no return to the pace that each of the two kept to.
     """
     both = [TwoFeeds(from_s=20, to_s=45), TwoFeeds(from_s=50, to_s=200, lag_ms=lag_ms, slots_behind=0)]
-    gone = Silence(from_s=75, to_s=75 + lost_s, market="SOL-PERP", channels="books", feed=2)
+    gone = Silence(from_s=75, to_s=75 + lost_s, market=market, channels="books", feed=2)
     whole = hear(*both, Drop(60.05), seconds=115)
     heard = hear(*both, Drop(60.05), gone, seconds=115)
 
     events = [e for e in events_of(heard) if e.end > at(70)]
 
     lost = sum(e.kind == EntryKind.FRAME for e in whole) - sum(e.kind == EntryKind.FRAME for e in heard)
-    assert {(e.kind, e.symbol) for e in events} == {("cadence_hole", "SOL-PERP")}
+    assert {(e.kind, e.symbol) for e in events} == {("cadence_hole", market if market != "*" else None)}
     assert sum(e.missing or 0 for e in events) == lost > 0
