@@ -54,6 +54,7 @@ class Alternation:
             two = Feeds(back[1], first_slot=back[2], slot=books[0][2])
         elif believed:
             two = Feeds(books[0][1], believed=True, expected=True, slot=books[0][2])
+            two.alone_until = flow.last if flow.last < books[0][1] else 0
         else:
             return None
         track.feeds = two
@@ -158,10 +159,10 @@ class Alternation:
         There are two. If one of them is back that was given up not long ago, all of the time between is in doubt.
         """
         before = self._fed.get(flow.stream.label(), 0)
-        given_up = before + feeds.LONE_NS
-        if not two.believed and given_up < two.start <= before + feeds.KEPT_NS:
-            self._telling.add(flow, now, feeds.alone(msgspec.structs.replace(two, lone=given_up), two.start))
-        two.believed = True
+        given_up, until = before + feeds.LONE_NS, two.alone_until if two.expected else two.start
+        if (two.alone_until or not two.believed) and given_up < until <= before + feeds.KEPT_NS:
+            self._telling.add(flow, now, feeds.alone(msgspec.structs.replace(two, lone=given_up), until))
+        two.believed, two.alone_until = True, 0
 
     def take(self, flow: FlowState, track: Track, ts: int, slot: int | None, now: int) -> int:
         """

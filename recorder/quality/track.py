@@ -183,6 +183,8 @@ class Feeds(msgspec.Struct, omit_defaults=True):
     believed: bool = False
     expected: bool = False
     """They were heard before an outage; not necessarily since."""
+    alone_until: int = 0
+    """Likewise, one of them had been given up by then: the last book before the outage."""
     second: Track | None = None
     """The other feed's; None: not told apart now."""
     before: Track | None = None

@@ -11,7 +11,7 @@ from quality_runs import START, events_of, hear, numbered, seconds_of
 from recorder.quality import feeds
 from recorder.quality.track import Feeds, Track
 from recorder.records import NO_CONNECTION, SECOND_NS, Connected, Entry, EntryKind, Requested, RunStopped, encode_fact
-from recorder.simulator.kinds import Cadence, Drop, Silence, SkipFrames, TwoFeeds
+from recorder.simulator.kinds import Cadence, Drop, Restart, Silence, SkipFrames, TwoFeeds
 
 FEEDS = TwoFeeds(from_s=0, to_s=200)
 
@@ -345,6 +345,32 @@ def test_a_feed_that_comes_back_after_it_was_given_up_was_lost_or_switched_off_m
     assert doubted[1][0] <= doubted[0][1]
     assert 89.5 < doubted[1][1] < 91
     assert len(doubted) == 2
+
+
+@pytest.mark.parametrize("market", ["SOL-PERP", "*"])
+def test_a_feed_that_comes_back_only_after_an_outage_was_lost_or_switched_off_before_it(market):
+    """
+    Up to the outage, which tells of itself.
+    """
+    gone = Silence(from_s=30, to_s=90, market=market, channels="books", feed=2)
+    heard = hear(FEEDS, gone, Drop(80.05), seconds=120)
+
+    alone = [e for e in events_of(heard) if "only one of two" in e.evidence]
+
+    assert {e.symbol for e in alone} == {None if market == "*" else market}
+    (gone_at, given_up), (again, until) = (seconds_of(e) for e in alone)
+    assert gone_at < 30.5
+    assert again <= given_up
+    assert until == pytest.approx(80, abs=0.4)
+
+
+def test_of_two_feeds_that_were_there_before_an_outage_none_is_doubted_if_both_are_back():
+    """
+    However long nothing was heard.
+    """
+    restart = Restart(from_s=60, to_s=110, code=1012)
+
+    assert not [e for e in events_of(hear(FEEDS, restart, seconds=150)) if "only one of two" in e.evidence]
 
 
 def test_of_two_feeds_that_were_there_before_an_outage_one_that_has_gone_is_doubted():
