@@ -89,6 +89,25 @@ def main_pid(machine):
     return int(machine.show(UNIT, "MainPID"))
 
 
+def active(machine, within_s=30):
+    """
+    Wait until it has said that it is ready.
+    """
+    machine.until(f"systemctl is-active {UNIT} | grep -x active", "active", within_s=within_s)
+
+
+def started_again(machine, before):
+    """
+    Wait until systemd has started another than that process, and that one is ready.
+    """
+    deadline = time.monotonic() + WATCHDOG_S + 40
+    while (now := main_pid(machine)) in {0, before}:
+        assert time.monotonic() < deadline, f"{now} is all there is"
+        time.sleep(0.25)
+    assert int(machine.show(UNIT, "NRestarts")) > 0
+    active(machine)
+
+
 def books(machine):
     """
     What the lake in it holds, read from outside.
@@ -148,8 +167,9 @@ def test_started_means_that_it_records(machine):
 
     venue(machine)
 
-    machine.until(f"systemctl is-active {UNIT}", "active", within_s=40)
-    assert "recording 12 of 12 streams on 1 connection" in machine.show(UNIT, "StatusText")
+    active(machine, within_s=40)
+    # Ready is told with the first stream, and what is recorded every few seconds.
+    machine.until(f"systemctl show -P StatusText {UNIT}", "recording 12 of 12 streams on 1 connection")
     assert machine.run(f"cat /run/credentials/{UNIT}.service/credentials_webhook") == "secret\n"
     assert list((machine.root / DATA.lstrip("/") / "journal").glob("*/*.zst*"))
 
@@ -219,9 +239,7 @@ def test_a_kill_is_followed_by_a_start(machine):
     before = main_pid(machine)
     machine.run(f"kill -9 {before}")
 
-    machine.until(f"systemctl show -P NRestarts {UNIT}", "1")
-    machine.until(f"systemctl is-active {UNIT}", "active")
-    assert main_pid(machine) != before
+    started_again(machine, before)
 
 
 def test_a_recorder_that_hangs_is_ended_by_the_watchdog(machine):
@@ -231,8 +249,7 @@ def test_a_recorder_that_hangs_is_ended_by_the_watchdog(machine):
     before = main_pid(machine)
     machine.run(f"kill -STOP {before}")
 
-    machine.until(f"systemctl show -P NRestarts {UNIT}", "2", within_s=WATCHDOG_S + 15)
-    machine.until(f"systemctl is-active {UNIT}", "active")
+    started_again(machine, before)
     log = machine.log(UNIT)
     assert "Watchdog timeout" in log
     assert "Fatal Python error: Aborted" in log
@@ -370,8 +387,8 @@ def test_it_records_again_after_a_reboot(machine):
 
     machine.reboot()
 
-    machine.until(f"systemctl is-active {UNIT}", "active", within_s=40)
-    assert "recording 10 of 10 streams" in machine.show(UNIT, "StatusText")
+    active(machine, within_s=40)
+    machine.until(f"systemctl show -P StatusText {UNIT}", "recording 10 of 10 streams")
 
 
 def test_uninstalling_keeps_the_data(machine):
