@@ -153,7 +153,7 @@ class View:
         for words in self._monitor.openings:
             self._tell(entry.recv_ts, "noticed", words)
         for event in self._monitor.events:
-            self._tell_event(event, entry.recv_ts)
+            self._tell_event(event)
         self._monitor.openings.clear()
         self._monitor.events.clear()
 
@@ -167,7 +167,7 @@ class View:
         self._numbers += 1
         self._holes.appendleft({"n": self._numbers, "at": at // 1_000_000, "kind": kind, "words": words, **more})
 
-    def _tell_event(self, event: Event, now: int) -> None:
+    def _tell_event(self, event: Event) -> None:
         if event.kind not in QUIET_KINDS:
             self._counts[event.kind] += 1
         lacks = event.kind not in QUIET_KINDS and effect_of(event.kind) in {"absent", "counted"}
@@ -177,7 +177,7 @@ class View:
         if not place and event.connection is not None:
             place = f"connection {event.connection}"
         self._tell(
-            now,
+            event.end,  # as `status` and `top` say it: when it can be told may be much later
             event.kind,
             event.evidence,
             place=place,

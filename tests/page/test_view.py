@@ -121,6 +121,18 @@ def test_a_silence_is_seen_and_told_as_the_hole_it_was(tmp_path):
     )
 
 
+def test_a_hole_stands_with_the_time_at_which_it_was_over(tmp_path):
+    """
+    That fills are missing is certain ten seconds after the one that follows them.
+    """
+    record(tmp_path, WithholdFills(from_s=20, to_s=25, market="SOL-PERP"), until_s=60)
+
+    holes = [hole for hole in follow(tmp_path, at(60)).picture(at(60), None)["holes"] if hole["kind"] == "trade_gap"]
+
+    assert [hole["place"] for hole in holes] == ["SOL-PERP trades"]
+    assert at(25) < holes[0]["at"] * 1_000_000 < at(30)
+
+
 def test_a_market_that_is_silent_now_says_so(tmp_path):
     """
     Its age counts up; the other is live.
