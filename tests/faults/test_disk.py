@@ -23,6 +23,7 @@ from disks import ext4, tmpfs
 from program import Bench
 
 from lake_cases import make_root, recorded
+from loopback import within_an_hour
 from recorder.analysis import Lake
 from recorder.config import Storage
 from recorder.daemon.disk import SEALED_GOES, UNLIMITED, DiskGuard, Space, space, stage
@@ -174,6 +175,8 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
     The fact is written while nothing is free; ≤ 5 s after there is space again frames are committed, and what was
     published is as it was.
     """
+    # Of an event that goes on over the hour's turn there are two parts.
+    within_an_hour(60)
     with tmpfs(tmp_path / "disk", size="12m", inodes=400) as point, free_port() as port:
         listen = f"127.0.0.1:{port}"
         settings = f'[seal]\nenabled = false\n[metrics]\nlisten = "{listen}"\n'

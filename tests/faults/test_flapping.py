@@ -68,6 +68,7 @@ class Flapping:
             self._open.discard(connection)
 
 
+@pytest.mark.timeout(400)
 def test_an_hour_of_flapping_leaks_nothing_and_never_gives_up(tmp_path, monkeypatch):
     """
     Every wait is within its bounds, the first is short, and afterwards the recorder has as many tasks and sockets as

@@ -252,7 +252,7 @@ def test_a_hostile_venue_costs_its_own_connection_and_no_memory(tmp_path):
                 extra="[capture]\nredundancy = 2\nreconnect_first_s = 0.1\nreconnect_max_s = 1",
             )
             recorder = bench.recorder(config)
-            wait_until(lambda: 1 in {e.connection for e in bench.frames()})
+            bench.carrying(recorder)
             since, rss = time.time_ns() + SECOND_NS, memory_kb(recorder.pid)
             peaks = {}
 

@@ -81,6 +81,7 @@ class Fuse:
         return run
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("open_first", [False, True])
 def test_killed_at_any_step_and_run_again_gives_the_undisturbed_tree(root, tmp_path, monkeypatch, open_first):
     """

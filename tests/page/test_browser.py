@@ -8,7 +8,7 @@ import os
 import pytest
 
 from browser import browser, missing
-from loopback import recording, simulator, until
+from loopback import recording, simulator, until, within_an_hour
 from recorder.lake.sealing import seal
 from recorder.page.serve import Page, serve
 from recorder.simulator.kinds import Garbage, Silence
@@ -147,4 +147,6 @@ def test_a_browser_shows_it_all(tmp_path):
     """
     One visit, from opening to a phone in the dark, without a complaint in its console.
     """
+    # No hour is whole, and one is open.
+    within_an_hour(60)
     asyncio.run(_looked_at(tmp_path))
