@@ -22,6 +22,8 @@ from recorder.demo import fresh_root
 from recorder.errors import RootError
 from recorder.lake.root import bind
 
+pytestmark = pytest.mark.timeout(240)  # the demo may wait for the hour's turn
+
 PROJECT = Path(__file__).parents[1]
 LONG_AGO = 10**18
 MARKETS = ["1MBONK-PERP", "BTC-PERP", "ETH-PERP", "SOL-PERP", "SOL", "USDC"]

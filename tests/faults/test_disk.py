@@ -169,6 +169,7 @@ def again_s(bench: Bench, freed: int) -> float:
 
 
 @pytest.mark.needs("root", "mount")
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
 def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
     """
@@ -238,12 +239,15 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
 
 
 @pytest.mark.needs("root", "loop")
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
 def test_sealed_journal_goes_early_and_recording_goes_on(tmp_path, what):
     """
     The rung before the last, on a file system in a file: a disk that fills up takes journal whose hours are sealed and
     read back, long before its week is over. Not a moment is lost, nothing published is touched, and it is on record.
     """
+    # At the hour's turn the hour that is recorded could go as well.
+    within_an_hour(90)
     with ext4(tmp_path, size=40 * MIB, inodes=600 if what == "inodes" else 0) as point:
         root = make_root(point / "root")
         now = hour_of(time.time_ns())
@@ -267,7 +271,7 @@ reserve_bytes = {MIB}
             def early():
                 return [f for f in facts_of(bench) if isinstance(f, Expired)]
 
-            wait_for(early, 60)
+            wait_for(early, 120)
             bench.wait_recording(than=len(bench.data_frames()) + 20)
             assert recorder.poll() is None, bench.said()
             recorder.send_signal(signal.SIGTERM)
