@@ -185,7 +185,7 @@ def test_a_full_disk_is_on_record_and_capture_goes_on_by_itself(tmp_path, what):
         recorder = bench.recorder()
         try:
             bench.wait_recording(than=20)
-            wait_for(lambda: f"status at http://{listen}" in bench.said(), 20)  # it is up later than the recording
+            wait_for(lambda: f"status at http://{listen}" in bench.said(), 60)  # it is up later than the recording
             seal(bench.root, open_hour=True)
             before = published(bench.root)
             ballast = fill(point, what)
