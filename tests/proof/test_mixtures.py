@@ -13,6 +13,8 @@ LIMITS: dict[int, str] = {
     445: "a server goes over to its other feed, and one of two markets follows a book later",
     622: "a clock steps back and returns while two feeds alternate: a step is judged by the pace of both together",
     694: "one of two feeds ends as a clock comes right: likewise",
+    718: "two feeds are expected after an outage, and slots do not step back: as one of them ends half of the books "
+    "seem to be missing",
 }
 """Seeds in which an event tells of a hole where nothing is missing, with the reason; nothing else may be wrong with
 them. The slow suite tells which are right by now."""
