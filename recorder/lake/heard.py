@@ -65,11 +65,19 @@ def sources(root: Path, hour: int) -> set[tuple[str, str]]:
 def gone(root: Path, first: int, last: int) -> list[int]:
     """
     Published hours that `[first, last)` touches and that `frames` has not all of: segments they were sealed from are
-    not there any more.
+    not there any more, or nobody knows which those were.
     """
     there = present(root)
     hours = (hour for hour in manifest.hours(root) if first < hour + HOUR_NS and hour < last)
-    return [hour for hour in hours if not sources(root, hour) <= there]
+    return [hour for hour in hours if _is_unlisted(root, hour) or not sources(root, hour) <= there]
+
+
+def _is_unlisted(root: Path, hour: int) -> bool:
+    """
+    Whether an hour's manifest was made again from its files alone, which `repair` does only where its journal is gone.
+    """
+    found = manifest.read(root, hour)
+    return found is not None and not found.inputs and bool(found.richer)
 
 
 def hour_of_segment(name: str) -> int | None:

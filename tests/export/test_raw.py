@@ -11,7 +11,8 @@ from lake_cases import HOUR, SOL_TRADES, Run, S, book, frame, make_root, recorde
 from recorder.analysis import Lake
 from recorder.errors import RecorderError
 from recorder.export.raw import write
-from recorder.lake.layout import JOURNAL
+from recorder.lake.layout import JOURNAL, manifest_path
+from recorder.lake.repair import repair
 from recorder.lake.sealing import seal
 from recorder.records import HOUR_NS, EntryKind, Requested, Stream
 
@@ -55,6 +56,26 @@ def test_an_hour_of_whose_journal_something_is_gone_is_refused(faulty, faulty_ro
         told = write(tmp_path / "root", first + HOUR_NS, last, to, indices=None, copies=False, all_=False)
 
     assert told.lines
+
+
+def test_an_hour_whose_manifest_was_made_again_from_its_files_is_refused(faulty, faulty_root, tmp_path):
+    """
+    Such a one lists no segments, as those were gone by then: that none of them is missing says nothing.
+    """
+    root = tmp_path / "root"
+    shutil.copytree(faulty_root, root)
+    shutil.rmtree(root / JOURNAL)
+    _, last = faulty.bounds()
+    hour = last - HOUR_NS
+    path = root / manifest_path(hour)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert [mended.well for mended in repair(root)] == [True]
+
+    with (
+        (tmp_path / "raw").open("wb") as to,
+        pytest.raises(RecorderError, match="the journal of 2026-03-01T11 is gone"),
+    ):
+        write(root, hour, last, to, indices=None, copies=False, all_=False)
 
 
 def test_a_frame_is_written_as_it_came_and_once(tmp_path):
